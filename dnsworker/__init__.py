@@ -1,0 +1,1 @@
+"""dnsworker: DNS changes as Celery tasks; pushed, verified and remembered."""

@@ -1,0 +1,212 @@
+"""The contract between dnsworker and one kind of DNS server or provider, and how a kind is found by name.
+
+Separate from the deliveries so that a backend can be written, tested (`dnsworker.testing`) and shipped by
+somebody who never reads the rest of this package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from dnsworker.contents import ZoneContents
+from dnsworker.errors import ConfigError, ZoneMissing
+from dnsworker.names import Name
+from dnsworker.plan import Plan
+from dnsworker.records import SOA, Key, RRset
+
+ENTRY_POINT_GROUP = "dnsworker.backends"
+BUILT_IN = ("bind9", "builtin", "powerdns")
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do. Planning, intake and the documentation's table read it."""
+
+    #: Record types that the target can hold; None: every type, RFC 3597 included.
+    types: frozenset[str] | None = None
+    #: `message`: all changes of one `apply` take effect together or not at all; `rrset`: each for itself.
+    atomic: Literal["message", "rrset"] = "message"
+    #: RRset changes in one `apply` at most; None: no limit of its own.
+    max_batch: int | None = None
+    #: Bytes of rdata, owner names and headers in one `apply` at most (uncompressed wire format).
+    max_message_bytes: int | None = None
+    #: `create_zone` and `delete_zone` work; else the zone must be there.
+    creates_zones: bool = True
+    #: A new zone is not visible before it is complete.
+    hides_new_zones: bool = False
+    #: `read_zone` gives the contents.
+    reads_back: bool = True
+    #: `read_changes` gives what changed since a serial (IXFR).
+    reads_changes: bool = False
+    #: `server`: an `apply` whose `current_soa` isn't the server's is refused by the server (`ZoneChanged`);
+    #: `none`: the last writer wins.
+    fencing: Literal["server", "none"] = "none"
+    #: The provider sets the serial; ours is not kept.
+    sets_serial: bool = False
+    #: Who signs (design, "The backend contract"): records of the signer are invisible to plans.
+    signs: Literal["no", "dynamic", "inline", "hidden"] = "no"
+    #: The target transfers from a primary; `apply` is a NOTIFY.
+    pull: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the target said to an `apply`."""
+
+    #: The SOA that the target has now, as far as its answer tells; the plan's `desired_soa` for most.
+    soa: SOA
+    #: The provider's handle for the change, where it has one.
+    change_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What `check` found."""
+
+    ok: bool
+    #: One line for the operator: version and address when well; else what is wrong and what to do.
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneDelta:
+    """The net difference between two versions of a zone at a target, record by record (from an IXFR).
+
+    `removed` and `added` map a key to (ttl, canonical rdata text) pairs; a pair that was added and removed
+    again is in neither. SOA records are left out; `soa` is the one at the end.
+    """
+
+    soa: SOA
+    removed: Mapping[Key, frozenset[tuple[int, str]]] = field(default_factory=dict)
+    added: Mapping[Key, frozenset[tuple[int, str]]] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> set[Key]:
+        return set(self.removed) | set(self.added)
+
+
+class Options(BaseModel):
+    """Base of every backend's options: unknown words are refused, values don't change.
+
+    Secrets are `SecretStr`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Backend(ABC):
+    """One DNS server or provider. It translates; it doesn't plan, retry, sleep, or touch the database.
+
+    An object serves one delivery at a time (never two threads at once) and keeps its connections between
+    calls. Every network call has a time-out of at most `timeout_s`; before each request after the first
+    in one method, call `self.checkpoint()`.
+
+    Every method raises `BackendError`s only (and lets through what `checkpoint` raises).
+    """
+
+    capabilities: ClassVar[Capabilities]
+    options_model: ClassVar[type[Options]] = Options
+
+    def __init__(self, target: str, options: Options, *, timeout_s: float = 5.0) -> None:
+        """`target` is the name from pools.yaml, for messages; `options` an `options_model`."""
+        self.target = target
+        self.timeout_s = timeout_s
+        #: Set by the delivery: renews its claim, raises `ClaimLost` when another worker has taken over.
+        self.checkpoint: Callable[[], None] = lambda: None
+
+    @abstractmethod
+    def read_zone(self, zone: Name) -> ZoneContents | None:
+        """The whole zone; None only when the server positively says that it hasn't got it.
+
+        Records are canonical but not judged: `RRset.from_rdataset`.
+        """
+
+    def read_soa(self, zone: Name) -> SOA | None:
+        """The zone's SOA from the target itself; None as in `read_zone`."""
+        contents = self.read_zone(zone)
+        return contents.soa if contents else None
+
+    def read_rrsets(self, zone: Name, keys: Collection[Key]) -> Mapping[Key, RRset]:
+        """Those of the RRsets that exist at the target, as stored (no wildcard expansion, no referral).
+
+        Raises `ZoneMissing` when the zone isn't there. The default reads the whole zone.
+        """
+        contents = self.read_zone(zone)
+        if contents is None:
+            raise ZoneMissing(f"the server has no zone {zone}", zone=zone)
+        return {key: contents.rrsets[key] for key in keys if key in contents.rrsets}
+
+    def read_changes(self, zone: Name, since: SOA) -> ZoneDelta | None:
+        """What changed at the target since `since`; None when it can't tell (then: `read_zone`).
+
+        Raises `ZoneMissing` when the zone isn't there.
+        """
+        return None
+
+    @abstractmethod
+    def create_zone(self, zone: ZoneContents) -> None:
+        """Make the zone exist with exactly these contents. Safe to repeat, also after a broken attempt.
+
+        The caller has made sure (`read_zone`) that nothing of somebody else's is there. Where the server
+        can hide a zone, nobody sees it half-filled.
+        """
+
+    @abstractmethod
+    def apply(self, plan: Plan) -> Receipt:
+        """Carry out the plan, in its order. Safe to repeat.
+
+        Raises `ZoneChanged` when the zone isn't at `plan.current_soa` (where `fencing` is `server`),
+        `ZoneMissing`, `RecordRejected`, and the rest of `BackendError`.
+        """
+
+    @abstractmethod
+    def delete_zone(self, zone: Name) -> None:
+        """Remove the zone; no error when it is absent. Returns only when the server has said so."""
+
+    @abstractmethod
+    def check(self) -> Health:
+        """Whether the target answers to our credentials. Never raises `BackendError`: it reports."""
+
+    def close(self) -> None:  # noqa: B027 - a backend without connections has nothing to close
+        """Give up connections."""
+
+
+def load_backend(kind: str) -> type[Backend]:
+    """The backend class for a target's `type`: built in, or registered under `dnsworker.backends`.
+
+    Raises `ConfigError` naming the kinds there are, or the extra that is missing.
+    """
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP, name=kind):
+        return _checked(kind, entry.load())
+    if kind not in BUILT_IN:
+        raise ConfigError(f"no backend of type {kind!r}; there are: {', '.join(backend_kinds())}")
+    try:
+        module = importlib.import_module(f"backends.{kind}")
+    except ModuleNotFoundError as exc:
+        if exc.name in (None, "backends"):
+            raise ConfigError(
+                f"the {kind} backend is not installed: run the worker from a checkout or the image"
+            ) from exc
+        raise ConfigError(
+            f"the {kind} backend needs {exc.name}: pip install 'dnsworker[worker]'"
+        ) from exc
+    return _checked(kind, module.BACKEND)
+
+
+def backend_kinds() -> list[str]:
+    """The names of all backends to be had here, built-in ones first."""
+    registered = {entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)}
+    return [*BUILT_IN, *sorted(registered - set(BUILT_IN))]
+
+
+def _checked(kind: str, found: object) -> type[Backend]:
+    if not (isinstance(found, type) and issubclass(found, Backend)):
+        raise ConfigError(f"backend {kind!r} is not a dnsworker.backend.Backend class")
+    return found

@@ -1,0 +1,61 @@
+"""Zone serials: 32-bit numbers on a circle (RFC 1982).
+
+Separate because a plain `<` on serials is the oldest bug in this field.
+"""
+
+from __future__ import annotations
+
+MODULUS = 2**32
+MAX_STEP = 2**31 - 1  # RFC 1982, section 3.1: the largest addition that is defined
+SAFE_STEP = 2**30  # two steps below this never add up to an undefined one in a server's journal
+
+
+def is_ahead(serial: int, other: int) -> bool:
+    """Whether `serial` is later than `other` (RFC 1982, section 3.2); False for the undefined opposite."""
+    return 0 < (serial - other) % MODULUS < 2**31
+
+
+def latest(*serials: int | None) -> int | None:
+    """The latest of the serials, None where there is none."""
+    result: int | None = None
+    for serial in serials:
+        if serial is not None and (result is None or is_ahead(serial, result)):
+            result = serial
+    return result
+
+
+def add(serial: int, steps: int) -> int:
+    """`serial` moved on by `steps`; 0 is skipped, since many servers read it as "unset"."""
+    moved = (serial + steps) % MODULUS
+    crossed_zero = serial + steps >= MODULUS
+    return (moved + 1) % MODULUS if crossed_zero or moved == 0 else moved
+
+
+def distance(start: int, end: int) -> int:
+    """How many steps lead from `start` up to `end` (0 … 2³² - 1)."""
+    return (end - start) % MODULUS
+
+
+def next_serial(last: int | None, *, parts: int, unix_time: int, highest_seen: int | None) -> int:
+    """The serial for a change that takes `parts` messages.
+
+    It is ahead of `last` and of `highest_seen` by at least `parts`, and equals the Unix time where that
+    is so; a Unix time that lies 2³⁰ or more ahead is not taken, because no such jump is needed.
+    """
+    floor = latest(last, highest_seen)
+    if floor is None:
+        return unix_time % MODULUS or 1
+    least = add(floor, max(parts, 1))
+    gain = distance(floor, unix_time % MODULUS)
+    return unix_time % MODULUS if parts <= gain < SAFE_STEP and is_ahead(unix_time % MODULUS, least) else least
+
+
+def steps_between(start: int, end: int) -> list[int]:
+    """The serials to walk through from `start` to `end` (included), no jump of 2³⁰ or more."""
+    walked: list[int] = []
+    position = start
+    while distance(position, end) >= SAFE_STEP:
+        position = add(position, SAFE_STEP - 1)
+        walked.append(position)
+    walked.append(end)
+    return walked
