@@ -194,9 +194,7 @@ def load_backend(kind: str) -> type[Backend]:
             raise ConfigError(
                 f"the {kind} backend is not installed: run the worker from a checkout or the image"
             ) from exc
-        raise ConfigError(
-            f"the {kind} backend needs {exc.name}: pip install 'dnsworker[worker]'"
-        ) from exc
+        raise ConfigError(f"the {kind} backend needs {exc.name}: pip install 'dnsworker[worker]'") from exc
     return _checked(kind, module.BACKEND)
 
 

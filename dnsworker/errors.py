@@ -182,7 +182,9 @@ class Busy(Transient):
 class RateLimited(Transient):
     """The target asks for fewer requests."""
 
-    def __init__(self, message: str | None = None, *, retry_after_s: float | None = None, **where: Any) -> None:
+    def __init__(
+        self, message: str | None = None, *, retry_after_s: float | None = None, **where: Any
+    ) -> None:
         super().__init__(message, **where)
         self.retry_after_s = retry_after_s
 

@@ -47,7 +47,9 @@ def next_serial(last: int | None, *, parts: int, unix_time: int, highest_seen: i
         return unix_time % MODULUS or 1
     least = add(floor, max(parts, 1))
     gain = distance(floor, unix_time % MODULUS)
-    return unix_time % MODULUS if parts <= gain < SAFE_STEP and is_ahead(unix_time % MODULUS, least) else least
+    return (
+        unix_time % MODULUS if parts <= gain < SAFE_STEP and is_ahead(unix_time % MODULUS, least) else least
+    )
 
 
 def steps_between(start: int, end: int) -> list[int]:

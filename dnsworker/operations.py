@@ -1,0 +1,154 @@
+"""What a service can ask for, what becomes of it, and how that is told.
+
+An *operation* is one request of a client: it has an id, a place in the client's order and exactly one end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Action = Literal["create", "update", "put", "delete"]
+
+
+class Status(StrEnum):
+    """The states of an operation. The last three are ends: nothing follows them."""
+
+    #: Submitted; no worker has taken it in yet.
+    PENDING = "PENDING"
+    #: Waits for earlier operations of the same client on the same zone.
+    HELD = "HELD"
+    #: Applied to the desired state under a serial; on its way to the nameservers.
+    ACCEPTED = "ACCEPTED"
+    #: The nameservers were asked and gave the answer that the zone, with the change, must give.
+    ACTIVE = "ACTIVE"
+    #: Refused, or rejected by the targets; it never takes effect later.
+    ERROR = "ERROR"
+    #: A later operation replaced all that it changed, and that one is ACTIVE.
+    SUPERSEDED = "SUPERSEDED"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (Status.ACTIVE, Status.ERROR, Status.SUPERSEDED)
+
+    @property
+    def has_succeeded(self) -> bool:
+        return self in (Status.ACTIVE, Status.SUPERSEDED)
+
+
+class ZoneStatus(StrEnum):
+    """The states of a zone; each comes with a reason."""
+
+    #: Not enough nameservers answer with the wanted contents yet.
+    PENDING = "PENDING"
+    #: Every target and nameserver has the wanted contents.
+    ACTIVE = "ACTIVE"
+    #: The threshold is met, but some target fails or withholds a record.
+    DEGRADED = "DEGRADED"
+    #: The threshold can't be met as things are.
+    ERROR = "ERROR"
+    #: Deleted; the row stays and keeps the serial.
+    DELETED = "DELETED"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One wish for one RRset, as a part of `change_zone`.
+
+    `name` and `data` are what a user types; they are validated when the operation is built, against its
+    zone. `ttl=None` keeps the RRset's TTL, or takes the zone's default for a new one.
+    """
+
+    action: Action
+    name: str
+    type: str
+    data: tuple[str, ...] = ()
+    ttl: int | None = None
+
+    @classmethod
+    def create(cls, name: str, type: str, data: Iterable[str], *, ttl: int | None = None) -> Change:
+        """Fails if the RRset exists."""
+        return cls("create", name, type, _texts(data), ttl)
+
+    @classmethod
+    def update(cls, name: str, type: str, data: Iterable[str], *, ttl: int | None = None) -> Change:
+        """Fails if the RRset doesn't exist."""
+        return cls("update", name, type, _texts(data), ttl)
+
+    @classmethod
+    def put(cls, name: str, type: str, data: Iterable[str], *, ttl: int | None = None) -> Change:
+        """Creates or replaces (upsert)."""
+        return cls("put", name, type, _texts(data), ttl)
+
+    @classmethod
+    def delete(cls, name: str, type: str) -> Change:
+        """Fails if the RRset doesn't exist."""
+        return cls("delete", name, type)
+
+    def to_json(self) -> dict[str, Any]:
+        wish: dict[str, Any] = {"action": self.action, "name": self.name, "type": self.type}
+        if self.action != "delete":
+            wish["data"] = list(self.data)
+            if self.ttl is not None:
+                wish["ttl"] = self.ttl
+        return wish
+
+
+class _Report(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TargetReport(_Report):
+    """How far one target is with an operation or zone."""
+
+    target: str
+    #: Has the target the wanted contents?
+    is_current: bool
+    #: The serial that the target was last known to have; None when it hasn't got the zone.
+    serial: int | None = None
+    state: str
+    attempts: int = 0
+    last_error: str | None = None
+    next_attempt_at: datetime | None = None
+    #: RRsets that this target refused, with its words.
+    withheld: list[dict[str, Any]] = []
+
+
+class NameserverReport(_Report):
+    """What one nameserver last answered."""
+
+    nameserver: str
+    is_current: bool
+    serial: int | None = None
+    seen_at: datetime | None = None
+    error: str | None = None
+
+
+class Outcome(_Report):
+    """An operation as it stands; final when `status.is_final`."""
+
+    id: str
+    kind: str
+    zone: str
+    pool: str | None = None
+    status: Status
+    #: The error's class name, for programs; None unless ERROR.
+    code: str | None = None
+    #: One line: the reason for the status.
+    message: str | None = None
+    serial: int | None = None
+    comment: str | None = None
+    submitted_at: datetime | None = None
+    accepted_at: datetime | None = None
+    finished_at: datetime | None = None
+    targets: list[TargetReport] = []
+    nameservers: list[NameserverReport] = []
+
+
+def _texts(data: Iterable[str]) -> tuple[str, ...]:
+    return (data,) if isinstance(data, str) else tuple(data)

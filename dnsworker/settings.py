@@ -1,0 +1,122 @@
+"""Everything that the environment decides, read once into one frozen object and passed on.
+
+`DNSWORKER_<NAME>` sets a value; `DNSWORKER_<NAME>_FILE` names a file that holds it (for secrets).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from dnsworker.errors import ConfigError
+
+ENV_PREFIX = "DNSWORKER_"
+
+
+class Settings(BaseSettings):
+    """The settings of one process. URLs are secrets: they carry passwords."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    #: RabbitMQ; unset means embedded: wake-ups over files in `data_dir`.
+    broker_url: SecretStr | None = None
+    #: Redis, where outcomes are pushed to waiters and queries answered.
+    result_url: SecretStr | None = None
+    #: PostgreSQL or SQLite; unset means SQLite in `data_dir`.
+    database_url: SecretStr | None = None
+    #: Redis for what workers share (rate budgets).
+    redis_url: SecretStr | None = None
+    #: Path of pools.yaml, for `pool apply` and for the embedded system's first start.
+    pools: Path | None = None
+    #: State of the embedded system.
+    data_dir: Path = Field(default_factory=lambda: Path.home() / ".local" / "share" / "dnsworker")
+
+    #: How long an operation waits for a missing earlier one of its client.
+    ordering_grace_s: float = Field(default=30.0, gt=0)
+    #: How long a worker may hold a delivery without renewing its claim.
+    lease_s: float = Field(default=60.0, gt=5)
+    #: How often the sweep looks for what is due.
+    sweep_interval_s: float = Field(default=2.0, gt=0)
+    #: Back-off of a failed delivery: full jitter, from `retry_base_s` doubling up to `retry_cap_s`.
+    retry_base_s: float = Field(default=0.5, gt=0)
+    retry_cap_s: float = Field(default=300.0, gt=0)
+    #: Failures in a row after which a target is probed with one delivery at a time.
+    breaker_failures: int = Field(default=3, ge=1)
+    #: A change may remove this share of a zone's RRsets without `force`, counted from `guard_minimum` on.
+    guard_share: float = Field(default=0.3, gt=0, le=1)
+    guard_minimum: int = Field(default=10, ge=1)
+    #: How long a nameserver has to answer one question.
+    query_timeout_s: float = Field(default=1.0, gt=0)
+    #: The built-in nameserver of `dnsworker up`.
+    nameserver_host: str = "127.0.0.1"
+    nameserver_port: int = Field(default=5300, ge=0, le=65535)
+    #: Threads of a worker process.
+    concurrency: int = Field(default=16, ge=1)
+    log_level: str = "INFO"
+    log_format: str = Field(default="console", pattern="^(console|json)$")
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether there is no broker to talk to."""
+        return self.broker_url is None
+
+    def database(self) -> str:
+        """The database URL, password included."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir.expanduser() / 'dnsworker.db'}"
+
+    def broker(self) -> str:
+        """The broker URL for Celery, password included."""
+        return "filesystem://" if self.broker_url is None else self.broker_url.get_secret_value()
+
+    def result(self) -> str | None:
+        """The result URL for Celery, password included; None where nobody can be told."""
+        return None if self.result_url is None else self.result_url.get_secret_value()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings, _FileSource(settings_cls))
+
+
+class _FileSource(PydanticBaseSettingsSource):
+    """`DNSWORKER_X_FILE=/run/secrets/x` reads the value of `DNSWORKER_X` from that file."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        variable = f"{ENV_PREFIX}{field_name.upper()}_FILE"
+        path = os.environ.get(variable)
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except OSError as exc:
+            raise ConfigError(f"{variable}: can't read {path}: {exc.strerror}") from exc
+
+    def __call__(self) -> dict[str, Any]:
+        found = {
+            name: self.get_field_value(info, name)[0] for name, info in self.settings_cls.model_fields.items()
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings of this process from its environment. Raises `ConfigError` in one line."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        variable = ENV_PREFIX + "_".join(str(step) for step in first["loc"]).upper()
+        raise ConfigError(f"{variable}: {first['msg']}") from exc
