@@ -1,4 +1,4 @@
-"""Every exchange, queue and route, in one place, because a queue that two sides declare differently stops both.
+"""Every exchange, queue and route, in one place: a queue that two sides declare differently stops both.
 
     dns.submit   ── intake ──► dns.intake            the only exchange that submitters may write to
                  ── query ───► dns.query
