@@ -6,10 +6,22 @@ any I/O; a backend only translates a `Plan`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from dnsworker.names import Name
+from dnsworker import serials
+from dnsworker.errors import UnsafeChange
+from dnsworker.names import Name, sort_key
 from dnsworker.records import SOA, Key, RRset
+
+if TYPE_CHECKING:
+    from dnsworker.backend import Capabilities
+
+#: What one message is assumed to hold where nobody says otherwise (a DNS message has 65,535 bytes, some
+#: of which the header, the zone, the prerequisite, the SOA and the TSIG take).
+MESSAGE_BYTES = 60_000
+RR_OVERHEAD_BYTES = 12  # type, class, TTL and length (RFC 1035, section 4.1.3), and a name's last octet
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +38,10 @@ class RRsetChange:
         assert rrset is not None, "a change has a before or an after"
         return rrset.key
 
+    @property
+    def is_removal(self) -> bool:
+        return self.after is None
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -40,3 +56,126 @@ class Plan:
     current_soa: SOA
     desired_soa: SOA
     changes: tuple[RRsetChange, ...]
+
+
+class SerialsTooClose(Exception):
+    """The plan needs more messages than there are serials between its two SOAs: lift the zone's serial."""
+
+    def __init__(self, parts: int) -> None:
+        super().__init__(f"{parts} messages need as many serials")
+        self.parts = parts
+
+
+def collapse_changes(journal: Iterable[RRsetChange]) -> list[RRsetChange]:
+    """What a run of changes, in the order in which they were made, comes to: one change per RRset.
+
+    Ten edits of one RRset are one change; one that ends where it began is none.
+    """
+    collapsed: dict[Key, RRsetChange] = {}
+    for change in journal:
+        earlier = collapsed.get(change.key)
+        collapsed[change.key] = RRsetChange(earlier.before, change.after) if earlier else change
+    return [change for change in collapsed.values() if change.before != change.after]
+
+
+def make_plan(zone: Name, current_soa: SOA, desired_soa: SOA, changes: Iterable[RRsetChange]) -> Plan:
+    """The changes in the order in which every server takes them.
+
+    Owners that only lose records come first (what lay below a new DNAME, RFC 6672 section 2.4), then the
+    others; within an owner removals come before additions. Otherwise by name, so that the same changes
+    always give the same plan.
+    """
+    groups = _by_owner(changes)
+    ordered = sorted(
+        groups.items(), key=lambda group: (not all(c.is_removal for c in group[1]), sort_key(group[0]))
+    )
+    in_order = (
+        change
+        for _, group in ordered
+        for change in sorted(group, key=lambda change: (not change.is_removal, change.key[1]))
+    )
+    return Plan(zone, current_soa, desired_soa, tuple(in_order))
+
+
+def split(plan: Plan, capabilities: Capabilities) -> list[Plan]:
+    """The plan as the messages that the target takes, each from one serial to the next.
+
+    Every part has a serial of its own (part i requires from+i and sets from+i+1), so that after a crash
+    the server's serial says how far it got; all changes of one owner are in one part. A jump of 2³⁰ or
+    more is walked in parts without changes. Raises `SerialsTooClose`.
+    """
+    current, desired = plan.current_soa.serial, plan.desired_soa.serial
+    jumps = serials.steps_between(current, desired)[:-1]
+    if jumps and capabilities.sets_serial:
+        jumps = []
+    batches = _pack(plan.changes, capabilities)
+    start = jumps[-1] if jumps else current
+    if len(batches) > 1 and not capabilities.sets_serial and serials.distance(start, desired) < len(batches):
+        raise SerialsTooClose(len(batches))
+    steps = [*jumps, *(serials.add(start, i + 1) for i in range(len(batches) - 1)), desired]
+    contents: list[tuple[RRsetChange, ...]] = [() for _ in jumps] + [tuple(batch) for batch in batches]
+    parts, soa = [], plan.current_soa
+    for serial, changes in zip(steps, contents, strict=True):
+        next_soa = replace(plan.desired_soa, serial=serial)
+        parts.append(Plan(plan.zone, soa, next_soa, changes))
+        soa = next_soa
+    return parts
+
+
+def messages_needed(changes: Iterable[RRsetChange]) -> int:
+    """About how many messages the changes take: what a new serial must leave room for."""
+    size = sum(_size(change) for change in changes)
+    return 1 if size <= MESSAGE_BYTES // 2 else 2 + 2 * (size // MESSAGE_BYTES)
+
+
+def raise_if_unsafe(
+    changes: Iterable[RRsetChange], *, existing: int, share: float, minimum: int, zone: Name
+) -> None:
+    """Refuses what would remove more than `share` of a zone's `existing` RRsets, or touch its apex NS.
+
+    Counted from `minimum` removals on. Raises `UnsafeChange` with the numbers.
+    """
+    removed = 0
+    for change in changes:
+        if change.key == (zone, "NS"):
+            raise UnsafeChange(f"this changes the NS records of {zone} itself; say force=True if it is meant")
+        removed += change.is_removal
+    if removed >= minimum and removed > share * existing:
+        raise UnsafeChange(
+            f"this removes {removed} of the {existing} RRsets of {zone}, more than {share:.0%}; "
+            "say force=True if it is meant"
+        )
+
+
+def _by_owner(changes: Iterable[RRsetChange]) -> dict[Name, list[RRsetChange]]:
+    groups: dict[Name, list[RRsetChange]] = {}
+    for change in changes:
+        groups.setdefault(change.key[0], []).append(change)
+    return groups
+
+
+def _pack(changes: Iterable[RRsetChange], capabilities: Capabilities) -> list[list[RRsetChange]]:
+    """Whole owners, in order, into as few batches as the limits allow. Always at least one batch."""
+    batches: list[list[RRsetChange]] = [[]]
+    size = 0
+    for group in _by_owner(changes).values():
+        group_size = sum(_size(change) for change in group)
+        too_many = capabilities.max_batch and len(batches[-1]) + len(group) > capabilities.max_batch
+        too_large = capabilities.max_message_bytes and size + group_size > capabilities.max_message_bytes
+        if batches[-1] and (too_many or too_large):
+            batches.append([])
+            size = 0
+        batches[-1].extend(group)
+        size += group_size
+    return batches
+
+
+def _size(change: RRsetChange) -> int:
+    """An upper bound of the bytes that a change takes, without name compression.
+
+    Presentation text is at least as long as wire format for every type but those that hold addresses.
+    """
+    owner = len(change.key[0]) + RR_OVERHEAD_BYTES
+    values = change.after.data if change.after else ()
+    removal = owner if change.before else 0
+    return removal + sum(owner + max(16, len(value) + 2) for value in values)

@@ -1,0 +1,123 @@
+"""Engines and schema versions: how a process comes to its database, and refuses one that isn't its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from dnsworker.errors import ConfigError
+
+MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_S = 60
+
+
+def connect(url: str, *, pool_size: int = 20) -> sa.Engine:
+    """An engine for `url`. Nothing is connected yet. Raises `ConfigError` for a URL that can't be one."""
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as exc:
+        raise ConfigError(
+            "DNSWORKER_DATABASE_URL is not a database URL, such as postgresql://user@host/name"
+        ) from exc
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed)
+    options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 10, "pool_pre_ping": False}
+    if parsed.get_backend_name() == "postgresql":
+        # A connection whose server is gone is noticed in seconds, not after the kernel's two hours.
+        options["connect_args"] = {
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c idle_in_transaction_session_timeout=60s",
+        }
+        parsed = parsed.set(drivername="postgresql+psycopg2")
+    return sa.create_engine(parsed, **options)
+
+
+def _sqlite(url: sa.URL) -> sa.Engine:
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=20)
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun by `_begin`, not guessed by the driver
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # A transaction that only reads says so (see `reading`); one that may write takes the write lock
+        # at once, because upgrading later fails at once when somebody else has written since.
+        reads = connection.get_execution_options().get("reads_only", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def reading(engine: sa.Engine) -> sa.Engine:
+    """The same engine for transactions that write nothing."""
+    return engine.execution_options(reads_only=True)
+
+
+def upgrade(url: str) -> str:
+    """Bring the database to this code's schema; returns the version. Raises `ConfigError`."""
+    try:
+        from alembic import command
+    except ModuleNotFoundError as exc:
+        raise ConfigError("the database tools are not installed: pip install 'dnsworker[worker]'") from exc
+    engine = connect(url)
+    try:
+        with engine.connect() as connection:
+            configuration = _alembic_config()
+            configuration.attributes["connection"] = connection
+            command.upgrade(configuration, "head")
+            connection.commit()
+    finally:
+        engine.dispose()
+    return code_version()
+
+
+def code_version() -> str:
+    """The newest schema version that this code knows."""
+    from alembic.script import ScriptDirectory
+
+    head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
+    assert head is not None, "there is at least one migration"
+    return head
+
+
+def database_version(connection: sa.Connection) -> str | None:
+    """The version that the database says it has; None for an empty one."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def check_version(engine: sa.Engine) -> None:
+    """Raises `ConfigError` when the database's schema isn't this code's."""
+    with reading(engine).connect() as connection:
+        found = database_version(connection)
+    wanted = code_version()
+    if found != wanted:
+        raise ConfigError(
+            f"the database has schema version {found or 'none'}, this dnsworker needs {wanted}: "
+            "run `dnsworker db upgrade` (or start the dnsworker that the database belongs to)"
+        )
+
+
+def _alembic_config() -> Any:
+    from alembic.config import Config
+
+    if not MIGRATIONS.is_dir():
+        raise ConfigError("the migrations are not installed: run this from a checkout or the image")
+    configuration = Config()
+    configuration.set_main_option("script_location", str(MIGRATIONS))
+    return configuration

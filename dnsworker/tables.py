@@ -1,0 +1,320 @@
+"""The tables. What a row means is said here; how rows change is said in `dnsworker.store`.
+
+Two numbers run through all of them. A zone's *serial* is what nameservers show: 32 bits on a circle
+(RFC 1982). Its *revision* is ours: 1, 2, 3, … one more for every accepted change, never falling and never
+wrapping; it orders the journal and says how far a target or nameserver has got.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers only INTEGER keys by itself
+DnsName = sa.String(1024)  # 255 octets, each up to four characters when escaped
+
+
+class Moment(sa.types.TypeDecorator[datetime]):
+    """A point in time in UTC, to the microsecond, on every database."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class now(FunctionElement[datetime]):  # noqa: N801 - reads as SQL
+    """The database's clock, `offset_s` seconds on: workers whose clocks disagree agree on this one."""
+
+    type = Moment()
+    inherit_cache = True
+    name = "now"
+
+    def __init__(self, offset_s: float = 0.0) -> None:
+        super().__init__(sa.literal(float(offset_s), sa.Float))
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: now, compiler: Any, **options: Any) -> str:
+    offset = compiler.process(element.clauses, **options)
+    return f"clock_timestamp() + make_interval(secs => CAST({offset} AS float8))"
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: now, compiler: Any, **options: Any) -> str:
+    offset = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', ({offset}) || ' seconds')"
+
+
+@compiles(now, "mysql")
+@compiles(now, "mariadb")
+def _now_mysql(element: now, compiler: Any, **options: Any) -> str:
+    offset = compiler.process(element.clauses, **options)
+    return f"TIMESTAMPADD(MICROSECOND, CAST(({offset}) * 1000000 AS SIGNED), UTC_TIMESTAMP(6))"
+
+
+pool = sa.Table(
+    "pool",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False, unique=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("document", sa.JSON, nullable=False),  # one pool of pools.yaml, as applied
+    sa.Column("applied_at", Moment, nullable=False),
+)
+
+target = sa.Table(
+    "target",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("pool_id", sa.ForeignKey("pool.id"), nullable=False),
+    sa.Column("name", sa.String(100), nullable=False, unique=True),
+    sa.Column("is_removed", sa.Boolean, nullable=False, default=False),
+    sa.Column("paused_until", Moment),
+    # The breaker: failures in a row that say something about the whole target. It is open while `open_until`
+    # is set; whoever moves an expired `open_until` on has taken the one probe.
+    sa.Column("failures", sa.Integer, nullable=False, default=0),
+    sa.Column("open_until", Moment),
+    sa.Column("last_error", sa.Text),
+    sa.Column("last_error_at", Moment),
+    sa.Column("last_success_at", Moment),
+    sa.Index("ix_target_pool_id", "pool_id"),
+)
+
+zone = sa.Table(
+    "zone",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("pool_id", sa.ForeignKey("pool.id"), nullable=False),
+    sa.Column("name", DnsName, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("is_deleted", sa.Boolean, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("serial", sa.BigInteger, nullable=False),
+    sa.Column("seen_serial", sa.BigInteger),  # the latest ever seen on any target or nameserver
+    sa.Column("mname", DnsName, nullable=False),
+    sa.Column("email", sa.String(255), nullable=False),
+    sa.Column("ttl", sa.BigInteger, nullable=False),  # of the SOA, and of RRsets created without one
+    sa.Column("refresh", sa.BigInteger, nullable=False),
+    sa.Column("retry", sa.BigInteger, nullable=False),
+    sa.Column("expire", sa.BigInteger, nullable=False),
+    sa.Column("minimum", sa.BigInteger, nullable=False),
+    # When the nameservers are to be asked again; None when nothing is open.
+    sa.Column("look_at", Moment),
+    sa.Column("looks", sa.Integer, nullable=False, default=0),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("deleted_at", Moment),
+    sa.UniqueConstraint("pool_id", "name"),
+    sa.Index("ix_zone_name", "name"),
+    sa.Index("ix_zone_status", "status"),
+    sa.Index(
+        "ix_zone_look_at",
+        "look_at",
+        postgresql_where=sa.text("look_at IS NOT NULL"),
+        sqlite_where=sa.text("look_at IS NOT NULL"),
+    ),
+)
+
+recordset = sa.Table(
+    "recordset",
+    metadata,
+    sa.Column("zone_id", sa.ForeignKey("zone.id"), primary_key=True, autoincrement=False),
+    sa.Column("name", DnsName, primary_key=True),
+    sa.Column("type", sa.String(16), primary_key=True),
+    sa.Column("ttl", sa.BigInteger, nullable=False),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("sort_key", DnsName, nullable=False),  # names.sort_key: what is below a name follows it
+    sa.Index("ix_recordset_zone_id_sort_key", "zone_id", "sort_key"),
+)
+
+operation = sa.Table(
+    "operation",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("zone", DnsName, nullable=False),
+    sa.Column("pool", sa.String(100)),
+    sa.Column("zone_id", sa.ForeignKey("zone.id")),
+    sa.Column("payload", sa.JSON, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("client", sa.String(64)),
+    sa.Column("number", sa.BigInteger),
+    sa.Column("skips", sa.JSON),
+    sa.Column("submitter", sa.String(255)),  # the AMQP user that the broker vouches for
+    sa.Column("comment", sa.String(500)),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("revision", sa.BigInteger),
+    sa.Column("serial", sa.BigInteger),
+    sa.Column("code", sa.String(64)),
+    sa.Column("message", sa.Text),
+    sa.Column("received_at", Moment, nullable=False),
+    sa.Column("accepted_at", Moment),
+    sa.Column("finished_at", Moment),
+    # The outcome still has to be told to waiters: an outbox.
+    sa.Column("is_untold", sa.Boolean, nullable=False, default=False),
+    sa.Index("ix_operation_zone_id_revision", "zone_id", "revision"),
+    sa.Index("ix_operation_client_zone_number", "client", "zone", "number"),
+    sa.Index(
+        "ix_operation_open",
+        "status",
+        "received_at",
+        postgresql_where=sa.text("status IN ('PENDING', 'HELD', 'ACCEPTED')"),
+        sqlite_where=sa.text("status IN ('PENDING', 'HELD', 'ACCEPTED')"),
+    ),
+    sa.Index(
+        "ix_operation_accepted",
+        "zone_id",
+        postgresql_where=sa.text("status = 'ACCEPTED'"),
+        sqlite_where=sa.text("status = 'ACCEPTED'"),
+    ),
+    sa.Index(
+        "ix_operation_untold",
+        "finished_at",
+        postgresql_where=sa.text("is_untold"),
+        sqlite_where=sa.text("is_untold"),
+    ),
+)
+
+journal = sa.Table(
+    "journal",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("zone_id", sa.ForeignKey("zone.id"), nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("serial", sa.BigInteger, nullable=False),
+    sa.Column("name", DnsName, nullable=False),
+    sa.Column("type", sa.String(16), nullable=False),
+    sa.Column("before", sa.JSON(none_as_null=True)),  # {"ttl", "data"}; NULL: not there
+    sa.Column("after", sa.JSON(none_as_null=True)),
+    sa.Column("operation_id", sa.ForeignKey("operation.id"), nullable=False),
+    sa.Column("at", Moment, nullable=False),
+    sa.Index("ix_journal_zone_id_revision", "zone_id", "revision"),
+    sa.Index("ix_journal_zone_id_name_type_revision", "zone_id", "name", "type", "revision"),
+    sa.Index("ix_journal_operation_id", "operation_id"),
+)
+
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("zone_id", sa.ForeignKey("zone.id"), primary_key=True, autoincrement=False),
+    sa.Column("target_id", sa.ForeignKey("target.id"), primary_key=True, autoincrement=False),
+    sa.Column("goal", sa.String(8), nullable=False),  # present | absent
+    sa.Column("wanted_revision", sa.BigInteger, nullable=False),
+    # What we know of the target: never | creating | present | absent | foreign | ahead | held
+    sa.Column("state", sa.String(8), nullable=False),
+    sa.Column("delivered_revision", sa.BigInteger, nullable=False, default=0),
+    sa.Column("soa", sa.Text),  # complete rdata last seen there: the fence of the next update
+    sa.Column("must_read", sa.Boolean, nullable=False, default=False),  # ask what it has before writing
+    sa.Column("force", sa.Boolean, nullable=False, default=False),  # may overwrite what it finds there
+    # The claim.
+    sa.Column("owner", sa.BigInteger),
+    sa.Column("epoch", sa.BigInteger, nullable=False, default=0),
+    sa.Column("lease_until", Moment),
+    # The clock.
+    sa.Column("due_at", Moment),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("last_code", sa.String(64)),
+    sa.Column("last_error", sa.Text),
+    sa.Column("last_attempt_at", Moment),
+    sa.Column("last_repair_at", Moment),
+    sa.Column("last_repair", sa.Text),
+    sa.Index(
+        "ix_delivery_due",
+        "target_id",
+        "due_at",
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "ix_delivery_owner",
+        "owner",
+        postgresql_where=sa.text("owner IS NOT NULL"),
+        sqlite_where=sa.text("owner IS NOT NULL"),
+    ),
+)
+
+withheld = sa.Table(
+    "withheld",
+    metadata,
+    sa.Column("zone_id", sa.ForeignKey("zone.id"), primary_key=True, autoincrement=False),
+    sa.Column("target_id", sa.ForeignKey("target.id"), primary_key=True, autoincrement=False),
+    sa.Column("name", DnsName, primary_key=True),
+    sa.Column("type", sa.String(16), primary_key=True),
+    sa.Column("operation_id", sa.ForeignKey("operation.id"), nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("accepted", sa.JSON(none_as_null=True)),  # what the target has instead
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("at", Moment, nullable=False),
+    sa.Index("ix_withheld_operation_id", "operation_id"),
+)
+
+observation = sa.Table(
+    "observation",
+    metadata,
+    sa.Column("zone_id", sa.ForeignKey("zone.id"), primary_key=True, autoincrement=False),
+    sa.Column("nameserver", sa.String(300), primary_key=True),  # host:port
+    sa.Column("verified_revision", sa.BigInteger, nullable=False, default=0),
+    sa.Column("serial", sa.BigInteger),
+    sa.Column("seen_at", Moment),
+    sa.Column("error", sa.Text),
+)
+
+submission = sa.Table(
+    "submission",
+    metadata,
+    sa.Column("client", sa.String(64), primary_key=True),
+    sa.Column("zone", DnsName, primary_key=True),
+    sa.Column("last_number", sa.BigInteger, nullable=False),
+    sa.Column("voids", sa.JSON, nullable=False),  # later numbers that will never come
+    sa.Column("updated_at", Moment, nullable=False),
+)
+
+# What the built-in nameserver serves. Tables of their own, so that the built-in backend is a target like any
+# other: it is delivered to, read back and verified.
+served_zone = sa.Table(
+    "served_zone",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("target", sa.String(100), nullable=False),
+    sa.Column("name", DnsName, nullable=False),
+    sa.Column("soa", sa.Text, nullable=False),
+    sa.Column("soa_ttl", sa.BigInteger, nullable=False),
+    sa.Column("serial", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("target", "name"),
+    sa.Index("ix_served_zone_name", "name"),
+)
+
+served_rrset = sa.Table(
+    "served_rrset",
+    metadata,
+    sa.Column("zone_id", sa.ForeignKey("served_zone.id"), primary_key=True, autoincrement=False),
+    sa.Column("name", DnsName, primary_key=True),
+    sa.Column("type", sa.String(16), primary_key=True),
+    sa.Column("ttl", sa.BigInteger, nullable=False),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("sort_key", DnsName, nullable=False),
+    sa.Index("ix_served_rrset_zone_id_sort_key", "zone_id", "sort_key"),
+)
