@@ -1,0 +1,21 @@
+"""Real servers for tests and demos: private, on free loopback ports, in a temporary folder."""
+
+from dev.servers.bind import Bind
+from dev.servers.postgresql import PostgreSQL
+from dev.servers.powerdns import PowerDNS
+from dev.servers.process import Process, ServerError
+from dev.servers.rabbitmq import RabbitMQ
+from dev.servers.redis import Redis
+from dev.servers.server import Server, start_all
+
+__all__ = [
+    "Bind",
+    "PostgreSQL",
+    "PowerDNS",
+    "Process",
+    "RabbitMQ",
+    "Redis",
+    "Server",
+    "ServerError",
+    "start_all",
+]
