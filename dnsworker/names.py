@@ -6,14 +6,39 @@ so that two names are equal exactly when their texts are.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from typing import NewType
 
+import dns.name
+import idna
+
+from dnsworker.errors import InvalidName
+
 Name = NewType("Name", str)
+
+ROOT = Name(".")
+MAX_LABEL_OCTETS = 63  # RFC 1035, section 2.3.4
+MAX_NAME_OCTETS = 255  # the same; counts a length octet per label and the root's
+
+#: Text that is canonical as it stands: most names; a wildcard only as the first whole label.
+_CANONICAL = re.compile(r"(?:\*\.)?(?:[a-z0-9_-]{1,63}\.)*")
+_PLAIN_LABEL = re.compile(rb"[a-z0-9_*-]+")
+_ESCAPED_OCTETS = frozenset(rb'"().;\@$')  # dnspython's choice; $ and @ are special at the start of a line
+_ELEMENT = re.compile(r"\\(?P<octet>[0-9]{3})|\\(?P<quoted>[^0-9])|(?P<plain>[^\\])", re.DOTALL)
+_IDEOGRAPHIC_DOTS = str.maketrans("。．｡", "...")  # RFC 3490, section 3.1; UTS 46, section 2.3
+#: Characters that mean something else in master files; unescaped in a name they are nearly always a mistake.
+_SPECIAL = {" ": r"\032", '"': r"\"", ";": r"\;", "(": r"\(", ")": r"\)", "@": r"\@"}
 
 
 def zone_name(text: str) -> Name:
     """The zone that `text` names; its final dot may be missing. Raises `InvalidName`."""
-    raise NotImplementedError
+    labels, _ = _parse(text)
+    if not labels:
+        raise InvalidName("the root zone can't be managed here; name a zone such as example.org.")
+    if b"*" in labels:
+        raise InvalidName(f"{_shown(text)}: a zone's name can't contain a wildcard")
+    return _assembled(labels, text)
 
 
 def record_name(text: str, zone: Name) -> Name:
@@ -22,32 +47,84 @@ def record_name(text: str, zone: Name) -> Name:
     `@` is the apex; without a final dot it is relative to the zone, with it absolute. A dotless name that
     ends in the zone's own name is refused as ambiguous. Raises `InvalidName`.
     """
-    raise NotImplementedError
+    if text == "@":
+        return zone
+    if text == "":
+        raise InvalidName(f"the record's name is empty: write @ for {zone} itself")
+    if isinstance(text, str) and text.endswith("." + zone) and _is_canonical(text):
+        return Name(text)
+    labels, is_absolute = _parse(text)
+    if is_absolute:
+        name = _assembled(labels, text)
+        if not is_within(name, zone):
+            raise InvalidName(f"{_shown(name)} is not in the zone {zone}")
+        return name
+    zone_labels = list(split_labels(zone))
+    if labels[-len(zone_labels) :] == zone_labels:
+        whole = _shown(_text(labels))
+        short = _shown(".".join(_label_text(label) for label in labels[: -len(zone_labels)]) or "@")
+        raise InvalidName(
+            f"{_shown(text)} is ambiguous: it ends in the zone's name but not in a dot; "
+            f"write {whole} (or {short}) if it is that name, else {whole}{zone}"
+        )
+    return _assembled(labels + zone_labels, text)
 
 
 def absolute_name(text: str) -> Name:
     """`text`, which must end in a dot, as a `Name`. Raises `InvalidName`."""
-    raise NotImplementedError
+    if isinstance(text, str) and _is_canonical(text):
+        return Name(text)
+    labels, is_absolute = _parse(text)
+    if not is_absolute:
+        raise InvalidName(f"{_shown(text)} must end in a dot: write {_shown(text)}.")
+    return _assembled(labels, text)
 
 
 def is_within(name: Name, zone: Name) -> bool:
     """Whether `name` is `zone` or lies below it."""
-    raise NotImplementedError
+    if name == zone or zone == ROOT:
+        return True
+    if not name.endswith("." + zone):
+        return False
+    # In foo\.example.org. the dot before "example.org." belongs to the label: an odd number of
+    # backslashes stands before it.
+    above = name[: -len(zone) - 1]
+    return (len(above) - len(above.rstrip("\\"))) % 2 == 0
 
 
 def ancestors(name: Name, zone: Name) -> list[Name]:
     """The names above `name`, nearest first, ending with `zone` itself. Empty for the apex."""
-    raise NotImplementedError
+    if not is_within(name, zone):
+        raise InvalidName(f"{name} is not in the zone {zone}")
+    found: list[Name] = []
+    while name != zone:
+        name = parent(name)
+        found.append(name)
+    return found
 
 
 def parent(name: Name) -> Name:
-    """`name` without its first label; the root for a top-level name."""
-    raise NotImplementedError
+    """`name` without its first label; the root for a top-level name. The root has none: `InvalidName`."""
+    if name == ROOT:
+        raise InvalidName("the root has no parent")
+    if "\\" not in name:
+        return Name(name[name.index(".") + 1 :] or ".")
+    return _text(split_labels(name)[1:])
 
 
 def wildcard_below(name: Name) -> Name:
     """`*.` + name."""
-    raise NotImplementedError
+    return Name("*." if name == ROOT else "*." + name)
+
+
+def below(label: bytes, name: Name) -> Name:
+    """`label`, any octets, in front of `name`. Raises `InvalidName` where that is too long."""
+    if not 0 < len(label) <= MAX_LABEL_OCTETS:
+        raise InvalidName(f"a label has {len(label)} octets; it needs 1 to {MAX_LABEL_OCTETS}")
+    size = wire_size(name) + 1 + len(label)
+    if size > MAX_NAME_OCTETS:
+        raise InvalidName(f"the name has {size} octets, and {MAX_NAME_OCTETS} is the limit")
+    return _text([label.lower(), *split_labels(name)])
 
 
 def sort_key(name: Name) -> str:
@@ -56,4 +133,159 @@ def sort_key(name: Name) -> str:
     It is the labels from the root down, each followed by a blank: `org example www `. A label's own
     blanks are escaped, so `key(a).startswith(key(b))` holds exactly when `a` is `b` or below it.
     """
-    raise NotImplementedError
+    if "\\" not in name:
+        texts = name.split(".")[:-1]
+    else:
+        texts = [_label_text(label) for label in split_labels(name)]
+    return "".join(text + " " for text in reversed(texts) if text)
+
+
+def split_labels(name: Name) -> tuple[bytes, ...]:
+    """The labels of `name` as octets, from the first to the top-level one, without the root's empty one."""
+    if "\\" not in name:
+        return tuple(name.encode("ascii").split(b".")[:-1]) if name != ROOT else ()
+    return tuple(_parse(name)[0])
+
+
+def wire_size(name: Name) -> int:
+    """The octets of `name` in wire format, uncompressed."""
+    if "\\" not in name:
+        return len(name) + 1 if name != ROOT else 1
+    return sum(len(label) + 1 for label in split_labels(name)) + 1
+
+
+def to_dnspython(name: Name) -> dns.name.Name:
+    """`name` as a dnspython name."""
+    return dns.name.Name((*split_labels(name), b""))
+
+
+def from_dnspython(name: dns.name.Name) -> Name:
+    """An absolute dnspython name as a `Name`, not judged: a server may hold what users may not type."""
+    labels = name.labels
+    assert labels[-1:] == (b"",), "names from a server are absolute"
+    return _text([label.lower() for label in labels[:-1]])
+
+
+def _is_canonical(text: str) -> bool:
+    return 0 < len(text) < MAX_NAME_OCTETS and _CANONICAL.fullmatch(text) is not None
+
+
+def _parse(text: str) -> tuple[list[bytes], bool]:
+    """The labels that `text` writes, lower case, and whether it ends in a dot."""
+    if not isinstance(text, str):
+        raise InvalidName(f"a name is text, not {type(text).__name__}")
+    if text == "":
+        raise InvalidName("the name is empty")
+    if text == ".":
+        return [], True
+    if not text.isascii():
+        text = text.translate(_IDEOGRAPHIC_DOTS)
+    written = _split_at_dots(text)
+    is_absolute = written[-1] == ""
+    if is_absolute:
+        written.pop()
+    if "" in written:
+        raise InvalidName(f"{_shown(text)} has an empty label: two dots in a row, or one at the start")
+    return [_octets(label, text) for label in written], is_absolute
+
+
+def _split_at_dots(text: str) -> list[str]:
+    if "\\" not in text:
+        return text.split(".")
+    labels = [""]
+    position = 0
+    while position < len(text):
+        element = _ELEMENT.match(text, position)
+        if element is None:
+            raise InvalidName(
+                f"{_shown(text)}: a backslash is followed by three digits from 000 to 255, "
+                "or by a character that is no digit"
+            )
+        if element["plain"] == ".":
+            labels.append("")
+        else:
+            labels[-1] += element[0]
+        position = element.end()
+    return labels
+
+
+def _octets(label: str, text: str) -> bytes:
+    if not label.isascii():
+        return _a_label(label, text)
+    octets = bytearray()
+    for element in _ELEMENT.finditer(label):
+        if element["octet"]:
+            value = int(element["octet"])
+            if value > 255:
+                raise InvalidName(f"{_shown(text)}: \\{value} is no octet; they go from \\000 to \\255")
+            octets.append(value)
+        elif element["quoted"]:
+            octets += _printable(element["quoted"], text)
+        else:
+            character = element["plain"]
+            if character in _SPECIAL:
+                raise InvalidName(
+                    f"{_shown(text)}: {character!r} can't stand in a name as it is; "
+                    f"if it is meant, write {_SPECIAL[character]}"
+                )
+            octets += _printable(character, text)
+    return bytes(octets).lower()
+
+
+def _printable(character: str, text: str) -> bytes:
+    if ord(character) < 0x20 or ord(character) == 0x7F:
+        raise InvalidName(f"{_shown(text)} contains a control character: write it as \\{ord(character):03d}")
+    return character.encode("ascii")
+
+
+def _a_label(label: str, text: str) -> bytes:
+    """A Unicode label as IDNA 2008 encodes it (RFC 5891), after the mapping of UTS 46 (case, width, …)."""
+    if "\\" in label:
+        raise InvalidName(f"{_shown(text)}: a label has either escapes or Unicode, not both")
+    try:
+        return idna.alabel(idna.uts46_remap(label, std3_rules=False)).lower()
+    except idna.IDNAError as exc:
+        raise InvalidName(
+            f"{_shown(text)}: {_shown(label)} is not allowed by IDNA 2008 ({exc}); "
+            "if the name exists all the same, write its A-label (xn--…)"
+        ) from exc
+
+
+def _assembled(labels: Sequence[bytes], text: str) -> Name:
+    """The labels as a `Name`, judged: lengths and wildcards."""
+    for position, label in enumerate(labels):
+        if len(label) > MAX_LABEL_OCTETS:
+            raise InvalidName(
+                f"{_shown(text)}: a label has {len(label)} octets, and {MAX_LABEL_OCTETS} is the limit"
+            )
+        if b"*" in label and (label != b"*" or position > 0):
+            raise InvalidName(
+                f"{_shown(text)}: a * stands only alone and as the first label, like *.example.org."
+            )
+    size = sum(len(label) + 1 for label in labels) + 1
+    if size > MAX_NAME_OCTETS:
+        raise InvalidName(f"{_shown(text)}: the name has {size} octets, and {MAX_NAME_OCTETS} is the limit")
+    return _text(labels)
+
+
+def _text(labels: Iterable[bytes]) -> Name:
+    return Name("".join([_label_text(label) + "." for label in labels]) or ".")
+
+
+def _label_text(label: bytes) -> str:
+    if _PLAIN_LABEL.fullmatch(label):
+        return label.decode("ascii")
+    return "".join(
+        "\\" + chr(octet)
+        if octet in _ESCAPED_OCTETS
+        else chr(octet)
+        if 0x20 < octet < 0x7F
+        else f"\\{octet:03d}"
+        for octet in label
+    )
+
+
+def _shown(text: str) -> str:
+    """`text` fit for a message: on one line, not endless."""
+    printable = "".join(char if char.isprintable() else f"\\{ord(char):03d}" for char in text)
+    return printable if len(printable) <= 80 else printable[:77] + "…"

@@ -1,0 +1,114 @@
+"""What single record types ask beyond their form: owners, lengths, company. All from the RFCs named here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dnsworker import names
+from dnsworker.errors import InvalidRecord
+from dnsworker.names import Name
+
+#: Judges the records of one RRset: (owner and type for the message, owner, dnspython records).
+Rule = Callable[[str, Name, Sequence[Any]], None]
+
+SINGLE = frozenset({"CNAME", "DNAME"})  # RFC 2181, section 10.1; RFC 6672, section 2.4
+#: Types that are strings only, as many as one likes: where a forgotten quote changes the meaning silently.
+TEXT_TYPES = frozenset({"TXT", "SPF", "AVC", "NINFO", "RESINFO", "WALLET"})
+
+#: One good value for each of the common types, for messages.
+EXAMPLES: Mapping[str, str] = {
+    "A": "192.0.2.1",
+    "AAAA": "2001:db8::1",
+    "CAA": '0 issue "ca.example.net"',
+    "CNAME": "www.example.org.",
+    "DNAME": "example.net.",
+    "DS": "60485 8 2 followed by 64 hex digits",
+    "HTTPS": "1 . alpn=h2",
+    "MX": "10 mail.example.org.",
+    "NAPTR": '100 10 "s" "SIP+D2U" "" _sip._udp.example.org.',
+    "NS": "ns1.example.org.",
+    "PTR": "www.example.org.",
+    "SRV": "10 60 5060 sip.example.org.",
+    "SSHFP": "4 2 followed by 64 hex digits",
+    "SVCB": "1 svc.example.org. port=8443",
+    "TLSA": "3 1 1 followed by 64 hex digits",
+    "TXT": '"some text"',
+    "URI": '10 1 "https://www.example.org/"',
+}
+
+_TRANSPORTS = frozenset({b"_tcp", b"_udp", b"_sctp", b"_dccp"})
+_TLSA_DIGEST_OCTETS = {1: 32, 2: 64}  # matching type: SHA-256, SHA-512 (RFC 6698, section 2.1.3)
+_SSHFP_DIGEST_OCTETS = {1: 20, 2: 32}  # SHA-1 (RFC 4255), SHA-256 (RFC 6594)
+
+
+def shown(text: object) -> str:
+    """`text` fit for a message: on one line, not endless."""
+    printable = "".join(char if char.isprintable() else f"\\{ord(char):03d}" for char in str(text)[:200])
+    return printable if len(printable) <= 80 else printable[:77] + "…"
+
+
+def _mx(where: str, owner: Name, records: Sequence[Any]) -> None:
+    if len(records) > 1 and any(str(record.exchange) == "." for record in records):
+        raise InvalidRecord(f"{where}: a null MX (0 .) stands alone (RFC 7505)")
+
+
+def _ns(where: str, owner: Name, records: Sequence[Any]) -> None:
+    if names.split_labels(owner)[:1] == (b"*",):
+        raise InvalidRecord(f"{where}: a wildcard can't be delegated (RFC 4592, section 4.2)")
+
+
+def _srv(where: str, owner: Name, records: Sequence[Any]) -> None:
+    # RFC 2782; RFC 6763 puts an instance's name before, a wildcard may stand for the service.
+    labels = names.split_labels(owner)
+    for service, protocol in itertools.pairwise(labels):
+        if protocol.startswith(b"_") and (service.startswith(b"_") or service == b"*"):
+            return
+    raise InvalidRecord(f"{where}: an SRV lies under _service._protocol, like _sip._tcp.{owner}")
+
+
+def _tlsa(where: str, owner: Name, records: Sequence[Any]) -> None:
+    # RFC 6698, section 3. Names that a CNAME leads to (RFC 7671, section 7) needn't have the form.
+    labels = names.split_labels(owner)
+    port, transport = (*labels, b"", b"")[:2]
+    if not any(label.startswith(b"_") for label in labels):
+        raise InvalidRecord(f"{where}: a TLSA lies under _port._protocol, like _443._tcp.{owner}")
+    if transport in _TRANSPORTS and port != b"*":
+        number = port[1:]
+        if not port.startswith(b"_") or not number.isdigit() or int(number) > 65535:
+            raise InvalidRecord(
+                f"{where}: before {transport.decode()} comes a port from _0 to _65535 (or *), like _443"
+            )
+    elif port[1:].isdigit() and port.startswith(b"_"):
+        raise InvalidRecord(f"{where}: after the port comes the protocol, like {port.decode()}._tcp")
+    _certificate_association(where, owner, records)
+
+
+def _certificate_association(where: str, owner: Name, records: Sequence[Any]) -> None:
+    for record in records:
+        wanted = _TLSA_DIGEST_OCTETS.get(record.mtype)
+        _check_digest(where, f"matching type {record.mtype}", record.cert, wanted)
+
+
+def _sshfp(where: str, owner: Name, records: Sequence[Any]) -> None:
+    for record in records:
+        wanted = _SSHFP_DIGEST_OCTETS.get(record.fp_type)
+        _check_digest(where, f"fingerprint type {record.fp_type}", record.fingerprint, wanted)
+
+
+def _check_digest(where: str, kind: str, digest: bytes, wanted: int | None) -> None:
+    if not digest:
+        raise InvalidRecord(f"{where}: the digest is missing")
+    if wanted is not None and len(digest) != wanted:
+        raise InvalidRecord(f"{where}: {kind} has {2 * wanted} hex digits, not {2 * len(digest)}")
+
+
+RULES: Mapping[str, Rule] = {
+    "MX": _mx,
+    "NS": _ns,
+    "SMIMEA": _certificate_association,
+    "SRV": _srv,
+    "SSHFP": _sshfp,
+    "TLSA": _tlsa,
+}
