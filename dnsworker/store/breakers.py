@@ -1,0 +1,61 @@
+"""The breaker of each target: a dead one costs one time-out at a time, not one for each zone."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from dnsworker.tables import now, target
+
+
+def may_try(connection: sa.Connection, target_id: int, *, probe_s: float) -> bool:
+    """Whether a delivery may go to the target now.
+
+    While the breaker is open nobody may; once its time is over the first to ask gets the one probe, for at
+    most `probe_s` seconds.
+    """
+    row = connection.execute(
+        sa.select(target.c.open_until, target.c.paused_until > now(), target.c.open_until <= now()).where(
+            target.c.id == target_id
+        )
+    ).one()
+    open_until, is_paused, may_probe = row
+    if is_paused:
+        return False
+    if open_until is None:
+        return True
+    if not may_probe:
+        return False
+    taken = connection.execute(
+        sa.update(target)
+        .where(target.c.id == target_id, target.c.open_until == open_until)
+        .values(open_until=now(probe_s))
+    )
+    return taken.rowcount == 1
+
+
+def failed(connection: sa.Connection, target_id: int, message: str, *, limit: int, delay_s: float) -> None:
+    """Count a failure that concerns the whole target; from `limit` on the breaker is open for `delay_s`."""
+    connection.execute(
+        sa.update(target)
+        .where(target.c.id == target_id)
+        .values(
+            failures=target.c.failures + 1,
+            open_until=sa.case((target.c.failures + 1 >= limit, now(delay_s)), else_=target.c.open_until),
+            last_error=message,
+            last_error_at=now(),
+        )
+    )
+
+
+def succeeded(connection: sa.Connection, target_id: int) -> bool:
+    """The target has answered: close the breaker. Returns whether it was open or counting."""
+    done = connection.execute(
+        sa.update(target)
+        .where(target.c.id == target_id, sa.or_(target.c.failures > 0, target.c.open_until.is_not(None)))
+        .values(failures=0, open_until=None, last_success_at=now())
+    )
+    return done.rowcount == 1
+
+
+def failures(connection: sa.Connection, target_id: int) -> int:
+    return int(connection.execute(sa.select(target.c.failures).where(target.c.id == target_id)).scalar_one())

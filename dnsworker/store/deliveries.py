@@ -1,0 +1,346 @@
+"""Deliveries: what each target should have, what it is known to have, who is at work on it, and when.
+
+A delivery is claimed by moving its `epoch` on. Every later write names the epoch it was claimed under, so a
+worker that was paused and replaced changes nothing; `ClaimLost` tells it to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from dnsworker.errors import ClaimLost, OperationNotFound
+from dnsworker.names import Name
+from dnsworker.records import Key, RRset
+from dnsworker.store.rows import rrset_of, rrset_to_json, upsert
+from dnsworker.tables import delivery, now, operation, target, withheld
+
+#: States in which nothing is written to the target until an operator has decided.
+BLOCKED = ("foreign", "ahead", "held")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on one zone at one target, as long as nobody has claimed it since."""
+
+    zone_id: int
+    target_id: int
+    target: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A row of `delivery`; see `dnsworker.tables`."""
+
+    zone_id: int
+    target_id: int
+    goal: str
+    wanted_revision: int
+    state: str
+    delivered_revision: int
+    soa: str | None
+    must_read: bool
+    force: bool
+    owner: int | None
+    epoch: int
+    lease_until: datetime | None
+    due_at: datetime | None
+    attempts: int
+    last_code: str | None
+    last_error: str | None
+    last_attempt_at: datetime | None
+    last_repair_at: datetime | None
+    last_repair: str | None
+
+    @classmethod
+    def of(cls, row: Any) -> DeliveryRow:
+        return cls(**row._mapping)
+
+    @property
+    def is_current(self) -> bool:
+        """Has the target what is wanted?"""
+        arrived = self.delivered_revision >= self.wanted_revision
+        return arrived and self.state in (
+            ("present",) if self.goal == "present" else ("absent", "never", "foreign")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """An RRset that a target refused, and what it has instead."""
+
+    target_id: int
+    key: Key
+    operation_id: str
+    revision: int
+    accepted: RRset | None
+    message: str
+
+
+def want(
+    connection: sa.Connection,
+    zone_id: int,
+    target_ids: Iterable[int],
+    *,
+    goal: str,
+    revision: int,
+    force: bool = False,
+) -> None:
+    """Set what the targets should have. Due at once, except where a back-off or an operator is waited for."""
+    rows = [
+        {
+            "zone_id": zone_id, "target_id": target_id, "goal": goal, "wanted_revision": revision,
+            "state": "never", "delivered_revision": 0, "must_read": False, "force": force, "epoch": 0,
+            "attempts": 0, "due_at": now(),
+        }
+        for target_id in sorted(target_ids)
+    ]  # fmt: skip
+    due = sa.case(
+        (sa.and_(delivery.c.state.in_(("ahead", "held")), sa.not_(sa.literal(force))), sa.null()),
+        (sa.and_(delivery.c.attempts > 0, delivery.c.due_at.is_not(None)), delivery.c.due_at),
+        else_=now(),
+    )
+    if rows:
+        updates = {"goal": goal, "wanted_revision": revision, "due_at": due}
+        upsert(connection, delivery, rows, update=updates | ({"force": True} if force else {}))
+
+
+def claim_next(
+    connection: sa.Connection, target_id: int, target_name: str, *, owner: int, lease_s: float
+) -> Claim | None:
+    """Claim the target's most urgent due delivery; None when there is none that is free."""
+    query = (
+        sa.select(delivery.c.zone_id, delivery.c.epoch)
+        .where(
+            delivery.c.target_id == target_id,
+            delivery.c.due_at <= now(),
+            sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+        )
+        .order_by(delivery.c.due_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    claim = Claim(row.zone_id, target_id, target_name, row.epoch + 1)
+    connection.execute(
+        sa.update(delivery)
+        .where(_is(claim.zone_id, target_id))
+        .values(
+            owner=owner,
+            epoch=claim.epoch,
+            lease_until=now(lease_s),
+            last_attempt_at=now(),
+            # Taken from a worker whose lease ran out: it may have written since anything was noted.
+            must_read=sa.or_(delivery.c.must_read, delivery.c.owner.is_not(None)),
+        )
+    )
+    return claim
+
+
+def renew(connection: sa.Connection, claim: Claim, lease_s: float) -> None:
+    """Raises `ClaimLost`."""
+    _write(connection, claim, lease_until=now(lease_s))
+
+
+def read(connection: sa.Connection, claim: Claim) -> DeliveryRow:
+    """The delivery as it is now. Raises `ClaimLost`."""
+    query = sa.select(delivery).where(_is(claim.zone_id, claim.target_id), delivery.c.epoch == claim.epoch)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise ClaimLost
+    return DeliveryRow.of(row)
+
+
+def note(connection: sa.Connection, claim: Claim, **values: Any) -> None:
+    """Write down what is known of the target now. Raises `ClaimLost`."""
+    _write(connection, claim, **values)
+
+
+def finish(
+    connection: sa.Connection, claim: Claim, *, delivered_revision: int, goal: str, **values: Any
+) -> bool:
+    """The target has `goal` at `delivered_revision`: give the claim back, unless more is wanted by now.
+
+    Returns whether the delivery is finished; if not, the claim is still held and the row still due.
+    Raises `ClaimLost`.
+    """
+    _write(
+        connection, claim,
+        delivered_revision=delivered_revision, attempts=0, last_code=None, last_error=None,
+        must_read=False, **values,
+    )  # fmt: skip
+    done = connection.execute(
+        sa.update(delivery)
+        .where(
+            _is(claim.zone_id, claim.target_id),
+            delivery.c.epoch == claim.epoch,
+            delivery.c.wanted_revision == delivered_revision,
+            delivery.c.goal == goal,
+        )
+        .values(owner=None, lease_until=None, due_at=None, force=False)
+    )
+    return done.rowcount == 1
+
+
+def fail(
+    connection: sa.Connection,
+    claim: Claim,
+    *,
+    code: str,
+    message: str,
+    delay_s: float | None,
+    must_read: bool,
+    attempts: int,
+    **values: Any,
+) -> None:
+    """Note a failed attempt and give the claim back; due again in `delay_s` (None: an operator decides)."""
+    due = {"due_at": None if delay_s is None else now(delay_s)}
+    _write(
+        connection, claim,
+        owner=None, lease_until=None, attempts=attempts, last_code=code, last_error=message,
+        must_read=sa.or_(delivery.c.must_read, sa.literal(must_read)), **(due | values),
+    )  # fmt: skip
+
+
+def release_owner(connection: sa.Connection, owner: int) -> list[int]:
+    """Free everything that a dead worker held; returns the ids of the targets concerned."""
+    query = sa.select(delivery.c.target_id).where(delivery.c.owner == owner).distinct()
+    targets = list(connection.execute(query).scalars())
+    connection.execute(
+        sa.update(delivery)
+        .where(delivery.c.owner == owner)
+        .values(owner=None, lease_until=None, must_read=True, epoch=delivery.c.epoch + 1, due_at=now())
+    )
+    return targets
+
+
+def owners(connection: sa.Connection, target_id: int | None = None) -> list[int]:
+    """Who holds claims now."""
+    query = sa.select(delivery.c.owner).where(delivery.c.owner.is_not(None)).distinct()
+    if target_id is not None:
+        query = query.where(delivery.c.target_id == target_id)
+    return [owner for owner in connection.execute(query).scalars() if owner is not None]
+
+
+def targets_with_due(connection: sa.Connection, older_than_s: float) -> list[str]:
+    """Names of the targets that have a delivery due that nobody has taken, for at least that long."""
+    due = sa.select(sa.literal(1)).where(
+        delivery.c.target_id == target.c.id,
+        delivery.c.due_at <= now(-older_than_s),
+        sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+    )
+    query = sa.select(target.c.name).where(target.c.is_removed.is_(False), due.exists())
+    return list(connection.execute(query).scalars())
+
+
+def of_zone(connection: sa.Connection, zone_id: int) -> list[DeliveryRow]:
+    query = sa.select(delivery).where(delivery.c.zone_id == zone_id).order_by(delivery.c.target_id)
+    return [DeliveryRow.of(row) for row in connection.execute(query)]
+
+
+def withhold(connection: sa.Connection, claim: Claim, rows: Sequence[Withheld]) -> None:
+    """Note RRsets that the target refuses, in place of what was withheld of them before."""
+    upsert(
+        connection,
+        withheld,
+        [
+            {
+                "zone_id": claim.zone_id, "target_id": claim.target_id,
+                "name": row.key[0], "type": row.key[1],
+                "operation_id": row.operation_id, "revision": row.revision,
+                "accepted": rrset_to_json(row.accepted), "message": row.message, "at": now(),
+            }
+            for row in rows
+        ],
+        update=("operation_id", "revision", "accepted", "message", "at"),
+    )  # fmt: skip
+
+
+def withheld_in(connection: sa.Connection, zone_id: int, target_id: int | None = None) -> list[Withheld]:
+    query = sa.select(withheld).where(withheld.c.zone_id == zone_id)
+    if target_id is not None:
+        query = query.where(withheld.c.target_id == target_id)
+    found = []
+    for row in connection.execute(query.order_by(withheld.c.name, withheld.c.type)):
+        key = (Name(row.name), row.type)
+        accepted = rrset_of(key, row.accepted)
+        found.append(Withheld(row.target_id, key, row.operation_id, row.revision, accepted, row.message))
+    return found
+
+
+def stop_withholding(connection: sa.Connection, zone_id: int, target_id: int, keys: Collection[Key]) -> None:
+    for name, type_ in keys:
+        connection.execute(
+            sa.delete(withheld).where(
+                withheld.c.zone_id == zone_id, withheld.c.target_id == target_id,
+                withheld.c.name == name, withheld.c.type == type_,
+            )
+        )  # fmt: skip
+
+
+def forget_withheld(connection: sa.Connection, zone_id: int) -> None:
+    connection.execute(sa.delete(withheld).where(withheld.c.zone_id == zone_id))
+
+
+def retry_operation(connection: sa.Connection, operation_id: str) -> list[str]:
+    """Make what an operation waits for due now, refused RRsets and blocked targets included.
+
+    Returns the names of the targets to wake. Raises `OperationNotFound`.
+    """
+    row = connection.execute(
+        sa.select(operation.c.zone_id).where(operation.c.id == operation_id)
+    ).one_or_none()
+    if row is None:
+        raise OperationNotFound(f"no operation {operation_id}")
+    if row.zone_id is None:
+        return []
+    refused = sa.select(withheld.c.target_id).where(
+        withheld.c.zone_id == row.zone_id, withheld.c.operation_id == operation_id
+    )
+    connection.execute(
+        sa.update(delivery)
+        .where(
+            delivery.c.zone_id == row.zone_id,
+            sa.or_(
+                delivery.c.due_at.is_not(None),
+                delivery.c.target_id.in_(refused),
+                delivery.c.state.in_(BLOCKED),
+            ),
+        )
+        .values(
+            due_at=now(),
+            attempts=0,
+            must_read=True,
+            state=sa.case(
+                (delivery.c.state == "foreign", "never"),
+                (delivery.c.state.in_(BLOCKED), "present"),
+                else_=delivery.c.state,
+            ),
+        )
+    )
+    connection.execute(sa.delete(withheld).where(withheld.c.operation_id == operation_id))
+    query = (
+        sa.select(target.c.name)
+        .join(delivery, delivery.c.target_id == target.c.id)
+        .where(delivery.c.zone_id == row.zone_id, delivery.c.due_at.is_not(None))
+    )
+    return list(connection.execute(query).scalars())
+
+
+def _is(zone_id: int, target_id: int) -> sa.ColumnElement[bool]:
+    return sa.and_(delivery.c.zone_id == zone_id, delivery.c.target_id == target_id)
+
+
+def _write(connection: sa.Connection, claim: Claim, **values: Any) -> None:
+    statement = sa.update(delivery).where(
+        _is(claim.zone_id, claim.target_id), delivery.c.epoch == claim.epoch
+    )
+    if connection.execute(statement.values(**values)).rowcount != 1:
+        raise ClaimLost(f"the delivery to {claim.target} was taken over by another worker")

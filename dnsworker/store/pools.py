@@ -1,0 +1,209 @@
+"""Pools as applied, and the directory that keeps them at hand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from dnsworker.errors import ConfigError, PoolNotFound
+from dnsworker.pools import Pool
+from dnsworker.store.rows import insert_or_ignore
+from dnsworker.tables import delivery, now, pool, target, zone
+
+REFRESH_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPool:
+    """A pool with the keys of its rows."""
+
+    id: int
+    version: int
+    pool: Pool
+    #: Target name → id, in the pool's order; removed targets left out.
+    target_ids: dict[str, int]
+
+
+@dataclass(slots=True)
+class Applied:
+    """What `apply` did, or with a dry run would do, one line each."""
+
+    lines: list[str] = field(default_factory=list)
+
+
+class PoolDirectory:
+    """All pools, read again when they are older than `REFRESH_S`. Safe for threads."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._pools: dict[int, KnownPool] = {}
+        self._read_at = float("-inf")
+
+    def all(self) -> list[KnownPool]:
+        with self._lock:
+            if time.monotonic() - self._read_at > REFRESH_S:
+                with self._engine.connect() as connection:
+                    self._pools = {known.id: known for known in read(connection)}
+                self._read_at = time.monotonic()
+            return list(self._pools.values())
+
+    def forget(self) -> None:
+        """Read again next time."""
+        with self._lock:
+            self._read_at = float("-inf")
+
+    def get(self, pool_id: int) -> KnownPool:
+        for known in self.all():
+            if known.id == pool_id:
+                return known
+        raise PoolNotFound(f"no pool with id {pool_id}")
+
+    def by_name(self, name: str) -> KnownPool:
+        known = {entry.pool.name: entry for entry in self.all()}
+        if name not in known:
+            raise PoolNotFound(f"no pool {name!r}; {_there_are(known)}")
+        return known[name]
+
+    def default(self) -> KnownPool:
+        """The pool for a new zone of which nobody said where: `default`, or the only one."""
+        pools = self.all()
+        named = [known for known in pools if known.pool.name == "default"]
+        if named:
+            return named[0]
+        if len(pools) == 1:
+            return pools[0]
+        if not pools:
+            raise PoolNotFound("no pool was applied yet: write a pools.yaml and run `dnsworker pool apply`")
+        raise PoolNotFound(f"say which pool with pool=; {_there_are([known.pool.name for known in pools])}")
+
+    def of_target(self, name: str) -> KnownPool:
+        for known in self.all():
+            if name in known.target_ids:
+                return known
+        raise ConfigError(f"no pool has a target {name!r}")
+
+
+def read(connection: sa.Connection) -> list[KnownPool]:
+    """All pools with their targets."""
+    rows = connection.execute(sa.select(pool).order_by(pool.c.name)).all()
+    targets = connection.execute(
+        sa.select(target.c.id, target.c.pool_id, target.c.name).where(target.c.is_removed.is_(False))
+    ).all()
+    found = []
+    for row in rows:
+        parsed = Pool.from_document(row.document)
+        ids = {entry.name: entry.id for entry in targets if entry.pool_id == row.id}
+        in_order = {one.name: ids[one.name] for one in parsed.targets if one.name in ids}
+        found.append(KnownPool(row.id, row.version, parsed, in_order))
+    return found
+
+
+def apply(connection: sa.Connection, pools: Sequence[Pool], *, dry_run: bool = False) -> Applied:
+    """Make the stored pools those of the file. Raises `ConfigError` before anything is changed.
+
+    A new target gets all of its pool's zones; a target that still holds zones is not removed, and a pool
+    that the file leaves out stays.
+    """
+    known = {entry.pool.name: entry for entry in read(connection)}
+    owners = {name: entry.pool.name for entry in known.values() for name in entry.target_ids}
+    for wanted in pools:
+        for one in wanted.targets:
+            if owners.get(one.name, wanted.name) != wanted.name:
+                raise ConfigError(f"target {one.name} belongs to pool {owners[one.name]}; names are unique")
+        _refuse_removals(connection, known.get(wanted.name), wanted)
+    done = Applied()
+    for wanted in pools:
+        current = known.get(wanted.name)
+        if current is None:
+            done.lines.append(f"pool {wanted.name}: new, targets {', '.join(t.name for t in wanted.targets)}")
+        elif current.pool.to_document() == wanted.to_document():
+            done.lines.append(f"pool {wanted.name}: unchanged (version {current.version})")
+            continue
+        else:
+            done.lines.append(
+                f"pool {wanted.name}: changed, version {current.version} → {current.version + 1}"
+            )
+        if not dry_run:
+            done.lines += _store(connection, wanted, current)
+    done.lines += [
+        f"pool {name}: not in the file, stays as it is"
+        for name in known
+        if name not in {p.name for p in pools}
+    ]
+    return done
+
+
+def _store(connection: sa.Connection, wanted: Pool, current: KnownPool | None) -> list[str]:
+    values: dict[str, Any] = {"document": wanted.to_document(), "applied_at": now()}
+    if current is None:
+        insert_or_ignore(connection, pool, [{"name": wanted.name, "version": 1, **values}])
+    else:
+        connection.execute(
+            sa.update(pool).where(pool.c.id == current.id).values(version=current.version + 1, **values)
+        )
+    pool_id = connection.execute(sa.select(pool.c.id).where(pool.c.name == wanted.name)).scalar_one()
+    said = []
+    for one in wanted.targets:
+        insert_or_ignore(
+            connection, target, [{"pool_id": pool_id, "name": one.name, "is_removed": False, "failures": 0}]
+        )
+        row = connection.execute(sa.select(target).where(target.c.name == one.name)).one()
+        connection.execute(
+            sa.update(target).where(target.c.id == row.id).values(is_removed=False, pool_id=pool_id)
+        )
+        # A change of address or key deserves a fresh try at once.
+        connection.execute(sa.update(target).where(target.c.id == row.id).values(failures=0, open_until=None))
+        count = _start_deliveries(connection, pool_id, row.id)
+        if count:
+            said.append(f"target {one.name}: {count} zones to deliver")
+    for name in set(current.target_ids if current else ()) - {one.name for one in wanted.targets}:
+        connection.execute(sa.update(target).where(target.c.name == name).values(is_removed=True))
+        said.append(f"target {name}: removed")
+    return said
+
+
+def _start_deliveries(connection: sa.Connection, pool_id: int, target_id: int) -> int:
+    """Zones of the pool that the target has never had are due there."""
+    missing = (
+        sa.select(
+            zone.c.id, sa.literal(target_id), sa.literal("present"), zone.c.revision, sa.literal("never"),
+            sa.literal(0), sa.false(), sa.false(), sa.literal(0), sa.literal(0), now(),
+        )
+        .outerjoin(delivery, sa.and_(delivery.c.zone_id == zone.c.id, delivery.c.target_id == target_id))
+        .where(zone.c.pool_id == pool_id, zone.c.is_deleted.is_(False), delivery.c.zone_id.is_(None))
+    )  # fmt: skip
+    columns = [
+        "zone_id", "target_id", "goal", "wanted_revision", "state",
+        "delivered_revision", "must_read", "force", "epoch", "attempts", "due_at",
+    ]  # fmt: skip
+    return connection.execute(sa.insert(delivery).from_select(columns, missing)).rowcount
+
+
+def _refuse_removals(connection: sa.Connection, current: KnownPool | None, wanted: Pool) -> None:
+    names = {one.name for one in wanted.targets}
+    for name, target_id in (current.target_ids if current else {}).items():
+        if name in names:
+            continue
+        held = connection.execute(
+            sa.select(sa.func.count())
+            .select_from(delivery)
+            .where(
+                delivery.c.target_id == target_id,
+                delivery.c.state.in_(("present", "creating", "ahead", "held")),
+            )
+        ).scalar_one()
+        if held:
+            raise ConfigError(
+                f"pool {wanted.name}: target {name} still holds {held} zones; "
+                "delete or move them before it is removed"
+            )
+
+
+def _there_are(names: Any) -> str:
+    return "there are: " + ", ".join(sorted(names)) if names else "no pool was applied yet"

@@ -1,0 +1,129 @@
+"""Rows as values, and the small differences between databases.
+
+Separate so that every store module spells an upsert, a row lock and a JSON RRset the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from dnsworker.names import Name
+from dnsworker.records import SOA, Key, RRset
+
+T = TypeVar("T")
+
+#: Values in one IN list or one multi-row statement; SQLite takes 32,766 parameters.
+CHUNK = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneRow:
+    """A row of `zone`; see `dnsworker.tables`."""
+
+    id: int
+    pool_id: int
+    name: Name
+    status: str
+    reason: str | None
+    is_deleted: bool
+    revision: int
+    serial: int
+    seen_serial: int | None
+    mname: Name
+    email: str
+    ttl: int
+    refresh: int
+    retry: int
+    expire: int
+    minimum: int
+    look_at: datetime | None
+    looks: int
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None
+
+    @classmethod
+    def of(cls, row: Any) -> ZoneRow:
+        return cls(**row._mapping)
+
+    @property
+    def soa(self) -> SOA:
+        """The SOA that the zone must have now."""
+        return SOA(
+            mname=self.mname,
+            rname=SOA.email_to_rname(self.email),
+            serial=self.serial,
+            refresh=self.refresh,
+            retry=self.retry,
+            expire=self.expire,
+            minimum=self.minimum,
+            ttl=self.ttl,
+        )
+
+
+def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
+    """The values, at most `size` at a time."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+def insert_or_ignore(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> int:
+    """Insert the rows whose key isn't there yet; returns how many were inserted."""
+    inserted = 0
+    for chunk in chunks(list(rows)):
+        inserted += connection.execute(_ignoring(connection.dialect.name, table, chunk)).rowcount
+    return inserted
+
+
+def upsert(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Iterable[dict[str, Any]],
+    *,
+    update: dict[str, Any] | Sequence[str],
+) -> None:
+    """Insert the rows; for those whose primary key is there, set `update` instead.
+
+    `update` names columns to take from the row, or maps columns to expressions.
+    """
+    dialect = connection.dialect.name
+    for chunk in chunks(list(rows)):
+        if dialect in ("mysql", "mariadb"):
+            statement = mysql.insert(table).values(list(chunk))
+            taken = statement.inserted
+            values = dict(update) if isinstance(update, dict) else {name: taken[name] for name in update}
+            connection.execute(statement.on_duplicate_key_update(values))
+            continue
+        insert = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+        statement_ = insert.values(list(chunk))
+        values = (
+            dict(update) if isinstance(update, dict) else {name: statement_.excluded[name] for name in update}
+        )
+        connection.execute(
+            statement_.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=values)
+        )
+
+
+def _ignoring(dialect: str, table: sa.Table, rows: Sequence[dict[str, Any]]) -> Any:
+    if dialect in ("mysql", "mariadb"):
+        return mysql.insert(table).prefix_with("IGNORE").values(list(rows))
+    insert = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    return insert.values(list(rows)).on_conflict_do_nothing()
+
+
+def rrset_to_json(rrset: RRset | None) -> dict[str, Any] | None:
+    """An RRset as the journal keeps it: its name and type are columns of their own."""
+    return None if rrset is None else {"ttl": rrset.ttl, "data": list(rrset.data)}
+
+
+def rrset_of(key: Key, document: dict[str, Any] | None) -> RRset | None:
+    """The RRset that the journal keeps under `key`."""
+    if document is None:
+        return None
+    return RRset.trusted(key[0], key[1], document["ttl"], tuple(document["data"]))
