@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import secrets
 import socket
+import subprocess
 from typing import Any, ClassVar
 
 import dns.exception
 import dns.message
 import dns.query
 
+from dev.servers.process import ServerError
 from dev.servers.server import Server
 
 ALGORITHM = "hmac-sha256"
@@ -55,6 +57,19 @@ class Bind(Server):
         """An entry of `nameservers` in pools.yaml."""
         return {"host": self.address, "port": self.port}
 
+    def rndc(self, *arguments: str) -> str:
+        """One rndc command; what it says. Raises `ServerError` with its words."""
+        done = subprocess.run(
+            [self._program("rndc"), "-c", str(self.folder / "rndc.conf"), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        if done.returncode:
+            raise ServerError(f"rndc {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
     def _claim_ports(self) -> None:
         self.port, self.rndc_port = self._port(), self._port()
 
@@ -75,9 +90,14 @@ class Bind(Server):
         }
         given = {statement.split()[0] for statement in self._extra.split(";") if statement.split()}
         statements = "".join(f"    {name} {value};\n" for name, value in ours.items() if name not in given)
+        key = f'key "{self.key_name}" {{ algorithm {ALGORITHM}; secret "{self.key_secret}"; }};\n'
+        rndc_key = f'key "{self.rndc_key_name}" {{ algorithm {ALGORITHM}; secret "{self.rndc_secret}"; }};\n'
+        (self.folder / "rndc.conf").write_text(
+            f'{rndc_key}options {{ default-key "{self.rndc_key_name}"; '
+            f"default-server {self.address}; default-port {self.rndc_port}; }};\n"
+        )
         (self.folder / "named.conf").write_text(
-            f'key "{self.key_name}" {{ algorithm {ALGORITHM}; secret "{self.key_secret}"; }};\n'
-            f'key "{self.rndc_key_name}" {{ algorithm {ALGORITHM}; secret "{self.rndc_secret}"; }};\n'
+            f"{key}{rndc_key}"
             f"controls {{ inet {self.address} port {self.rndc_port} allow {{ {self.address}; }} "
             f'keys {{ "{self.rndc_key_name}"; }}; }};\n'
             f"options {{\n{statements}    {self._extra}\n}};\n"

@@ -1,0 +1,118 @@
+"""Real servers for tests: each started once per run, only when a test of the run asks for it, all at once.
+
+A server that isn't installed fails the tests that need it; nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from dev.servers import Bind, PostgreSQL, PowerDNS, RabbitMQ, Redis, Server
+
+#: Fixtures that need a server which they don't name as a fixture of their own would go here too.
+KINDS: dict[str, type[Server]] = {
+    "bind": Bind,
+    "postgresql": PostgreSQL,
+    "powerdns": PowerDNS,
+    "rabbitmq": RabbitMQ,
+    "redis": Redis,
+}
+TEMPLATE = "template_dnsworker"
+
+_servers: dict[str, Future[Server]] = {}
+_starting = ThreadPoolExecutor(max_workers=len(KINDS), thread_name_prefix="start")
+_numbers = itertools.count(1)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start what the collected tests need, in the background, while those that need nothing run."""
+    if session.config.option.collectonly:
+        return
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    for name in wanted & set(KINDS):
+        _begin(name)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that froze or stopped a server and failed must not take the next ones with it."""
+    for name in set(getattr(item, "fixturenames", ())) & set(_servers):
+        server = _servers[name].result()
+        if server.is_running:
+            server.cont()
+        else:
+            server.start()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    for future in _servers.values():
+        if future.exception() is None:
+            future.result().close()
+    _servers.clear()
+
+
+def _begin(name: str) -> Future[Server]:
+    if name not in _servers:
+        _servers[name] = _starting.submit(lambda: KINDS[name]().start())
+    return _servers[name]
+
+
+@pytest.fixture(scope="session")
+def bind() -> Server:
+    """A BIND without zones but those that earlier tests left: give yours names of their own."""
+    return _begin("bind").result()
+
+
+@pytest.fixture(scope="session")
+def powerdns() -> Server:
+    return _begin("powerdns").result()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Server:
+    return _begin("rabbitmq").result()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Server:
+    return _begin("redis").result()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Server:
+    return _begin("postgresql").result()
+
+
+@pytest.fixture(scope="session")
+def _database_template(postgresql: PostgreSQL) -> str:
+    from dnsworker.database import upgrade
+
+    upgrade(postgresql.create_database(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgresql: PostgreSQL, _database_template: str) -> Iterator[str]:
+    """An empty database with the current schema, the test's own: a copy of one that was migrated once."""
+    name = f"test_{next(_numbers)}"
+    yield postgresql.create_database(name, template=_database_template)
+    postgresql.drop_database(name)
+
+
+@pytest.fixture
+def empty_database_url(postgresql: PostgreSQL) -> Iterator[str]:
+    """A database without any table, for tests of the migrations."""
+    name = f"test_{next(_numbers)}"
+    yield postgresql.create_database(name)
+    postgresql.drop_database(name)
+
+
+@pytest.fixture
+def broker_url(rabbitmq: RabbitMQ) -> Iterator[str]:
+    """A virtual host of the test's own, without queues."""
+    name = f"test_{next(_numbers)}"
+    yield rabbitmq.add_vhost(name)
+    rabbitmq.remove_vhost(name)
