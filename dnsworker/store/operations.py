@@ -124,6 +124,16 @@ def held_with_number(connection: sa.Connection, client: str, zone: str, number: 
     return connection.execute(query.order_by(operation.c.received_at).limit(1)).one_or_none()
 
 
+def held_up_to(connection: sa.Connection, client: str, zone: str, number: int) -> list[Any]:
+    query = sa.select(operation.c.id, operation.c.number, operation.c.zone).where(
+        operation.c.client == client,
+        operation.c.zone == zone,
+        operation.c.number <= number,
+        operation.c.status == Status.HELD.value,
+    )
+    return list(connection.execute(query))
+
+
 def lowest_held(connection: sa.Connection, client: str, zone: str) -> int | None:
     query = sa.select(sa.func.min(operation.c.number)).where(
         operation.c.client == client, operation.c.zone == zone, operation.c.status == Status.HELD.value
