@@ -1,0 +1,52 @@
+"""What the command line asks the broker itself: declare the queues, count the dead letters.
+
+Separate so that only the commands that need it import kombu.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kombu
+import kombu.exceptions
+from amqp.exceptions import AMQPError, NotFound
+
+from dnsworker import queues
+from dnsworker.credentials import mask_url
+from dnsworker.errors import ConfigError
+from dnsworker.settings import Settings
+
+CONNECT_TIMEOUT_S = 3
+
+
+def declare(settings: Settings, targets: list[str]) -> list[str]:
+    """Declare every queue and exchange; returns the queues' names. Raises `ConfigError`."""
+    wanted = [*queues.all_queues(targets), queues.dead_queue()]
+    try:
+        with _connection(settings) as connection:
+            for queue in wanted:
+                queue.bind(connection.default_channel).declare()
+    except AMQPError as exc:
+        raise ConfigError(f"the broker refuses: {exc}") from exc
+    except (OSError, kombu.exceptions.OperationalError) as exc:
+        raise ConfigError(f"can't reach {mask_url(settings.broker())}: {exc}") from exc
+    return [queue.name for queue in wanted]
+
+
+def dead_letters(settings: Settings) -> tuple[int | None, str | None]:
+    """(how many, None), or (None, why they can't be counted)."""
+    try:
+        with _connection(settings) as connection:
+            queue = queues.dead_queue().bind(connection.default_channel)
+            declared: Any = queue.queue_declare(passive=True)
+            return int(declared.message_count), None
+    except NotFound:
+        return None, "the queues are not declared: start a worker or run `dnsworker queues declare`"
+    except (OSError, AMQPError, kombu.exceptions.OperationalError) as exc:
+        return None, str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+
+
+def _connection(settings: Settings) -> kombu.Connection:
+    connection = kombu.Connection(settings.broker(), connect_timeout=CONNECT_TIMEOUT_S, heartbeat=0)
+    connection.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT_TIMEOUT_S)
+    return connection

@@ -1,0 +1,203 @@
+"""Commands that change something: their common options, waiting for the outcome, and telling it.
+
+Separate so that `zone`, `record` and `operation` say the same thing the same way.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from dnsworker.cli import output
+from dnsworker.cli.program import DONE, FAILED
+from dnsworker.cli.session import Session, with_session
+
+if TYPE_CHECKING:
+    from dnsworker.client import Operation
+    from dnsworker.operations import Outcome
+
+R = TypeVar("R")
+
+DEFAULT_TIMEOUT_S = 60.0
+#: How often the progress line is drawn while waiting on a terminal.
+PROGRESS_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The options that every change has."""
+
+    pool: str | None
+    force: bool
+    comment: str | None
+    no_wait: bool
+    timeout_s: float
+
+    def arguments(self, **more: Any) -> dict[str, Any]:
+        """Keyword arguments for the client; what wasn't given is left to its defaults."""
+        given = {"pool": self.pool, "comment": self.comment, **more}
+        return {name: value for name, value in given.items() if value is not None} | (
+            {"force": True} if self.force else {}
+        )
+
+
+def changes(function: Callable[..., R]) -> Callable[..., R]:
+    """Give the command the options of a change, and pass it a `Session` and a `Wish`."""
+
+    @click.option("--pool", help="The pool, where several hold the zone.")
+    @click.option("--force", is_flag=True, help="Let a change pass that the guard refuses.")
+    @click.option("--comment", help="Kept with the operation, for the history.")
+    @waits
+    @with_session
+    @functools.wraps(function)
+    def run(session: Session, /, *args: Any, **kwargs: Any) -> R:
+        given: dict[str, Any] = {name: kwargs.pop(name) for name in ("pool", "force", "comment")}
+        wish = Wish(no_wait=bool(kwargs.pop("no_wait")), timeout_s=float(kwargs.pop("timeout_s")), **given)
+        return function(session, wish, *args, **kwargs)
+
+    return run
+
+
+def waits(function: Callable[..., R]) -> Callable[..., R]:
+    """`--no-wait` and `--timeout`."""
+    function = click.option("--no-wait", is_flag=True, help="Return as soon as it is safely submitted.")(
+        function
+    )
+    return timeout_option(function)
+
+
+timeout_option = click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0, max=86400), default=DEFAULT_TIMEOUT_S,
+    show_default=True, metavar="SECONDS", help="How long to wait for the outcome.",
+)  # fmt: skip
+
+
+def carry_out(
+    session: Session, subject: str, submit: Callable[[], Operation], *, no_wait: bool, timeout_s: float
+) -> None:
+    """Submit, wait, tell; ends the program with 1 unless it succeeded (or nobody waits)."""
+    begun = time.monotonic()
+    operation = submit()
+    if no_wait:
+        if session.as_json:
+            output.print_json({"id": operation.id, "status": "PENDING"})
+        else:
+            output.say(f"{subject}  submitted as {operation.id}")
+        return
+    wait_and_tell(session, subject, operation, timeout_s=timeout_s, begun=begun)
+
+
+def wait_and_tell(
+    session: Session, subject: str, operation: Operation, *, timeout_s: float, begun: float | None = None
+) -> None:
+    """Wait for the operation's end and say how it ended."""
+    from dnsworker.errors import OperationFailed, WaitTimeout
+
+    begun = time.monotonic() if begun is None else begun
+    try:
+        with _progress(session, subject, operation) as wait:
+            outcome = wait(timeout_s)
+    except OperationFailed as exc:
+        outcome = exc.outcome if exc.outcome is not None else operation.status()
+    except WaitTimeout as exc:
+        outcome = exc.outcome if exc.outcome is not None else operation.status()
+    except KeyboardInterrupt:
+        output.say(f"not waiting any longer; `dnsworker operation wait {operation.id}` goes on", err=True)
+        raise
+    tell(session, subject, as_outcome(outcome), time.monotonic() - begun)
+
+
+def tell(session: Session, subject: str, outcome: Outcome, elapsed_s: float) -> None:
+    """The outcome in one line, with the reasons below where it isn't an end; ends the program."""
+    code = DONE if outcome.status.has_succeeded else FAILED
+    if session.as_json:
+        output.print_json({**outcome.model_dump(mode="json"), "elapsed_s": round(elapsed_s, 4)})
+        click.get_current_context().exit(code)
+    serial = f" (serial {outcome.serial})" if outcome.serial is not None else ""
+    word = output.status_word(str(outcome.status))
+    took = output.duration(elapsed_s)
+    if outcome.status.has_succeeded:
+        output.say(f"{subject}  {word} in {took}{serial}")
+    elif outcome.status.is_final:
+        because = ": ".join(part for part in (outcome.code, outcome.message) if part)
+        output.say(f"{subject}  {word} after {took}: {because}", err=True)
+    else:
+        reason = f": {outcome.message}" if outcome.message else ""
+        output.say(f"{subject}  still {word} after {took}{serial}{reason}", err=True)
+        for line in unfinished(outcome):
+            output.say(f"  {line}", err=True)
+        output.say(f"It goes on; wait with `dnsworker operation wait {outcome.id}`.", err=True)
+    click.get_current_context().exit(code)
+
+
+def unfinished(outcome: Outcome) -> Iterator[str]:
+    """A line for each target and nameserver that isn't there yet: why, and what comes next."""
+    for target in outcome.targets:
+        if not target.is_current:
+            attempts = f" (attempt {target.attempts})" if target.attempts else ""
+            due = output.ago(target.next_attempt_at)
+            again = "" if due is None else f"; next attempt {due if due.startswith('in') else 'now'}"
+            yield f"{target.target}: {target.last_error or target.state}{attempts}{again}"
+        for refused in target.withheld:
+            yield f"{target.target} refuses {refused.get('name')} {refused.get('type')}: {_words(refused)}"
+    for server in outcome.nameservers:
+        if not server.is_current:
+            seen = "no answer yet" if server.serial is None else f"answers with serial {server.serial}"
+            yield f"{server.nameserver}: {server.error or seen}"
+
+
+def as_outcome(value: Any) -> Outcome:
+    """An outcome that may have come as JSON."""
+    from dnsworker.operations import Outcome
+
+    return value if isinstance(value, Outcome) else Outcome.model_validate(value)
+
+
+@contextmanager
+def _progress(session: Session, subject: str, operation: Operation) -> Iterator[Callable[[float], Outcome]]:
+    """How to wait: in one go, or on a terminal in slices with one line that says how far it is."""
+    if session.as_json or not sys.stderr.isatty():
+        yield lambda timeout_s: operation.wait(timeout=timeout_s)
+        return
+    try:
+        yield lambda timeout_s: _watch(subject, operation, timeout_s)
+    finally:
+        click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def _watch(subject: str, operation: Operation, timeout_s: float) -> Outcome:
+    from dnsworker.errors import WaitTimeout
+
+    begun = time.monotonic()
+    while True:
+        left = timeout_s - (time.monotonic() - begun)
+        try:
+            return operation.wait(timeout=max(min(left, PROGRESS_INTERVAL_S), 0.01))
+        except WaitTimeout:
+            if left <= PROGRESS_INTERVAL_S:
+                raise
+        line = progress_line(subject, as_outcome(operation.status()), time.monotonic() - begun)
+        click.echo(f"\r\x1b[K{line[:100]}", err=True, nl=False)
+
+
+def progress_line(subject: str, outcome: Outcome, elapsed_s: float) -> str:
+    """`example.org.  [######----]  ACCEPTED  2 of 3 servers  4 s`."""
+    servers = [target.is_current for target in outcome.targets]
+    servers += [server.is_current for server in outcome.nameservers]
+    # taken in is the first step, each target and nameserver one more
+    done = (outcome.serial is not None) + sum(servers)
+    filled = 20 * done // (1 + len(servers))
+    bar = "#" * filled + "-" * (20 - filled)
+    count = f"{sum(servers)} of {len(servers)} servers  " if servers else ""
+    return f"{subject}  [{bar}]  {outcome.status}  {count}{output.duration(elapsed_s)}"
+
+
+def _words(refused: dict[str, Any]) -> str:
+    return str(refused.get("reason") or refused.get("message") or "no reason given")

@@ -1,0 +1,120 @@
+"""`dnsworker operation …`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dnsworker.cli import output
+from dnsworker.cli.change import timeout_option, unfinished, wait_and_tell
+from dnsworker.cli.program import Group
+from dnsworker.cli.session import Session, with_session
+
+if TYPE_CHECKING:
+    from dnsworker.operations import Outcome
+
+
+@click.group(cls=Group)
+def operation() -> None:
+    """What was asked for, and what became of it."""
+
+
+@operation.command()
+@click.argument("id")
+@with_session
+def show(session: Session, id: str) -> None:
+    """One operation: status, reason, attempts, next attempt."""
+    outcome = session.client.show_operation(id)
+    if session.as_json:
+        output.print_json(outcome)
+        return
+    print_operation(outcome)
+
+
+@operation.command("list")
+@click.option("--zone", help="Only operations on this zone.")
+@click.option("--status", help="Only operations in this status.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@with_session
+def list_(session: Session, zone: str | None, status: str | None, limit: int) -> None:
+    """The latest operations, newest first (asks the database)."""
+    from dnsworker import names, reports
+
+    wanted = names.zone_name(zone) if zone else None
+    with session.connection() as connection:
+        found = reports.list_operations(
+            connection, zone=wanted, status=status and status.upper(), limit=limit
+        )
+    if session.as_json:
+        output.print_json(found)
+        return
+    if not found:
+        output.say("no operations" if not (zone or status) else "no such operations")
+        return
+    output.print_table(
+        ("ID", "KIND", "ZONE", "STATUS", "SERIAL", "SUBMITTED", "REASON"),
+        [
+            (
+                one["id"], one["kind"], one["zone"], one["status"], one.get("serial"),
+                output.ago(one.get("submitted_at")), one.get("message") or "",
+            )
+            for one in found
+        ],
+    )  # fmt: skip
+
+
+@operation.command()
+@click.argument("id")
+@timeout_option
+@with_session
+def wait(session: Session, id: str, timeout_s: float) -> None:
+    """Wait until an operation has ended."""
+    pending = session.client.operation(id)
+    outcome = pending.status()
+    wait_and_tell(session, f"{outcome.kind} {outcome.zone}", pending, timeout_s=timeout_s)
+
+
+@operation.command()
+@click.argument("id")
+@with_session
+def retry(session: Session, id: str) -> None:
+    """Try an operation's deliveries, and records that were withheld, again now."""
+    from dnsworker.store import deliveries
+
+    with session.connection(writes=True) as connection:
+        targets = deliveries.retry_operation(connection, id)
+    if session.as_json:
+        output.print_json({"id": id, "due_now": targets})
+    else:
+        # the sweep wakes the deliveries within its interval
+        output.say(
+            f"{id}  " + (f"due now at {', '.join(targets)}" if targets else "nothing left to try again")
+        )
+
+
+def print_operation(outcome: Outcome) -> None:
+    """One operation for people."""
+    output.say(f"{outcome.id}  {output.status_word(str(outcome.status))}")
+    output.print_fields(
+        [
+            ("what", f"{outcome.kind} {outcome.zone}"),
+            ("pool", outcome.pool),
+            ("serial", outcome.serial),
+            ("code", outcome.code),
+            ("reason", outcome.message),
+            ("comment", outcome.comment),
+            ("submitted", output.ago(outcome.submitted_at)),
+            ("accepted", output.ago(outcome.accepted_at)),
+            ("finished", output.ago(outcome.finished_at)),
+            ("took", _took(outcome)),
+        ],
+        indent="  ",
+    )
+    for line in unfinished(outcome):
+        output.say(f"  {line}")
+
+
+def _took(outcome: Outcome) -> str | None:
+    begun, ended = output.moment(outcome.submitted_at), output.moment(outcome.finished_at)
+    return None if begun is None or ended is None else output.duration((ended - begun).total_seconds())

@@ -1,0 +1,212 @@
+"""`dnsworker pool …` and `dnsworker target …`: where zones go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dnsworker.cli import output
+from dnsworker.cli.program import FAILED, Group
+from dnsworker.cli.session import Session, with_session
+from dnsworker.errors import ConfigError, PoolNotFound
+
+if TYPE_CHECKING:
+    from dnsworker.pools import Pool
+
+file_argument = click.argument(
+    "file", type=click.Path(dir_okay=False, path_type=Path), required=False, metavar="[FILE]"
+)
+
+
+@click.group(cls=Group)
+def pool() -> None:
+    """Show, check and apply pools.yaml.
+
+    A pool is a set of targets that hold the same zones, and the nameservers that answer for them.
+    """
+
+
+@click.group(cls=Group)
+def target() -> None:
+    """The servers and accounts that zones are written to."""
+
+
+@pool.command()
+@click.argument("name", required=False)
+@with_session
+def show(session: Session, name: str | None) -> None:
+    """The pools as applied, secrets masked."""
+    from dnsworker.store import pools as store
+
+    with session.connection() as connection:
+        pools = [known.pool for known in store.read(connection)]
+    if name is not None:
+        pools = [one for one in pools if one.name == name]
+        if not pools:
+            raise PoolNotFound(f"no pool {name!r}")
+    if session.as_json:
+        output.print_json([one.to_public() for one in pools])
+        return
+    if not pools:
+        output.say("no pools; write a pools.yaml and run `dnsworker pool apply pools.yaml`")
+    for position, one in enumerate(pools):
+        if position:
+            output.say()
+        _print_pool(one)
+
+
+@pool.command()
+@file_argument
+@with_session
+def check(session: Session, file: Path | None) -> None:
+    """Tell what is wrong with a pools.yaml, and whether each target and nameserver answers.
+
+    FILE defaults to DNSWORKER_POOLS, and without that to the pools as applied.
+    """
+    from dnsworker.cli.health import check_pools
+
+    notes: list[str] = []
+    path = file or session.settings.pools
+    if path is not None:
+        pools = _load(path, notes)
+    else:
+        from dnsworker.store import pools as store
+
+        with session.connection() as connection:
+            pools = [known.pool for known in store.read(connection)]
+    results = check_pools(pools, session.settings)
+    ok = all(result.ok for result in results)
+    if session.as_json:
+        output.print_json({"ok": ok, "notes": notes, "checks": [result.to_json() for result in results]})
+    else:
+        for note in notes:
+            output.say(f"note: {note}", err=True)
+        output.print_table(
+            ("POOL", "WHAT", "NAME", "RESULT", "DETAIL"),
+            [(one.pool, one.what, one.name, "ok" if one.ok else "failed", one.message) for one in results],
+        )
+    if not ok:
+        click.get_current_context().exit(FAILED)
+
+
+@pool.command()
+@file_argument
+@click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+@with_session
+def apply(session: Session, file: Path | None, dry_run: bool) -> None:
+    """Make FILE (default: DNSWORKER_POOLS) the pools of this system."""
+    from dnsworker.pools import check_options
+    from dnsworker.store import pools as store
+
+    path = file or session.settings.pools
+    if path is None:
+        raise click.UsageError("which file? Give FILE or set DNSWORKER_POOLS")
+    notes: list[str] = []
+    pools = _load(path, notes)
+    check_options(pools)
+    with session.connection(writes=True) as connection:
+        done = store.apply(connection, pools, dry_run=dry_run).lines
+    if session.as_json:
+        output.print_json({"dry_run": dry_run, "notes": notes, "changes": done})
+        return
+    for note in notes:
+        output.say(f"note: {note}", err=True)
+    for line in done:
+        output.say(f"{'would: ' if dry_run else ''}{line}")
+    if not done:
+        output.say("nothing to change")
+
+
+@target.command("show")
+@click.argument("name", required=False)
+@with_session
+def show_target(session: Session, name: str | None) -> None:
+    """What each target (or one) is doing: backlog, breaker, last error."""
+    from dnsworker import reports
+
+    with session.connection() as connection:
+        found = reports.show_target(connection, name) if name else reports.list_targets(connection)
+    if session.as_json:
+        output.print_json(found)
+    elif isinstance(found, dict):
+        output.say(f"{found['target']}  {output.status_word(str(found.get('breaker', '')))}")
+        shown = {key: value for key, value in found.items() if key not in ("target", "breaker")}
+        output.print_fields(
+            [(key.replace("_", " "), _field(key, value)) for key, value in shown.items()], indent="  "
+        )
+    else:
+        print_targets(found)
+
+
+def print_targets(targets: list[dict[str, Any]], *, indent: str = "") -> None:
+    """Backlog and breaker of each target."""
+    output.print_table(
+        ("TARGET", "POOL", "ZONES", "BACKLOG", "BREAKER", "LAST SUCCESS", "LAST ERROR"),
+        [
+            (
+                one["target"], one.get("pool"), one.get("zones"), one.get("backlog"), one.get("breaker"),
+                output.ago(one.get("last_success_at")), one.get("last_error") or "",
+            )
+            for one in targets
+        ],
+        indent=indent,
+    )  # fmt: skip
+
+
+def _load(path: Path, notes: list[str]) -> list[Pool]:
+    from dnsworker.pools import load_pools
+
+    pools = load_pools(path, notes=notes)
+    if not pools:
+        raise ConfigError(f"{path} has no pools")
+    return pools
+
+
+def _print_pool(one: Pool) -> None:
+    output.say(f"{one.name}  {one.description}".rstrip())
+    output.print_fields(
+        [
+            ("ns records", " ".join(record.hostname for record in one.ns_records)),
+            ("threshold", f"{one.threshold_percentage} %"),
+            ("on drift", one.on_drift),
+        ],
+        indent="  ",
+    )
+    public = one.to_public()
+    output.print_table(
+        ("TARGET", "TYPE", "CONCURRENCY", "OPTIONS"),
+        [
+            (
+                each["name"], each["type"], each["limits"]["concurrency"],
+                " ".join(f"{key}={_option(value)}" for key, value in each["options"].items()),
+            )
+            for each in public["targets"]
+        ],
+        indent="  ",
+    )  # fmt: skip
+    if one.nameservers:
+        output.print_table(
+            ("NAMESERVER", "SERVES", "VERIFY", "TSIG KEY"),
+            [
+                (
+                    each.address,
+                    each.target or "all targets",
+                    each.verify,
+                    each.tsig_key and each.tsig_key.name,
+                )
+                for each in one.nameservers
+            ],
+            indent="  ",
+        )
+
+
+def _option(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_option(inner)}" for key, inner in value.items()) + "}"
+    return str(value)
+
+
+def _field(key: str, value: Any) -> Any:
+    return output.ago(value) if key.endswith(("_at", "_until")) else value

@@ -1,0 +1,93 @@
+"""What every command has: `--json`, the settings, and the way to the workers or the database.
+
+Separate so that a command names what it needs, and pays for nothing else.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from dnsworker.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dnsworker.client import Client
+    from dnsworker.settings import Settings
+
+R = TypeVar("R")
+
+
+class Session:
+    """One run of one command."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        from dnsworker.settings import load_settings
+
+        return load_settings()
+
+    @functools.cached_property
+    def client(self) -> Client:
+        """To the workers: over the broker, or through the database where there is none."""
+        from dnsworker.client import Client
+
+        if not self.settings.is_embedded:
+            return Client()
+        self._check_started()
+        return Client(database=self.settings.database())
+
+    @contextmanager
+    def connection(self, *, writes: bool = False) -> Iterator[Any]:
+        """A database connection in one transaction (committed at the end, rolled back by an error)."""
+        from dnsworker import database
+
+        self._check_started()
+        engine = database.connect(self.settings.database(), pool_size=1)
+        try:
+            database.check_version(engine)
+            with (engine if writes else database.reading(engine)).begin() as connection:
+                yield connection
+        finally:
+            engine.dispose()
+
+    def _check_started(self) -> None:
+        if self.settings.database_url is None and not (self.data_dir / "dnsworker.db").exists():
+            raise ConfigError(
+                f"no dnsworker in {self.data_dir} yet: start one with `dnsworker up`, "
+                "or set DNSWORKER_BROKER_URL and DNSWORKER_DATABASE_URL"
+            )
+
+    @property
+    def data_dir(self) -> Path:
+        return self.settings.data_dir.expanduser()
+
+
+def with_session(function: Callable[..., R]) -> Callable[..., R]:
+    """Give the command `--json` and pass it a `Session` first."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> R:
+        as_json = bool(kwargs.pop("as_json"))
+        return function(Session(as_json), *args, **kwargs)
+
+    return run
+
+
+def need_checkout(command: str) -> None:
+    """Raises `ConfigError` where only the wheel is installed, which has neither backends nor tasks."""
+    missing = [name for name in ("backends", "migrations", "tasks") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"`dnsworker {command}` runs from a checkout or the image: the wheel is for submitting "
+            f"(it has no {', '.join(missing)})"
+        )

@@ -1,0 +1,55 @@
+"""`dnsworker status`: the whole system on one screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dnsworker.cli import output
+from dnsworker.cli.pool import print_targets
+from dnsworker.cli.session import Session, with_session
+
+
+@click.command()
+@with_session
+def status(session: Session) -> None:
+    """The whole system on one screen.
+
+    Zones by status, backlog and breaker per target, the oldest unfinished operation, dead letters.
+    """
+    from dnsworker import reports
+
+    with session.connection() as connection:
+        found: dict[str, Any] = dict(reports.status(connection))
+    found["dead_letters"] = None
+    broker_error = None
+    if not session.settings.is_embedded:
+        from dnsworker.cli.broker import dead_letters
+
+        found["dead_letters"], broker_error = dead_letters(session.settings)
+    if session.as_json:
+        output.print_json({**found, "broker_error": broker_error})
+        return
+    _print_counts("zones", found.get("zones") or {})
+    _print_counts("operations", found.get("operations") or {})
+    oldest = found.get("oldest_operation")
+    if oldest:
+        since = output.ago(oldest.get("submitted_at"))
+        reason = f": {oldest['message']}" if oldest.get("message") else ""
+        output.say(f"oldest open  {oldest['id']} {oldest['kind']} {oldest['zone']}, {since}{reason}")
+    if broker_error:
+        output.say(f"broker       {click.style('not reachable', fg='red')}: {broker_error}")
+    elif found["dead_letters"]:
+        count = click.style(str(found["dead_letters"]), fg="red")
+        output.say(f"dead letters {count} (queue dns.dead: messages that could not be handled)")
+    output.say()
+    if found.get("targets"):
+        print_targets(found["targets"])
+    else:
+        output.say("no targets; run `dnsworker pool apply pools.yaml`")
+
+
+def _print_counts(label: str, counts: dict[str, int]) -> None:
+    shown = [f"{output.status_word(word)} {count}" for word, count in counts.items() if count]
+    output.say(f"{label.ljust(12)} {'  '.join(shown) or 'none'}")
