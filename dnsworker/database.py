@@ -13,6 +13,9 @@ MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 60
 
+#: What a database raises that can't be reached, is restarting or is overloaded: wait, then try again.
+AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+
 
 def connect(url: str, *, pool_size: int = 20) -> sa.Engine:
     """An engine for `url`. Nothing is connected yet. Raises `ConfigError` for a URL that can't be one."""

@@ -19,6 +19,7 @@ DNSWorkerError
 ├── SubmissionFailed          the broker or database did not confirm: nothing was promised
 ├── OperationFailed           what `wait()` raises for an operation that ended in ERROR
 ├── WaitTimeout               the operation goes on; only the waiting ended
+├── NoAnswer                  no worker answered a question in time
 ├── ClaimLost                 another worker has taken this delivery over: stop writing
 └── BackendError              carries target and zone
     ├── Transient             try again later
@@ -119,11 +120,37 @@ class ConfigError(DNSWorkerError):
 
 
 class SubmissionFailed(DNSWorkerError):
-    """The submission was not confirmed: nothing was promised."""
+    """The submission was not confirmed: nothing was promised.
+
+    `may_have_arrived` is False where the broker certainly hasn't got it. Submitting the same again is safe
+    with the same `operation_id`.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        may_have_arrived: bool = False,
+        operation_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.may_have_arrived = may_have_arrived
+        self.operation_id = operation_id
 
 
 class WaitTimeout(DNSWorkerError):
-    """The operation has not ended yet; it goes on."""
+    """The operation has not ended yet; it goes on.
+
+    `outcome` is what was last known of it, None if nothing.
+    """
+
+    def __init__(self, message: str | None = None, outcome: Any = None) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+
+class NoAnswer(DNSWorkerError):
+    """No worker answered in time."""
 
 
 class ClaimLost(DNSWorkerError):

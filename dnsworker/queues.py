@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from kombu import Exchange, Queue
 
+from dnsworker.errors import ConfigError
 from dnsworker.requests import OPERATIONS, PREFIX, QUERIES
 
 SUBMIT = Exchange("dns.submit", type="direct", durable=True)
@@ -21,6 +22,10 @@ INTERNAL = Exchange("dns.internal", type="direct", durable=True)
 DEAD = Exchange("dns.dead", type="direct", durable=True)
 
 INTAKE_KEY, QUERY_KEY, SWEEP_KEY, DEAD_KEY = "intake", "query", "sweep", "dead"
+
+DELIVER_PREFIX = "dns.deliver."
+#: What `-Q` may say for the queues of all targets.
+ALL_DELIVERIES = ("dns.deliver", "dns.deliver.*")
 
 #: A worker's restart counts as a delivery of every message it held, so a low limit kills innocents. The
 #: argument of a queue is frozen once declared: to lower it, set a policy (the smaller of the two counts).
@@ -64,7 +69,7 @@ def sweep_queue() -> Queue:
 def deliver_queue(target: str) -> Queue:
     """The wake-ups of one target."""
     return Queue(
-        f"dns.deliver.{target}",
+        DELIVER_PREFIX + target,
         INTERNAL,
         routing_key=deliver_key(target),
         durable=True,
@@ -79,6 +84,35 @@ def deliver_key(target: str) -> str:
 def all_queues(targets: list[str]) -> list[Queue]:
     """What a worker declares and consumes: everything but the dead letters, which nobody consumes."""
     return [intake_queue(), query_queue(), sweep_queue(), *(deliver_queue(target) for target in targets)]
+
+
+def select_queues(wanted: list[str] | None, targets: list[str]) -> list[Queue]:
+    """The queues that a worker takes: all, or those named by `-Q` (`dns.deliver`: those of all targets).
+
+    A queue of one target may be named before the pool is applied. Raises `ConfigError` for an unknown one.
+    """
+    if not wanted:
+        return all_queues(targets)
+    selected: dict[str, Queue] = {}
+    for name in wanted:
+        if name in ALL_DELIVERIES:
+            found = [deliver_queue(target) for target in targets]
+        elif name.startswith(DELIVER_PREFIX):
+            found = [deliver_queue(name.removeprefix(DELIVER_PREFIX))]
+        else:
+            found = [queue for queue in all_queues([]) if queue.name == name]
+            if not found:
+                raise ConfigError(
+                    f"no queue {name!r}: there are dns.intake, dns.query, dns.sweep, "
+                    "dns.deliver (of all targets) and dns.deliver.<target>"
+                )
+        selected |= {queue.name: queue for queue in found}
+    return list(selected.values())
+
+
+def takes_all_deliveries(wanted: list[str] | None) -> bool:
+    """Whether a worker with this `-Q` takes the queues of targets that come later, too."""
+    return not wanted or any(name in ALL_DELIVERIES for name in wanted)
 
 
 def route(name: str, *_args: object, **_options: object) -> dict[str, str] | None:

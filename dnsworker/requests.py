@@ -20,6 +20,8 @@ from dnsworker.operations import Action, Change
 from dnsworker.records import MAX_TTL, SOA, RRset
 
 PREFIX = "dnsworker."
+#: The argument under which a task passes on that it was called with positional arguments.
+POSITIONAL = "*"
 MAX_CHANGES = 100_000
 M = TypeVar("M", bound=BaseModel)
 Ttl = Field(default=None, ge=0, le=MAX_TTL)
@@ -312,6 +314,8 @@ def json_schema() -> dict[str, Any]:
 
 
 def _parsed(model: type[M], kind: str, arguments: Mapping[str, Any]) -> M:
+    if POSITIONAL in arguments:
+        raise InvalidRequest(f"{kind}: give its arguments by keyword")
     try:
         return model.model_validate(dict(arguments))
     except ValidationError as exc:

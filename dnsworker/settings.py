@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     #: The built-in nameserver of `dnsworker up`.
     nameserver_host: str = "127.0.0.1"
     nameserver_port: int = Field(default=5300, ge=0, le=65535)
+    #: How long a worker that is told to stop may finish what it runs; then the process ends hard, and
+    #: the broker delivers again what it held.
+    shutdown_grace_s: float = Field(default=30.0, gt=0)
     #: Threads of a worker process.
     concurrency: int = Field(default=16, ge=1)
     log_level: str = "INFO"
