@@ -51,7 +51,7 @@ def record_name(text: str, zone: Name) -> Name:
         return zone
     if text == "":
         raise InvalidName(f"the record's name is empty: write @ for {zone} itself")
-    if isinstance(text, str) and text.endswith("." + zone) and _is_canonical(text):
+    if isinstance(text, str) and text.endswith("." + zone) and is_canonical(text):
         return Name(text)
     labels, is_absolute = _parse(text)
     if is_absolute:
@@ -72,12 +72,27 @@ def record_name(text: str, zone: Name) -> Name:
 
 def absolute_name(text: str) -> Name:
     """`text`, which must end in a dot, as a `Name`. Raises `InvalidName`."""
-    if isinstance(text, str) and _is_canonical(text):
+    if isinstance(text, str) and is_canonical(text):
         return Name(text)
     labels, is_absolute = _parse(text)
     if not is_absolute:
         raise InvalidName(f"{_shown(text)} must end in a dot: write {_shown(text)}.")
     return _assembled(labels, text)
+
+
+def name_in_file(text: str, origin: Name) -> Name:
+    """What `text` means in a zone file: `@` is the origin, and a missing final dot means relative to it.
+
+    Raises `InvalidName`.
+    """
+    if text == "@":
+        return origin
+    if is_canonical(text):
+        return Name(text)
+    if "\\" not in text and is_canonical(joined := f"{text}.{origin}"):
+        return Name(joined)
+    labels, is_absolute = _parse(text)
+    return _assembled(labels if is_absolute else [*labels, *split_labels(origin)], text)
 
 
 def is_within(name: Name, zone: Name) -> bool:
@@ -166,7 +181,8 @@ def from_dnspython(name: dns.name.Name) -> Name:
     return _text([label.lower() for label in labels[:-1]])
 
 
-def _is_canonical(text: str) -> bool:
+def is_canonical(text: str) -> bool:
+    """Whether `text` is a `Name` as it stands; False also for the few that need a closer look (escapes)."""
     return 0 < len(text) < MAX_NAME_OCTETS and _CANONICAL.fullmatch(text) is not None
 
 

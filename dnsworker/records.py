@@ -110,10 +110,10 @@ class SOA:
     ttl: int = 3600
 
     @classmethod
-    def from_rdata(cls, text: str, ttl: int) -> SOA:
-        """From presentation format, names absolute. Raises `InvalidRecord`."""
+    def from_rdata(cls, text: str, ttl: int, *, origin: Name | None = None) -> SOA:
+        """From presentation format; names absolute, unless there is an origin. Raises `InvalidRecord`."""
         try:
-            parsed: Any = rdata.parse("SOA", text)
+            parsed: Any = rdata.parse("SOA", text, origin)
         except dns.exception.DNSException as exc:
             raise InvalidRecord(f"{shown(text)} is not SOA data ({exc})") from exc
         if not (parsed.mname.is_absolute() and parsed.rname.is_absolute()):
