@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import amqp
+from amqp.exceptions import MessageNacked
 from kombu import Connection
 from kombu.exceptions import KombuError
 from kombu.utils.url import maybe_sanitize_url
@@ -26,8 +27,8 @@ log = logging.getLogger(__name__)
 #: Connections that stay open for the next message.
 MAX_IDLE = 32
 NO_WORKER = "no dnsworker has been started on this broker"
-#: What a broker or the way to it does to us. kombu's virtual transports raise ValueError for bad folders.
-ERRORS = (amqp.AMQPError, KombuError, OSError)
+#: What a broker, or the way to it, does to us.
+ERRORS = (amqp.AMQPError, MessageNacked, KombuError, OSError)
 
 
 def folder_options(data_dir: Path) -> dict[str, Any]:

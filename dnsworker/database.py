@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,11 @@ def _sqlite(url: sa.URL) -> sa.Engine:
 def reading(engine: sa.Engine) -> sa.Engine:
     """The same engine for transactions that write nothing."""
     return engine.execution_options(reads_only=True)
+
+
+def on_commit(connection: sa.Connection, call: Callable[[], None]) -> None:
+    """Have `call` called whenever a transaction of `connection` commits: just before it does."""
+    sa.event.listen(connection, "commit", lambda _connection: call())
 
 
 def upgrade(url: str) -> str:

@@ -1,0 +1,163 @@
+"""The way in through the database: an operation is a row from the start, a message only wakes a worker.
+
+Separate because it is the only part of the client that needs SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from dnsworker import broker, database, intake, reports, requests
+from dnsworker.client import mailbox
+from dnsworker.client.mailbox import Mailbox
+from dnsworker.client.waker import Waker
+from dnsworker.errors import ConfigError, OperationNotFound, SubmissionFailed
+from dnsworker.operations import Outcome
+from dnsworker.requests import Request
+
+log = logging.getLogger(__name__)
+
+FIRST_POLL_S, LAST_POLL_S = 0.01, 0.25
+#: With Redis the outcome is pushed; looking at the row is for the case that the push was lost.
+POLL_BESIDE_PUSH_S = 1.0
+
+
+class Local:
+    """Submits in a transaction of its own, or in that of the caller's connection."""
+
+    def __init__(
+        self,
+        target: str | Engine | None,
+        connection: Connection | None,
+        *,
+        broker_url: str | None,
+        result_url: str | None,
+        timeout_s: float,
+    ) -> None:
+        if target is not None and connection is not None:
+            raise ConfigError("give database= or connection=, not both")
+        self._connection = connection
+        self._owns_engine = isinstance(target, str)
+        if isinstance(target, str):
+            self._engine = database.connect(target, pool_size=5)
+        else:
+            engine = target if connection is None else connection.engine
+            assert engine is not None
+            self._engine = engine
+        self._waker = self._make_waker(broker_url, timeout_s)
+        self._mailbox = Mailbox(result_url) if result_url else None
+        self._result_url = result_url
+        if connection is not None and self._waker is not None:
+            database.on_commit(connection, self._wake_soon)
+
+    def _make_waker(self, broker_url: str | None, timeout_s: float) -> Waker | None:
+        if broker_url is not None:
+            return Waker(broker.Publisher(broker_url), timeout_s)
+        url = self._engine.url
+        if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+            return None  # the sweep finds the row
+        options = broker.folder_options(Path(url.database).parent)
+        return Waker(broker.Publisher("filesystem://", options=options), timeout_s)
+
+    def submit(self, operation_id: str, request: Request) -> None:
+        """Raises `SubmissionFailed` when the database is away, or what the caller's connection raises."""
+        if self._connection is not None:
+            intake.submit(self._connection, operation_id, request)
+            return
+        try:
+            with self._engine.begin() as connection:
+                intake.submit(connection, operation_id, request)
+        except database.AWAY as exc:
+            # A commit whose answer was lost may have happened.
+            raise SubmissionFailed(
+                f"the database did not confirm it: {type(exc).__name__}",
+                may_have_arrived=True,
+                operation_id=operation_id,
+            ) from exc
+        if self._waker is not None:
+            self._waker.wake()
+
+    def _wake_soon(self) -> None:
+        # SQLAlchemy tells of a commit just before it happens: wake once soon, and once if it was slow.
+        if self._waker is not None:
+            self._waker.wake(after_s=0.01)
+            self._waker.wake(after_s=0.25)
+
+    def ask(self, kind: str, arguments: dict[str, Any]) -> Any:
+        query = requests.parse_query(kind, arguments)
+        with self._reading() as connection:
+            if kind == "show_zone":
+                return reports.show_zone(connection, query.zone, query.pool)
+            if kind == "export_zone":
+                return reports.export_zone(connection, query.zone, query.pool)
+            assert kind == "list_records", kind
+            return reports.list_records(connection, query.zone, query.pool, query.name, query.type)
+
+    def show(self, operation_id: str) -> Outcome:
+        with self._reading() as connection:
+            return reports.show_operation(connection, operation_id)
+
+    def wait(self, operation_id: str, timeout_s: float) -> Outcome | None:
+        """The outcome, final or the last that was known; None if there is no such row yet."""
+        deadline = time.monotonic() + timeout_s
+        outcome: Outcome | None = None
+        pause_s = FIRST_POLL_S
+        while True:
+            try:
+                outcome = self._show_apart(operation_id)
+            except OperationNotFound:
+                pass  # the transaction that submits it may still be open
+            except database.AWAY as exc:
+                log.warning("waiting for %s: the database is away (%s)", operation_id, type(exc).__name__)
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or (outcome is not None and outcome.status.is_final):
+                return outcome
+            self._pause(operation_id, min(left_s, POLL_BESIDE_PUSH_S if self._mailbox else pause_s))
+            pause_s = min(LAST_POLL_S, pause_s * 1.3)
+
+    def _pause(self, operation_id: str, pause_s: float) -> None:
+        if self._mailbox is not None:
+            try:
+                with self._mailbox.watch(operation_id) as watch:
+                    watch.next(pause_s)
+                    return
+            except mailbox.ERRORS as exc:
+                log.info("waiting for %s: Redis failed (%s)", operation_id, type(exc).__name__)
+        time.sleep(min(pause_s, LAST_POLL_S))
+
+    def _show_apart(self, operation_id: str) -> Outcome:
+        # Not on the caller's connection, whose transaction may see an old state for as long as it is open.
+        with database.reading(self._engine).connect() as connection:
+            return reports.show_operation(connection, operation_id)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        if self._connection is not None:
+            yield self._connection  # the caller sees what it has submitted itself
+            return
+        with database.reading(self._engine).connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        if self._waker is not None:
+            self._waker.close()
+        if self._mailbox is not None:
+            self._mailbox.close()
+        if self._owns_engine:
+            self._engine.dispose()
+
+    def after_fork(self) -> None:
+        """Other connections; the parent's stay open for the parent."""
+        if self._owns_engine:
+            self._engine.dispose(close=False)
+        if self._waker is not None:
+            self._waker.after_fork()
+        if self._result_url is not None:
+            self._mailbox = Mailbox(self._result_url)

@@ -1,0 +1,58 @@
+"""The handle that a submission returns.
+
+Separate from the client so that a handle is small and can be made again from an id.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from dnsworker.errors import OperationFailed, OperationNotFound, WaitTimeout
+from dnsworker.operations import Outcome, Status
+
+
+class Teller(Protocol):
+    """Who can say how an operation stands."""
+
+    def show(self, operation_id: str) -> Outcome: ...  # OperationNotFound
+    def wait(self, operation_id: str, timeout_s: float) -> Outcome | None: ...
+
+
+class Operation:
+    """One submitted operation. It needs not be kept: `Client.operation(id)` makes another handle."""
+
+    def __init__(self, teller: Teller, operation_id: str, kind: str = "", zone: str = "") -> None:
+        self._teller = teller
+        self._kind, self._zone = kind, zone
+        #: UUIDv7; later operations have greater ones.
+        self.id = operation_id
+
+    def status(self) -> Status:
+        """Where the operation is now; PENDING until a worker has taken it in. Raises `NoAnswer`."""
+        return self.outcome().status
+
+    def outcome(self) -> Outcome:
+        """All that is known of the operation now. Raises `NoAnswer` when no worker answers."""
+        try:
+            return self._teller.show(self.id)
+        except OperationNotFound:
+            if not self._kind:
+                raise  # made from an id: perhaps there is no such operation
+            return Outcome(id=self.id, kind=self._kind, zone=self._zone, status=Status.PENDING)
+
+    def wait(self, timeout: float = 30.0) -> Outcome:
+        """Block until the operation has ended, at most `timeout` seconds; its outcome if it has succeeded.
+
+        Raises `OperationFailed` (with `.outcome`) if it ended in ERROR, `WaitTimeout` if it hasn't ended.
+        """
+        outcome = self._teller.wait(self.id, timeout)
+        if outcome is None or not outcome.status.is_final:
+            state = f"is {outcome.status}" if outcome else "has not ended"
+            reason = f": {outcome.message}" if outcome and outcome.message else ""
+            raise WaitTimeout(f"operation {self.id} {state} after {timeout:g} s{reason}", outcome)
+        if outcome.status is Status.ERROR:
+            raise OperationFailed(outcome.code or "Error", outcome.message or "no reason given", outcome)
+        return outcome
+
+    def __repr__(self) -> str:
+        return f"<Operation {self.id} {self._kind} {self._zone}".rstrip() + ">"
