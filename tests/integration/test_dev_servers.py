@@ -169,6 +169,7 @@ def test_rabbitmq_keeps_a_durable_message_over_kill_and_its_users_apart(rabbitmq
         channel.queue_declare("kept", durable=True, auto_delete=False, arguments={"x-queue-type": "quorum"})
         channel.confirm_select()
         channel.basic_publish_confirm(amqp.Message("hello", delivery_mode=2), routing_key="kept", timeout=10)
+    rabbitmq.settle()
     rabbitmq.kill()
     assert not any(tree.is_alive(member) for member in family)
     rabbitmq.start()
