@@ -24,9 +24,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from dnsworker import names
 from dnsworker.backend import Options, load_backend
 from dnsworker.credentials import TsigKey, is_reference, mask, resolve_secrets
-from dnsworker.errors import ConfigError
+from dnsworker.errors import ConfigError, InvalidName
 
 __all__ = [
     "Address", "CatalogZone", "Limits", "Nameserver", "NsRecord", "Pool", "Target", "TsigKey",
@@ -55,9 +56,10 @@ class NsRecord(_Part):
     def _absolute(cls, value: str) -> str:
         if not value.endswith("."):
             raise ValueError(f"{value!r} lacks its final dot: write {value + '.'!r}")
-        if not _HOSTNAME.fullmatch(value):
-            raise ValueError(f"{value!r} is not a host name")
-        return value.lower()
+        try:
+            return names.absolute_name(value)
+        except InvalidName as exc:
+            raise ValueError(exc.message) from exc
 
 
 class Address(_Part):

@@ -105,9 +105,9 @@ def wait_and_tell(
         with _progress(session, subject, operation) as wait:
             outcome = wait(timeout_s)
     except OperationFailed as exc:
-        outcome = exc.outcome if exc.outcome is not None else operation.status()
+        outcome = exc.outcome if exc.outcome is not None else operation.outcome()
     except WaitTimeout as exc:
-        outcome = exc.outcome if exc.outcome is not None else operation.status()
+        outcome = exc.outcome if exc.outcome is not None else operation.outcome()
     except KeyboardInterrupt:
         output.say(f"not waiting any longer; `dnsworker operation wait {operation.id}` goes on", err=True)
         raise
@@ -183,7 +183,7 @@ def _watch(subject: str, operation: Operation, timeout_s: float) -> Outcome:
         except WaitTimeout:
             if left <= PROGRESS_INTERVAL_S:
                 raise
-        line = progress_line(subject, as_outcome(operation.status()), time.monotonic() - begun)
+        line = progress_line(subject, operation.outcome(), time.monotonic() - begun)
         click.echo(f"\r\x1b[K{line[:100]}", err=True, nl=False)
 
 

@@ -71,7 +71,7 @@ def list_(session: Session, zone: str | None, status: str | None, limit: int) ->
 def wait(session: Session, id: str, timeout_s: float) -> None:
     """Wait until an operation has ended."""
     pending = session.client.operation(id)
-    outcome = pending.status()
+    outcome = pending.outcome()
     wait_and_tell(session, f"{outcome.kind} {outcome.zone}", pending, timeout_s=timeout_s)
 
 

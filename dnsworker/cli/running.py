@@ -18,7 +18,8 @@ from dnsworker.errors import ConfigError
 def up(session: Session, port: int | None) -> None:
     """Run everything here, in the foreground.
 
-    A worker, a scheduler and a nameserver, with nothing to install: SQLite in DNSWORKER_DATA_DIR. Ctrl-C stops it; what was accepted is kept.
+    A worker, a scheduler and a nameserver, with nothing to install: SQLite in DNSWORKER_DATA_DIR.
+    Ctrl-C stops it; what was accepted is kept.
     """
     need_checkout("up")
     from dnsworker.cli import embedded

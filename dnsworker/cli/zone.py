@@ -64,7 +64,8 @@ def delete(session: Session, wish: Wish, name: str) -> None:
 def import_(session: Session, wish: Wish, name: str, file: Any, email: str | None) -> None:
     """Make a zone what a zone file says.
 
-    FILE may be - for standard input. Creates the zone if there is none. The SOA's names and the apex NS become the pool's.
+    FILE may be - for standard input. Creates the zone if there is none. The SOA's names and the
+    apex NS become the pool's.
     """
     try:
         text = file.read()
