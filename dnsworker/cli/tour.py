@@ -162,9 +162,7 @@ def run(*, as_json: bool) -> bool:
     if as_json:
         output.print_json({"ok": ok, "steps": results})
     elif ok:
-        output.say(
-            f"\nAll {len(STEPS)} steps done, every answer was right ({took}, start and stop included)."
-        )
+        output.say(f"\nAll {len(STEPS)} steps done, every answer was right ({took}, start included).")
         output.say("Next: `dnsworker up`, or docs/ for RabbitMQ, PostgreSQL and your own nameservers.")
     else:
         output.say(f"\n{wrong} of {len(STEPS)} steps went wrong ({took}).", err=True)
@@ -243,9 +241,8 @@ def _system(*, quiet: bool) -> Iterator[tuple[Client, str, int]]:
             ready = _ready(process, log)
             if not quiet:
                 took = output.duration(time.monotonic() - begun)
-                output.say(
-                    f"A dnsworker of its own runs in {directory}, its nameserver on port {ready['port']} ({took}).\n"
-                )
+                where = f"{directory}, its nameserver on port {ready['port']}"
+                output.say(f"A dnsworker of its own runs in {where} ({took}).\n")
             with Client(database=f"sqlite:///{directory}/dnsworker.db") as client:
                 yield client, str(ready["host"]), int(ready["port"])
         finally:
