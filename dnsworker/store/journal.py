@@ -100,6 +100,15 @@ def changed_later(
     return found & wanted
 
 
+def operations_with_entries(connection: sa.Connection, operation_ids: Iterable[str]) -> set[str]:
+    """Those of the operations that changed anything."""
+    found: set[str] = set()
+    for chunk in chunks(list(operation_ids)):
+        query = sa.select(journal.c.operation_id).where(journal.c.operation_id.in_(chunk)).distinct()
+        found.update(connection.execute(query).scalars())
+    return found
+
+
 def still_showing(
     connection: sa.Connection, zone_id: int, operation_ids: Iterable[str], until: int
 ) -> set[str]:

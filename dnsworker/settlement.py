@@ -1,0 +1,236 @@
+"""What targets and nameservers are known to have, turned into the end of operations and the state of zones.
+
+Separate from the asking, because the same judgement follows every delivery, every look and every refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from dnsworker import desired
+from dnsworker.operations import Status, ZoneStatus
+from dnsworker.pools import Nameserver
+from dnsworker.store import deliveries, journal, observations, operations, zones
+from dnsworker.store.deliveries import BLOCKED, DeliveryRow, Withheld
+from dnsworker.store.observations import Observation
+from dnsworker.store.pools import KnownPool
+from dnsworker.store.rows import ZoneRow
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Somebody who is asked whether a zone is as it should be."""
+
+    name: str
+    #: The target whose contents it shows; None: any of them.
+    target: str | None
+    #: None: the target itself is the witness, by its read-back.
+    nameserver: Nameserver | None
+
+
+@dataclass(slots=True)
+class Settled:
+    """What a settlement found and did."""
+
+    #: Operations that have ended.
+    ended: list[str] = field(default_factory=list)
+    #: Some witness doesn't show the zone as it should be yet.
+    is_open: bool = False
+    #: Targets that have something new to do (a refused operation was taken back).
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Everything that the judgement rests on."""
+
+    known: KnownPool
+    witnesses: list[Witness]
+    rows: dict[str, DeliveryRow]
+    seen: Mapping[str, Observation]
+    withheld: list[Withheld]
+
+    def verified(self, witness: Witness) -> int:
+        """Up to which revision the witness was found right."""
+        if witness.nameserver is not None:
+            observation = self.seen.get(witness.name)
+            return observation.verified_revision if observation else 0
+        row = self.rows.get(witness.target or "")
+        if row is None or row.state not in (
+            ("present",) if row.goal == "present" else ("absent", "never", "foreign")
+        ):
+            return 0
+        return row.delivered_revision
+
+    def refusers(self, operation_id: str) -> set[str]:
+        """The targets that withhold something of the operation."""
+        ids = {row.target_id for row in self.withheld if row.operation_id == operation_id}
+        return {name for name, target_id in self.known.target_ids.items() if target_id in ids}
+
+    def is_met(self, good: int) -> bool:
+        """Whether so many good witnesses reach the pool's threshold."""
+        return bool(self.witnesses) and 100 * good >= self.known.pool.threshold_percentage * len(
+            self.witnesses
+        )
+
+
+def witnesses(known: KnownPool) -> list[Witness]:
+    """The pool's nameservers, and every target that has none of its own."""
+    pool = known.pool
+    asked = [server for server in pool.nameservers if server.verify != "none"]
+    found = [Witness(server.address, server.target, server) for server in asked]
+    if any(server.target is None for server in asked):
+        return found
+    covered = {server.target for server in asked}
+    return found + [Witness(f"target {t.name}", t.name, None) for t in pool.targets if t.name not in covered]
+
+
+def read_standing(connection: sa.Connection, known: KnownPool, zone_id: int) -> Standing:
+    names = {target_id: name for name, target_id in known.target_ids.items()}
+    rows = {
+        names[row.target_id]: row for row in deliveries.of_zone(connection, zone_id) if row.target_id in names
+    }
+    return Standing(
+        known=known,
+        witnesses=witnesses(known),
+        rows=rows,
+        seen=observations.of_zone(connection, zone_id),
+        withheld=deliveries.withheld_in(connection, zone_id),
+    )
+
+
+def settle(connection: sa.Connection, known: KnownPool, zone_id: int) -> Settled:
+    """End the operations that have arrived or can't, and say how the zone is. Takes the zone's lock."""
+    zone = zones.lock(connection, zone_id)
+    standing = read_standing(connection, known, zone_id)
+    settled = Settled()
+    accepted = operations.accepted_in(connection, zone_id)
+    hopeless = [row for row in accepted if _is_hopeless(standing, row.id)]
+    for row in hopeless:
+        _reject(connection, standing, zone, row, settled)
+        zone = zones.get(connection, zone_id)
+    if hopeless:
+        standing = read_standing(connection, known, zone_id)
+        accepted = operations.accepted_in(connection, zone_id)
+    _end_arrived(connection, standing, zone, accepted, settled)
+    status, reason = zone_status(standing, zone)
+    settled.is_open = any(standing.verified(one) < zone.revision for one in standing.witnesses)
+    if (status.value, reason) != (zone.status, zone.reason):
+        zones.update(connection, zone_id, status=status.value, reason=reason)
+    return settled
+
+
+def zone_status(standing: Standing, zone: ZoneRow) -> tuple[ZoneStatus, str | None]:
+    """The zone's status, and why it isn't simply ACTIVE."""
+    good = [one for one in standing.witnesses if standing.verified(one) >= zone.revision]
+    behind = [row for row in standing.rows.values() if not row.is_current]
+    troubles = list(_troubles(standing, zone))
+    if zone.is_deleted:
+        if not behind and standing.is_met(len(good)):
+            return ZoneStatus.DELETED, None
+        return ZoneStatus.PENDING, "is being deleted" + "".join(f"; {trouble}" for trouble in troubles[:3])
+    reason = "; ".join(troubles[:3]) or None
+    if standing.is_met(len(good)):
+        is_whole = len(good) == len(standing.witnesses) and not behind and not standing.withheld
+        return (
+            (ZoneStatus.ACTIVE, None) if is_whole else (ZoneStatus.DEGRADED, reason or "is on its way to all")
+        )
+    lost = {name for name, row in standing.rows.items() if row.state in BLOCKED}
+    possible = [one for one in standing.witnesses if one.target is None or one.target not in lost]
+    if not standing.is_met(len(possible)):
+        return ZoneStatus.ERROR, reason
+    return ZoneStatus.PENDING, reason or "is on its way"
+
+
+def _troubles(standing: Standing, zone: ZoneRow) -> Iterable[str]:
+    for name, row in standing.rows.items():
+        if row.last_error and not row.is_current:
+            yield f"target {name}: {row.last_error}"
+    names = {target_id: name for name, target_id in standing.known.target_ids.items()}
+    for refused in standing.withheld:
+        if refused.key[1] != "SOA":
+            target = names.get(refused.target_id, "?")
+            yield f"target {target} refuses {refused.key[0]} {refused.key[1]}: {refused.message}"
+    for one in standing.witnesses:
+        observation = standing.seen.get(one.name)
+        if standing.verified(one) < zone.revision and observation is not None and observation.error:
+            yield f"nameserver {one.name}: {observation.error}"
+
+
+def _is_hopeless(standing: Standing, operation_id: str) -> bool:
+    """Do so many targets refuse the operation that the threshold can't be met?"""
+    refusers = standing.refusers(operation_id)
+    return bool(refusers) and not standing.is_met(len(_free_of(standing, refusers)))
+
+
+def _free_of(standing: Standing, refusers: Collection[str]) -> list[Witness]:
+    return [one for one in standing.witnesses if one.target not in refusers and (one.target or not refusers)]
+
+
+def _end_arrived(
+    connection: sa.Connection, standing: Standing, zone: ZoneRow, accepted: Sequence[Any], settled: Settled
+) -> None:
+    arrived = [row for row in accepted if _has_arrived(standing, row)]
+    if not arrived:
+        return
+    ids = [row.id for row in arrived]
+    until = max(row.revision for row in arrived)
+    showing = set(ids)
+    later = [row.id for row in arrived if row.revision < zone.revision]
+    if later:
+        with_entries = journal.operations_with_entries(connection, later)
+        showing -= with_entries - journal.still_showing(connection, zone.id, with_entries, until)
+    replaced = [one for one in ids if one not in showing]
+    operations.end(connection, [one for one in ids if one in showing], Status.ACTIVE)
+    operations.end(
+        connection, replaced, Status.SUPERSEDED, message="a later operation replaced all that it changed"
+    )
+    settled.ended += ids
+
+
+def _has_arrived(standing: Standing, row: Any) -> bool:
+    free = _free_of(standing, standing.refusers(row.id))
+    good = [one for one in free if standing.verified(one) >= row.revision]
+    if not standing.is_met(len(good)):
+        return False
+    if row.kind != "delete_zone":
+        return True
+    return all(one.delivered_revision >= row.revision for one in standing.rows.values())
+
+
+def _reject(connection: sa.Connection, standing: Standing, zone: ZoneRow, row: Any, settled: Settled) -> None:
+    """End an operation that the targets won't have, and take back what it changed."""
+    refused = next(one for one in standing.withheld if one.operation_id == row.id)
+    names = {target_id: name for name, target_id in standing.known.target_ids.items()}
+    code = "ZoneExists" if refused.key == (zone.name, "SOA") else "RecordRejected"
+    message = f"target {names.get(refused.target_id, '?')}: {refused.message}"
+    if code == "RecordRejected":
+        message = f"{refused.key[0]} {refused.key[1]} refused by {message}"
+    operations.end(connection, [row.id], Status.ERROR, code=code, message=message)
+    settled.ended.append(row.id)
+    if zone.is_deleted:
+        return
+    apex = (zone.name, "NS")
+    entries = journal.of_operation(connection, row.id)
+    is_creation = any(entry.key == apex and entry.change.before is None for entry in entries)
+    if not is_creation:
+        desired.take_back(connection, standing.known, zone, row.id)
+        settled.targets = tuple(standing.known.target_ids)
+        return
+    dependents = [
+        later.id for later in operations.accepted_in(connection, zone.id) if later.revision > row.revision
+    ]
+    operations.end(
+        connection,
+        dependents,
+        Status.ERROR,
+        code="ZoneNotFound",
+        message=f"the zone's creation failed: {message}",
+    )
+    settled.ended += dependents
+    desired.delete(connection, standing.known, zone, row.id)
+    settled.targets = tuple(standing.known.target_ids)

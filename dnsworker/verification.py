@@ -1,0 +1,347 @@
+"""Asking the nameservers until they answer with what they should; many zones in one loop, in one thread.
+
+The first look follows a delivery at once, later ones come after growing pauses. A look that gets lost with
+its process is repeated by the sweep, from the zone's row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from dnsworker import serials, settlement
+from dnsworker.answers import Answer, answer, relevant_names
+from dnsworker.backend import load_backend
+from dnsworker.errors import DNSWorkerError
+from dnsworker.names import Name
+from dnsworker.observer import NameserverAddress, Observed, Observer, agrees, is_gone
+from dnsworker.pools import Nameserver
+from dnsworker.records import SOA, Key, RRset
+from dnsworker.settings import Settings
+from dnsworker.settlement import Settled, Standing, Witness
+from dnsworker.store import journal, observations, zones
+from dnsworker.store.pools import KnownPool, PoolDirectory
+from dnsworker.store.rows import ZoneRow
+from dnsworker.tables import now
+
+log = logging.getLogger(__name__)
+
+#: Seconds between looks at a zone that isn't right yet; the last one repeats.
+PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+#: How much later than this process means to look the sweep looks.
+SWEEP_SLACK_S = 5.0
+#: How many changed RRsets a nameserver is asked for besides its SOA.
+ASKED = 8
+ASKED_BY_CONTENT = 50
+DATABASE_THREADS = 4
+LOOKS_AT_ONCE = 200
+
+
+@dataclass(slots=True)
+class Inquiry:
+    """What one nameserver is to be asked about one zone."""
+
+    witness: Witness
+    nameserver: Nameserver
+    verified: int
+    #: Serials that we wrote for contents that we know → their revision.
+    revisions: dict[int, int]
+    #: Contents decide alone: the provider sets the serial.
+    ignores_serial: bool = False
+    #: What it must answer at `expected_at`.
+    expected: dict[Key, Answer] = field(default_factory=dict)
+    expected_at: int = 0
+
+
+@dataclass(slots=True)
+class Examination:
+    """A zone, and whom to ask what."""
+
+    known: KnownPool
+    zone: ZoneRow
+    inquiries: list[Inquiry]
+
+
+class Verifier:
+    """Looks at zones when told to, until they are right. `on_settled` is called from its own threads."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        directory: PoolDirectory,
+        settings: Settings,
+        on_settled: Callable[[Settled], None],
+    ) -> None:
+        self._engine, self._directory, self._settings = engine, directory, settings
+        self._on_settled = on_settled
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="verifier", daemon=True)
+        self._database = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="verifier-db")
+        self._observer = Observer()
+        self._gate: asyncio.Semaphore | None = None
+        #: Zones being looked at → look again as soon as that is done.
+        self._looking: dict[int, bool] = {}
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends at once; what is not finished is in the rows."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=5)
+        self._database.shutdown(wait=False, cancel_futures=True)
+
+    def look(self, zone_id: int) -> None:
+        """Look at the zone now. From any thread."""
+        self._loop.call_soon_threadsafe(self._look, zone_id)
+
+    def call_later(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Run `action` in a thread after `delay_s`: the early clock of a retry (the row is the real one)."""
+
+        def start() -> None:
+            self._loop.call_later(delay_s, lambda: self._database.submit(action))
+
+        self._loop.call_soon_threadsafe(start)
+
+    # --- the loop --------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._gate = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._loop.run_forever()
+        pending = asyncio.all_tasks(self._loop)
+        for task in pending:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        self._loop.run_until_complete(self._observer.close())
+        self._loop.close()
+
+    def _look(self, zone_id: int) -> None:
+        timer = self._timers.pop(zone_id, None)
+        if timer is not None:
+            timer.cancel()
+        if zone_id in self._looking:
+            self._looking[zone_id] = True
+            return
+        self._looking[zone_id] = False
+        task = self._loop.create_task(self._watch(zone_id))
+        task.add_done_callback(lambda done: self._done(zone_id, done))
+
+    def _done(self, zone_id: int, task: asyncio.Task[float | None]) -> None:
+        again = self._looking.pop(zone_id, False)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            # The sweep looks again; a database that is away is said once by whoever needs it first.
+            log.warning("looking at zone %d failed: %s", zone_id, _words(error), extra={"zone_id": zone_id})
+            return
+        pause = task.result()
+        if again:
+            self._look(zone_id)
+        elif pause is not None:
+            self._timers[zone_id] = self._loop.call_later(pause, self._look, zone_id)
+
+    async def _watch(self, zone_id: int) -> float | None:
+        """One look; returns the pause until the next, None when none is needed."""
+        assert self._gate is not None, "the loop is running"
+        async with self._gate:
+            examination = await self._in_thread(self._prepare, zone_id)
+            if examination is None:
+                return None
+            asked = [self._ask(examination.zone, inquiry) for inquiry in examination.inquiries]
+            seen = await asyncio.gather(*asked)
+            return await self._in_thread(self._record, examination, list(seen))
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await self._loop.run_in_executor(self._database, function, *arguments)
+
+    # --- asking ----------------------------------------------------------------------------------------
+
+    async def _ask(self, zone: ZoneRow, inquiry: Inquiry) -> dict[str, Any]:
+        """Ask one nameserver; returns its row of `observation`."""
+        server = _address(inquiry.nameserver)
+        timeout_s = self._settings.query_timeout_s
+        questions: list[Key] = [(zone.name, "SOA"), *inquiry.expected]
+        answers = await asyncio.gather(
+            *(self._observer.ask(server, name, type_, timeout_s) for name, type_ in questions)
+        )
+        soa, contents = answers[0], dict(zip(questions[1:], answers[1:], strict=True))
+        if zone.is_deleted:
+            return _gone(zone, inquiry, soa)
+        return _judged(zone, inquiry, soa, contents)
+
+    # --- the database ----------------------------------------------------------------------------------
+
+    def _prepare(self, zone_id: int) -> Examination | None:
+        with self._engine.connect() as connection:
+            zone = zones.get(connection, zone_id)
+            known = self._directory.get(zone.pool_id)
+            standing = settlement.read_standing(connection, known, zone_id)
+            inquiries = [
+                inquiry
+                for witness in standing.witnesses
+                if witness.nameserver is not None
+                and (inquiry := _inquiry(standing, zone, witness, witness.nameserver)) is not None
+            ]
+            if not zone.is_deleted:
+                _expect(connection, standing, zone, inquiries)
+        return Examination(known, zone, inquiries)
+
+    def _record(self, examination: Examination, seen: list[dict[str, Any]]) -> float | None:
+        zone = examination.zone
+        with self._engine.begin() as connection:
+            locked = zones.lock(connection, zone.id)
+            known = {one.nameserver: one for one in observations.of_zone(connection, zone.id).values()}
+            for row in seen:
+                # Another worker may have seen more in the meantime.
+                before = known.get(row["nameserver"])
+                if before is not None:
+                    row["verified_revision"] = max(row["verified_revision"], before.verified_revision)
+            observations.put(connection, zone.id, seen)
+            highest = serials.latest(locked.seen_serial, *(row["serial"] for row in seen))
+            settled = settlement.settle(connection, examination.known, zone.id)
+            pause = self._pause(examination, settled, locked.looks)
+            connection.execute(
+                sa.update(zones.zone)
+                .where(zones.zone.c.id == zone.id)
+                .values(
+                    seen_serial=highest,
+                    looks=0 if pause is None else locked.looks + 1,
+                    look_at=None if pause is None else now(pause + SWEEP_SLACK_S),
+                )
+            )
+        self._on_settled(settled)
+        return pause
+
+    @staticmethod
+    def _pause(examination: Examination, settled: Settled, looks: int) -> float | None:
+        """None where there is nobody to ask again: the next delivery starts the next look."""
+        if not settled.is_open or not examination.inquiries:
+            return None
+        return PAUSES_S[min(looks, len(PAUSES_S) - 1)]
+
+
+def _inquiry(standing: Standing, zone: ZoneRow, witness: Witness, server: Nameserver) -> Inquiry | None:
+    """What to ask a nameserver; None while it has no reason to know more than it was found to know."""
+    verified = standing.verified(witness)
+    if verified >= zone.revision:
+        return None
+    rows = {name: row for name, row in standing.rows.items() if witness.target in (None, name)}
+    revisions: dict[int, int] = {}
+    for row in rows.values():
+        if zone.is_deleted and row.state in ("absent", "never", "foreign"):
+            revisions[zone.serial] = row.delivered_revision
+        elif row.state == "present" and row.soa is not None:
+            revisions[SOA.from_rdata(row.soa, zone.ttl).serial] = row.delivered_revision
+    if max(revisions.values(), default=0) <= verified:
+        return None
+    sets_serial = any(
+        load_backend(standing.known.pool.target(name).type).capabilities.sets_serial for name in rows
+    )
+    ignores_serial = sets_serial or server.verify == "content"
+    return Inquiry(witness, server, verified, revisions, ignores_serial)
+
+
+def _expect(connection: sa.Connection, standing: Standing, zone: ZoneRow, inquiries: list[Inquiry]) -> None:
+    """Fill in what the nameservers must answer, where their target is at the zone's present contents."""
+    for inquiry in inquiries:
+        if inquiry.nameserver.verify == "serial" or zone.revision not in inquiry.revisions.values():
+            continue
+        limit = ASKED_BY_CONTENT if inquiry.ignores_serial else ASKED
+        keys = journal.changed_keys(connection, zone.id, inquiry.verified, limit)
+        refused = {row.key for row in standing.withheld}
+        asked = [key for key in keys if key not in refused]
+        if asked:
+            view = _DatabaseView(connection, zone, asked)
+            inquiry.expected = {key: answer(view, *key) for key in asked}
+            inquiry.expected_at = zone.revision
+
+
+class _DatabaseView:
+    """The zone as it should be, as far as the answers to some questions need it."""
+
+    def __init__(self, connection: sa.Connection, zone: ZoneRow, keys: list[Key]) -> None:
+        self._connection, self._zone = connection, zone
+        self.name = zone.name
+        self.soa = zone.soa
+        self._nodes: dict[Name, dict[str, RRset]] = {}
+        self._fetched: set[Name] = set()
+        self._fetch({name for owner, _ in keys for name in relevant_names(owner, zone.name)})
+
+    def node(self, name: Name) -> Mapping[str, RRset]:
+        if name not in self._fetched:
+            self._fetch({name})
+        return self._nodes.get(name, {})
+
+    def has_descendants(self, name: Name) -> bool:
+        return bool(zones.names_below(self._connection, self._zone.id, name, limit=1))
+
+    def _fetch(self, names: set[Name]) -> None:
+        self._fetched |= names
+        for (name, type_), rrset in zones.rrsets_at(self._connection, self._zone.id, names).items():
+            self._nodes.setdefault(name, {})[type_] = rrset
+
+
+def _judged(
+    zone: ZoneRow, inquiry: Inquiry, soa: Observed, contents: Mapping[Key, Observed]
+) -> dict[str, Any]:
+    """How far the nameserver has got: a serial is evidence only if it equals one that we wrote."""
+    if soa.kind != "answer":
+        return _row(inquiry, None, soa.error or "did not answer")
+    if soa.serial is None or not soa.authoritative:
+        return _row(inquiry, None, f"has no authority for {zone.name} (answers {soa.rcode})")
+    reached = inquiry.revisions.get(soa.serial)
+    if reached is None and not inquiry.ignores_serial:
+        return _row(inquiry, soa.serial, f"shows serial {soa.serial}, not {zone.serial}")
+    wrong = [
+        f"{name} {type_}" + (f": {contents[name, type_].error}" if contents[name, type_].error else "")
+        for (name, type_), expected in inquiry.expected.items()
+        if not agrees(contents[name, type_], expected, type_)
+    ]
+    if inquiry.ignores_serial:
+        reached = max(inquiry.revisions.values()) if inquiry.expected else reached
+    if wrong and reached is not None and reached >= inquiry.expected_at:
+        return _row(inquiry, soa.serial, f"does not answer as it should for {', '.join(wrong[:3])}")
+    if reached is None:
+        return _row(inquiry, soa.serial, "can't be judged: nothing to ask it")
+    error = None if reached >= zone.revision else f"shows serial {soa.serial}, not {zone.serial}"
+    return _row(inquiry, soa.serial, error, reached)
+
+
+def _gone(zone: ZoneRow, inquiry: Inquiry, soa: Observed) -> dict[str, Any]:
+    verdict = is_gone(soa, zone.name)
+    if verdict is None:
+        return _row(inquiry, None, soa.error or f"can't tell whether the zone is gone ({soa.rcode})")
+    if not verdict:
+        return _row(inquiry, soa.serial, "still serves the zone")
+    return _row(inquiry, None, None, max(inquiry.revisions.values()))
+
+
+def _row(inquiry: Inquiry, serial: int | None, error: str | None, reached: int = 0) -> dict[str, Any]:
+    return {
+        "nameserver": inquiry.witness.name,
+        "verified_revision": max(reached, inquiry.verified),
+        "serial": serial,
+        "error": error,
+    }
+
+
+def _address(server: Nameserver) -> NameserverAddress:
+    key = server.tsig_key.to_dnspython() if server.tsig_key is not None else None
+    return NameserverAddress(server.host, server.port, key)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, DNSWorkerError):
+        return error.message
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
