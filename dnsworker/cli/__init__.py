@@ -23,7 +23,11 @@ from dnsworker.cli.zone import zone as zone_group
 __all__ = ["cli", "main"]
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    "dnsworker",
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="dnsworker", message="dnsworker %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:

@@ -7,6 +7,7 @@ isn't a terminal.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,12 @@ COLOURS = {
 def print_json(value: Any) -> None:
     """One JSON document; pydantic models and times become JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_to_json))
+
+
+def print_json_line(value: Any) -> None:
+    """One JSON document on one line, at once, for a program that reads along."""
+    click.echo(json.dumps(value, ensure_ascii=False, default=_to_json))
+    sys.stdout.flush()
 
 
 def say(text: str = "", *, err: bool = False) -> None:
