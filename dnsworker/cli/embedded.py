@@ -101,7 +101,7 @@ def _welcome(session: Session, nameserver: NameServer, said: list[str]) -> None:
     at = f"@{nameserver.host} -p {nameserver.port}"
     output.say(
         f"""
-dnsworker is up; its data is in {session.data_dir}, its nameserver on {nameserver.host} port {nameserver.port}.
+dnsworker is up; its data is in {session.data_dir}.
 Try in another terminal:
 
   dnsworker zone create example.org --email hostmaster@example.org

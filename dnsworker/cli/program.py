@@ -29,6 +29,8 @@ SERVICES = {
     "redis": "Redis",
     "celery": "broker",
 }
+#: What the wheel alone doesn't bring: a submitting service needs no database.
+EXTRAS = ("sqlalchemy", "alembic", "psycopg2", "httpx")
 
 
 class Group(click.Group):
@@ -82,6 +84,10 @@ class Program(Group):
             return INTERRUPTED
         except DNSWorkerError as exc:
             return _complain(f"{prog_name}: {exc.code}: {exc.message}", _exit_code(exc))
+        except ModuleNotFoundError as exc:
+            if exc.name not in EXTRAS:
+                raise  # a mistake of ours
+            return _complain(f"{prog_name}: this needs {exc.name}: pip install 'dnsworker[worker]'", FAILED)
         except OSError as exc:
             return _complain(f"{prog_name}: {_os_error(exc)}", FAILED)
         except Exception as exc:

@@ -304,6 +304,13 @@ def test_a_mistake_of_ours_is_not_hidden(run: Run, client: StubClient) -> None:
         run("zone", "show", "example.org")
 
 
+def test_a_missing_extra_is_named(run: Run, client: StubClient) -> None:
+    client.error = ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy")
+    result = run("zone", "show", "example.org")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert "pip install 'dnsworker[worker]'" in result.stderr
+
+
 def test_no_command_shows_the_help_and_is_a_usage_error(run: Run) -> None:
     for arguments in ([], ["zone"]):
         result = run(*arguments)
