@@ -1,0 +1,120 @@
+"""What pools.yaml says about a `bind9` target, checked when it is loaded."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+import dns.exception
+import dns.name
+from pydantic import AfterValidator, Field, SecretStr
+
+from backends.bind9.rndc import ALGORITHMS
+from dnsworker.backend import Options
+
+
+def _base64(secret: SecretStr) -> SecretStr:
+    try:
+        decoded = base64.b64decode(secret.get_secret_value(), validate=True)
+    except binascii.Error:
+        decoded = b""
+    if not decoded:
+        raise ValueError("not base64: copy what stands after `secret` in named.conf, without the quotes")
+    return secret
+
+
+def _algorithm(name: str) -> str:
+    if name.lower() not in ALGORITHMS:
+        raise ValueError(f"no algorithm {name!r}; there are: {', '.join(ALGORITHMS)}")
+    return name.lower()
+
+
+def _key_name(name: str) -> str:
+    try:
+        dns.name.from_text(name)
+    except dns.exception.DNSException as exc:
+        raise ValueError(f"{name!r} is no domain name, and names of keys are") from exc
+    if any(character in name for character in '"{};\\') or not name.isprintable():
+        raise ValueError(f"{name!r} can't be written in named.conf")
+    return name
+
+
+def _quotable(text: str) -> str:
+    if any(character in text for character in '"\\') or not text.isprintable():
+        raise ValueError(f"{text!r} can't be written in named.conf")
+    return text
+
+
+def _statements(text: str) -> str:
+    stripped = text.strip()
+    if stripped and not stripped.endswith(";"):
+        raise ValueError("statements of named.conf end in a semicolon")
+    if stripped.count("{") != stripped.count("}"):
+        raise ValueError("the braces don't match")
+    return stripped
+
+
+def _element(text: str) -> str:
+    element = text.strip().removesuffix(";").strip()
+    if not element or any(character in element for character in "{};"):
+        raise ValueError(f"{text!r} is no single element of an address match list")
+    return element
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as exc:
+        raise ValueError(f"{text!r} is no IP address; named.conf takes no names there") from exc
+
+
+Base64 = Annotated[SecretStr, AfterValidator(_base64)]
+Algorithm = Annotated[str, AfterValidator(_algorithm)]
+KeyName = Annotated[str, AfterValidator(_key_name)]
+Quotable = Annotated[str, AfterValidator(_quotable)]
+Statements = Annotated[str, AfterValidator(_statements)]
+Element = Annotated[str, AfterValidator(_element)]
+Address = Annotated[str, AfterValidator(_address)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Bind9Options(Options):
+    """The `options` of a target of `type: bind9`."""
+
+    #: Where named answers queries, updates and transfers.
+    host: str
+    port: Port = 53
+    #: Where named's `controls` listen; the host is `host` unless given.
+    rndc_host: str | None = None
+    rndc_port: Port = 953
+    #: For the operator; the protocol knows a key by its secret alone.
+    rndc_key_name: KeyName
+    rndc_key_secret: Base64
+    rndc_key_algorithm: Algorithm = "hmac-sha256"
+    #: The key that signs our queries, transfers and updates; zones are made for it.
+    tsig_key_name: KeyName
+    tsig_key_secret: Base64
+    tsig_key_algorithm: Algorithm = "hmac-sha256"
+    #: The view that zones are added to; the key must lead there (`match-clients`). None: named has no views.
+    view: Quotable | None = None
+    #: Who else may transfer the zones: elements of an address match list (`192.0.2.53`, `key "secondary"`).
+    allow_transfer: tuple[Element, ...] = ()
+    #: More statements for each zone that is added (`also-notify { 192.0.2.53; };`).
+    zone_statements: Statements = ""
+    #: The folder for zone files as named sees it, absolute or below its `directory`. It must be there, and
+    #: named must be able to write to it.
+    zone_directory: Quotable = "."
+    #: The same folder as this worker sees it, where the two share one: then new zones start from a file that
+    #: the worker writes. None: named fetches them from the worker.
+    local_zone_directory: Path | None = None
+    #: The worker's address as named sees it. None: the one that we reach named's `controls` from.
+    transfer_host: Address | None = None
+    #: The port, TCP and UDP, at which named fetches new zones; 0: any that is free.
+    transfer_port: Annotated[int, Field(ge=0, le=65535)] = 0
+
+    @property
+    def control_host(self) -> str:
+        return self.rndc_host or self.host

@@ -1,0 +1,174 @@
+"""Zones and their changes, read by transfer: AXFR (RFC 5936) and IXFR (RFC 1995), signed.
+
+Shared by the backends that are read over DNS. A transfer is the only way to see a zone as it is stored:
+answers to queries show wildcards, referrals and child zones instead.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+from backends.dns_connection import DNSConnection
+from backends.dns_wire import SOA_TYPE, Message, Record
+from dnsworker import names, serials
+from dnsworker.backend import ZoneDelta
+from dnsworker.contents import ZoneContents
+from dnsworker.errors import AuthenticationFailed, ServerFailure, Unsupported, ZoneMissing
+from dnsworker.names import Name
+from dnsworker.records import SOA, Key, RRset
+
+
+def read_zone(connection: DNSConnection, zone: Name) -> ZoneContents:
+    """The whole zone by AXFR.
+
+    Raises `ZoneMissing` (NOTAUTH), `AuthenticationFailed` (REFUSED) and the rest.
+    """
+    query = dns.message.make_query(names.to_dnspython(zone), dns.rdatatype.AXFR)
+    records = _records(connection, query, zone)
+    first = next(records, None)
+    if first is None or first.soa is None or first.name != zone:
+        connection.close()
+        raise ServerFailure(f"the transfer of {zone} from {connection} doesn't start with its SOA")
+    grouped: dict[tuple[Name, int], list[Record]] = {}
+    for record in records:
+        if record.type == SOA_TYPE:
+            if record.soa != first.soa:
+                connection.close()
+                raise ServerFailure(f"the transfer of {zone} from {connection} ends with another SOA")
+            return ZoneContents(soa=first.soa, rrsets=_rrsets(grouped), name=zone)
+        grouped.setdefault((record.name, record.type), []).append(record)
+    raise ServerFailure(f"the transfer of {zone} from {connection} ends without its SOA")
+
+
+def read_changes(connection: DNSConnection, zone: Name, since: SOA) -> ZoneDelta | None:
+    """The net difference since `since` by IXFR; None when the server can't tell.
+
+    Raises `ZoneMissing` (NOTAUTH) and the rest.
+    """
+    apex = names.to_dnspython(zone)
+    query = dns.message.make_query(apex, dns.rdatatype.IXFR)
+    query.authority.append(dns.rrset.from_rdata_list(apex, 0, list(since.to_rdataset())))
+    records = _records(connection, query, zone, than=since.serial)
+    first = next(records, None)
+    if first is None or first.soa is None or first.name != zone:
+        connection.close()
+        raise ServerFailure(f"the transfer of {zone} from {connection} doesn't start with its SOA")
+    second = next(records, None)
+    if second is None:  # "nothing newer": up to date, or behind us
+        return ZoneDelta(soa=first.soa) if first.soa == since else None
+    if second.soa is None or second.soa.rdata != since.rdata:
+        connection.close()  # the whole zone follows, or the history of another zone with our serial
+        return None
+    net: Counter[tuple[Key, int, str]] = Counter()
+    sign, end = -1, first.soa
+    for record in records:
+        if record.soa is None:
+            net[(record.name, _type_text(record.type)), record.ttl, record.text] += sign
+        elif sign == -1:
+            sign, end = 1, record.soa
+        elif record.soa == first.soa and end == first.soa:
+            return _delta(first.soa, net)
+        else:
+            sign = -1
+    raise ServerFailure(f"the incremental transfer of {zone} from {connection} ends without its SOA")
+
+
+def read_soa(connection: DNSConnection, zone: Name) -> SOA | None:
+    """The zone's SOA by a query; None where the answer doesn't hold it (the caller finds out why)."""
+    apex = names.to_dnspython(zone)
+    query = dns.message.make_query(apex, dns.rdatatype.SOA)
+    query.flags &= ~dns.flags.RD
+    answer = connection.ask(query)
+    found = answer.get_rrset(answer.answer, apex, dns.rdataclass.IN, dns.rdatatype.SOA)
+    if answer.rcode() != dns.rcode.NOERROR or not answer.flags & dns.flags.AA or found is None:
+        return None
+    return SOA.from_rdataset(found)
+
+
+def _records(
+    connection: DNSConnection, query: dns.message.Message, zone: Name, *, than: int | None = None
+) -> Iterator[Record]:
+    """The records of all messages. Ends only after a lone SOA that isn't newer than `than`."""
+    is_first = True
+    for wire in connection.stream(query):
+        try:
+            message = Message(wire)
+            if message.id != query.id:
+                raise dns.exception.FormError
+            _raise_for_transfer(message.rcode, connection, zone)
+            for record in message.records():
+                yield record
+                is_lone_soa = is_first and message.answers == 1 and record.soa is not None
+                if is_lone_soa and not _is_newer(record.soa, than):
+                    return
+                is_first = False
+        except dns.exception.DNSException as exc:
+            connection.close()
+            raise ServerFailure(f"{connection} sent a transfer of {zone} that can't be read: {exc}") from exc
+
+
+def _is_newer(soa: SOA | None, than: int | None) -> bool:
+    """Whether a lone SOA is the start of a transfer; of a whole zone it always is."""
+    return soa is None or than is None or serials.is_ahead(soa.serial, than)
+
+
+def _raise_for_transfer(rcode: int, connection: DNSConnection, zone: Name) -> None:
+    if rcode == dns.rcode.NOERROR:
+        return
+    server = f"{connection.host}:{connection.port}"
+    if rcode == dns.rcode.NOTAUTH:
+        raise ZoneMissing(f"{server} has no zone {zone} (NOTAUTH)")
+    if rcode == dns.rcode.REFUSED:
+        raise AuthenticationFailed(
+            f"{server} refuses to transfer {zone} to the key {connection.key.name!r}: "
+            "compare allow-transfer (REFUSED)"
+        )
+    if rcode in (dns.rcode.NOTIMP, dns.rcode.FORMERR):
+        raise Unsupported(f"{server} doesn't do this transfer ({dns.rcode.to_text(dns.rcode.Rcode(rcode))})")
+    words = dns.rcode.to_text(dns.rcode.Rcode(rcode))
+    raise ServerFailure(
+        f"{server} failed to transfer {zone} ({words}): it couldn't load the zone, or is busy"
+    )
+
+
+def _rrsets(grouped: dict[tuple[Name, int], list[Record]]) -> dict[Key, RRset]:
+    rrsets: dict[Key, RRset] = {}
+    for (name, kind), records in grouped.items():
+        if len(records) > 1:
+            records = sorted({record.order: record for record in records}.values(), key=lambda one: one.order)
+        text = _type_text(kind)
+        rrsets[(name, text)] = RRset.trusted(
+            name, text, records[0].ttl, tuple([record.text for record in records])
+        )
+    return rrsets
+
+
+def _delta(soa: SOA, net: Counter[tuple[Key, int, str]]) -> ZoneDelta:
+    removed: dict[Key, set[tuple[int, str]]] = {}
+    added: dict[Key, set[tuple[int, str]]] = {}
+    for (key, ttl, text), count in net.items():
+        if count:
+            (added if count > 0 else removed).setdefault(key, set()).add((ttl, text))
+    return ZoneDelta(
+        soa=soa,
+        removed={key: frozenset(pairs) for key, pairs in removed.items()},
+        added={key: frozenset(pairs) for key, pairs in added.items()},
+    )
+
+
+_TYPE_TEXTS: dict[int, str] = {}
+
+
+def _type_text(kind: int) -> str:
+    text = _TYPE_TEXTS.get(kind)
+    if text is None:
+        text = _TYPE_TEXTS[kind] = dns.rdatatype.to_text(dns.rdatatype.RdataType.make(kind))
+    return text

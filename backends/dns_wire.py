@@ -1,0 +1,175 @@
+"""The records of a zone transfer's messages, read without building objects for each.
+
+Separate because it is the one place where speed asks for more than dnspython's own parser: a zone of 100,000
+names takes that 4.7 s and this a fraction of one. Whatever isn't plain goes to dnspython all the same.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import dns.exception
+import dns.ipv6
+import dns.name
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+
+from dnsworker import names, rdata
+from dnsworker.names import Name
+from dnsworker.records import SOA
+
+SOA_TYPE = int(dns.rdatatype.SOA)
+TSIG_TYPE = int(dns.rdatatype.TSIG)
+_A, _AAAA = int(dns.rdatatype.A), int(dns.rdatatype.AAAA)
+_SINGLE_NAME = frozenset(int(kind) for kind in (dns.rdatatype.NS, dns.rdatatype.CNAME, dns.rdatatype.PTR))
+_PLAIN_LABEL = re.compile(rb"[a-z0-9_*-]+")
+_HEADER = struct.Struct(">HHHHHH")
+_RECORD = struct.Struct(">HHIH")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a transfer. `order` sorts the records of an RRset canonically (RFC 4034, section 6.3)."""
+
+    name: Name
+    type: int
+    ttl: int
+    text: str
+    order: bytes
+    soa: SOA | None = None
+
+
+class Message:
+    """A message of a transfer, opened at its answer section."""
+
+    def __init__(self, wire: bytes) -> None:
+        """Raises `dns.exception.FormError`."""
+        self.wire = wire
+        self._suffixes: dict[int, str] = {}
+        try:
+            self.id, flags, questions, self.answers, self._authorities, self._additionals = (
+                _HEADER.unpack_from(wire)
+            )
+            self.rcode = flags & 15
+            position = _HEADER.size
+            for _ in range(questions):
+                position = self._skip_name(position) + 4
+        except (IndexError, struct.error) as exc:
+            raise dns.exception.FormError from exc
+        self._start = position
+
+    def records(self) -> Iterator[Record]:
+        """The records of the answer section. Raises `dns.exception.FormError`."""
+        try:
+            yield from self._records()
+        except (IndexError, struct.error, ValueError, OSError) as exc:
+            raise dns.exception.FormError from exc
+
+    def tsig(self) -> tuple[int, dns.name.Name, dns.rdata.Rdata] | None:
+        """Where the TSIG record at the end starts, its owner and its data.
+
+        Raises `dns.exception.FormError`.
+        """
+        try:
+            position = self._start
+            count = self.answers + self._authorities + self._additionals
+            for index in range(count):
+                start = position
+                position = self._skip_name(position)
+                kind, rdclass, _, length = _RECORD.unpack_from(self.wire, position)
+                position += _RECORD.size + length
+                if kind == TSIG_TYPE and index == count - 1:
+                    owner, _ = dns.name.from_wire(self.wire, start)
+                    data = dns.rdata.from_wire(rdclass, kind, self.wire, position - length, length)
+                    return start, owner, data
+        except (IndexError, struct.error) as exc:
+            raise dns.exception.FormError from exc
+        return None
+
+    def _records(self) -> Iterator[Record]:
+        wire, position = self.wire, self._start
+        for _ in range(self.answers):
+            owner, position = self._name(position)
+            kind, rdclass, ttl, length = _RECORD.unpack_from(wire, position)
+            position += _RECORD.size
+            end = position + length
+            if end > len(wire):
+                raise dns.exception.FormError
+            data = wire[position:end]
+            soa = None
+            if kind == _A and length == 4:
+                text = socket.inet_ntoa(data)
+            elif kind == _AAAA and length == 16:
+                text = dns.ipv6.inet_ntoa(data)
+            elif kind in _SINGLE_NAME:
+                text, _ = self._name(position)
+                data = _name_octets(text)
+            else:
+                parsed = dns.rdata.from_wire(rdclass, kind, wire, position, length)
+                if kind == SOA_TYPE:
+                    soa = SOA.from_rdataset(dns.rrset.from_rdata(dns.name.root, ttl, parsed))
+                    text = soa.rdata
+                else:
+                    (text,) = rdata.canonical_texts([parsed])
+                data = parsed.to_wire(origin=None, canonicalize=True) or b""
+            yield Record(owner, kind, ttl, text, data, soa)
+            position = end
+
+    def _skip_name(self, position: int) -> int:
+        while True:
+            length = self.wire[position]
+            if length == 0:
+                return position + 1
+            if length >= 0xC0:
+                return position + 2
+            position += length + 1
+
+    def _name(self, position: int) -> tuple[Name, int]:
+        """The name at `position`, canonical, and where it ends."""
+        wire = self.wire
+        labels: list[str] = []
+        starts: list[int] = []
+        limit = position
+        end = 0
+        suffix = ""
+        while True:
+            length = wire[position]
+            if length == 0:
+                end = end or position + 1
+                break
+            if length >= 0xC0:
+                end = end or position + 2
+                position = (length & 0x3F) << 8 | wire[position + 1]
+                known = self._suffixes.get(position)
+                if known is not None:
+                    suffix = known
+                    break
+                # A pointer leads back (RFC 1035, section 4.1.4): so this loop ends.
+                if position >= limit:
+                    raise dns.exception.FormError
+                limit = position
+                continue
+            if length > 63:
+                raise dns.exception.FormError
+            label = wire[position + 1 : position + 1 + length].lower()
+            starts.append(position)
+            labels.append(label.decode("ascii") if _PLAIN_LABEL.fullmatch(label) else _escaped(label))
+            position += length + 1
+        for index in range(len(labels) - 1, -1, -1):
+            suffix = f"{labels[index]}.{suffix}"
+            self._suffixes[starts[index]] = suffix
+        return Name(suffix or "."), end
+
+
+def _escaped(label: bytes) -> str:
+    return names.from_dnspython(dns.name.Name((label, b""))).removesuffix(".")
+
+
+def _name_octets(name: str) -> bytes:
+    return b"".join(bytes([len(label)]) + label for label in names.split_labels(Name(name))) + b"\0"
