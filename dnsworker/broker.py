@@ -7,7 +7,6 @@ unroutable message for a sent one.
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from pathlib import Path
@@ -88,7 +87,7 @@ class Publisher:
             else:
                 self._keep(link)
                 return
-        text = f"{self._describe(failed_with)} within {timeout_s:g} s" if failed_with else "no time was left"
+        text = self._describe(failed_with, timeout_s) if failed_with else "no time was left"
         raise SubmissionFailed(text, may_have_arrived=may_have_arrived) from failed_with
 
     def close(self) -> None:
@@ -117,9 +116,13 @@ class Publisher:
         if link is not None:
             link.close()
 
-    def _describe(self, error: Exception) -> str:
+    def _describe(self, error: Exception, timeout_s: float) -> str:
         where = " or ".join(str(maybe_sanitize_url(url)) for url in self._urls)
-        reason = "it doesn't answer" if isinstance(error, socket.timeout) else _first_line(error)
+        reason = _first_line(error)
+        if isinstance(error, TimeoutError):
+            reason = f"no answer within {timeout_s:.3g} s"
+        elif isinstance(error, MessageNacked):
+            reason = "it refuses it (the queue is full, or its node in trouble)"
         return f"the broker ({where}) did not confirm the message: {reason}"
 
 
@@ -140,6 +143,7 @@ class _Link:
             raise ConfigError(f"not a broker URL: {maybe_sanitize_url(url)}") from exc
         self._connection = self._transport.establish_connection()
         self._is_amqp = isinstance(self._connection, amqp.Connection)
+        self._channel: Any
         try:
             self._limit(timeout_s)
             self._channel = self._transport.create_channel(self._connection)

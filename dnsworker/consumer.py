@@ -1,0 +1,208 @@
+"""What a worker takes from its queues, and what it puts aside as a dead letter instead of losing it.
+
+Celery acknowledges what it can't decode or doesn't know, and runs any callback that a message names with
+the worker's own rights. Here a message is judged first; `reason_to_refuse` is the whole rule.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import amqp
+from celery import bootsteps
+from celery.exceptions import WorkerShutdown
+from celery.worker import consumer as celery_consumer
+from celery.worker.consumer.connection import Connection
+from celery.worker.consumer.tasks import Tasks
+from kombu.exceptions import KombuError
+
+from dnsworker import queues
+from dnsworker.queues import ASKABLE, DELIVER_TASK, INTAKE_TASK, INTERNAL, SUBMITTABLE, SWEEP_TASK
+
+log = logging.getLogger(__name__)
+
+INTERNAL_TASKS = frozenset({DELIVER_TASK, INTAKE_TASK, SWEEP_TASK})
+MAX_ID_LENGTH = 64
+#: What decoding a message's body raises: bad JSON or UTF-8, a content type that isn't accepted, bad gzip.
+UNDECODABLE = (KombuError, ValueError, TypeError, LookupError, OSError, EOFError)
+#: Parts of a message by which its sender would have a worker publish messages of the sender's choice.
+FOLLOW_UPS = ("callbacks", "errbacks", "chain", "chord")
+
+
+def reason_to_refuse(message: Any) -> str | None:
+    """Why a message (kombu's) can't be handled, in one line; None for one that can."""
+    headers = message.headers
+    if not isinstance(headers, Mapping) or not isinstance(headers.get("task"), str):
+        return "not a task message (Celery's protocol 2)"
+    if message.content_type != "application/json":
+        return f"content type {message.content_type!r}; only application/json is read"
+    task, task_id = headers["task"], headers.get("id")
+    if task not in SUBMITTABLE and task not in ASKABLE and task not in INTERNAL_TASKS:
+        return f"no task {task!r}"
+    if not isinstance(task_id, str) or not 0 < len(task_id) <= MAX_ID_LENGTH or not task_id.isprintable():
+        return f"no usable id; a printable text of at most {MAX_ID_LENGTH} characters is needed"
+    try:
+        payload = message.payload
+    except UNDECODABLE as exc:
+        return f"can't decode the body: {type(exc).__name__}: {exc}"
+    if not isinstance(payload, list) or len(payload) != 3:
+        return "the body isn't [args, kwargs, options] (Celery's protocol 2)"
+    args, kwargs, embedded = payload
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        return "the body's args aren't a list, or its kwargs no object"
+    if (message.delivery_info or {}).get("exchange") == INTERNAL.name:
+        return None
+    return _reason_to_refuse_submitted(task, headers, embedded)
+
+
+def _reason_to_refuse_submitted(task: str, headers: Mapping[str, Any], embedded: Any) -> str | None:
+    if task in INTERNAL_TASKS:
+        return f"{task} is not for submitters"
+    if not isinstance(embedded or {}, dict):
+        return "the body's options are no object"
+    follow_ups = [name for name in FOLLOW_UPS if (embedded or {}).get(name)]
+    if headers.get("group"):
+        follow_ups.append("group")
+    if follow_ups:
+        return f"{', '.join(follow_ups)}: an operation is submitted alone; wait for its outcome instead"
+    if headers.get("eta"):
+        return "an ETA or countdown: an operation is carried out when it comes"
+    if headers.get("expires") and task in SUBMITTABLE:
+        return "an expiry: an operation that was submitted is carried out"
+    return None
+
+
+def tidy(message: Any) -> None:
+    """Make of a submitter's headers what the worker and Flower may believe."""
+    headers, (_args, kwargs, _embedded) = message.headers, message.payload
+    named = (kwargs.get(key) for key in ("zone", "name", "type", "id"))
+    headers["kwargsrepr"] = " ".join(value[:80] for value in named if isinstance(value, str))
+    headers["argsrepr"] = ""
+    for name in ("shadow", "timelimit", "stamps", "stamped_headers", "reply_to"):
+        headers.pop(name, None)
+    if headers["task"] in SUBMITTABLE:
+        # Else Celery would store the intake's return value in the place of the outcome.
+        headers["ignore_result"] = True
+
+
+class Declarations(bootsteps.StartStopStep):
+    """Declares every queue before the first is consumed, those that no worker of ours reads included."""
+
+    requires = (Connection,)
+
+    def start(self, consumer: Any) -> None:
+        wanted = {queue.name: queue for queue in [*queues.all_queues([]), queues.dead_queue()]}
+        channel = consumer.connection.default_channel
+        try:
+            for queue in [*wanted.values(), *consumer.app.amqp.queues.values()]:
+                queue.bind(channel).declare()
+        except amqp.PreconditionFailed as exc:
+            log.critical("a queue exists with other arguments; delete it, then start again: %s", exc)
+            raise WorkerShutdown(1) from exc
+
+
+class NewTargets(bootsteps.StartStopStep):
+    """Consumes the queues of targets that `pool apply` adds while the worker runs, without a restart."""
+
+    requires = (Tasks,)
+    interval_s = 5.0
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._stop = threading.Event()
+
+    def include_if(self, consumer: Any) -> bool:
+        return bool(getattr(consumer.app, "follows_targets", False))
+
+    def start(self, consumer: Any) -> None:
+        self._stop = threading.Event()
+        # The database is asked in a thread of its own: the consumer's must keep up its heartbeats.
+        threading.Thread(
+            target=self._watch, args=(consumer, self._stop), name="dnsworker-targets", daemon=True
+        ).start()
+
+    def stop(self, consumer: Any) -> None:
+        self._stop.set()
+
+    def _watch(self, consumer: Any, stop: threading.Event) -> None:
+        while not stop.wait(self.interval_s):
+            targets = consumer.app.target_names()
+            if targets is None:
+                continue  # the database is away
+            wanted = {queue.name: queue for queue in map(queues.deliver_queue, targets)}
+            taken = {name for name in consumer.app.amqp.queues if name.startswith(queues.DELIVER_PREFIX)}
+            if taken != set(wanted):
+                consumer.call_soon(self._follow, consumer, wanted)
+
+    @staticmethod
+    def _follow(consumer: Any, wanted: dict[str, Any]) -> None:
+        known = consumer.app.amqp.queues
+        for name, queue in wanted.items():
+            if name not in known:
+                known.add(queue)  # our own Queue: by its name alone Celery would make a classic one
+                consumer.add_task_queue(name)
+        for name in [name for name in known if name.startswith(queues.DELIVER_PREFIX) and name not in wanted]:
+            consumer.cancel_task_queue(name)
+            known.pop(name, None)
+
+
+class Consumer(celery_consumer.Consumer):
+    """Celery's consumer that judges each message first, and never acknowledges what nobody handled."""
+
+    connection_errors: tuple[type[BaseException], ...]
+
+    class Blueprint(celery_consumer.Consumer.Blueprint):  # type: ignore[misc, valid-type]
+        # Delayed delivery would declare 28 queues for ETAs that are refused anyway.
+        default_steps = [  # noqa: RUF012 - Celery's name and form
+            Declarations,
+            *(
+                step
+                for step in celery_consumer.Consumer.Blueprint.default_steps
+                if not str(step).endswith(":DelayedDelivery")
+            ),
+            NewTargets,
+        ]
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_message(message: Any) -> None:
+            reason = reason_to_refuse(message)
+            if reason is not None:
+                self.put_aside(message, reason)
+                return
+            if (message.delivery_info or {}).get("exchange") != INTERNAL.name:
+                tidy(message)
+            handle(message)
+
+        return on_message
+
+    def put_aside(self, message: Any, reason: str) -> None:
+        """Reject the message for good: from `dns.intake` it goes to `dns.dead`."""
+        info, headers = message.delivery_info or {}, message.headers
+        log.error(
+            "dead letter %s (exchange %r, key %r, user %s): %s",
+            headers.get("id") if isinstance(headers, Mapping) else None,
+            info.get("exchange"),
+            info.get("routing_key"),
+            (message.properties or {}).get("user_id") or "unknown",
+            reason,
+        )
+        message.reject_log_error(log, self.connection_errors)
+
+    # Celery's own judgement comes after ours; where it still finds a fault, the message is kept too.
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        self.put_aside(message, f"can't decode the body: {type(exc).__name__}: {exc}")
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        self.put_aside(message, "not a task message")
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        self.put_aside(message, f"no task {exc}")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        self.put_aside(message, f"invalid: {exc}")

@@ -1,0 +1,30 @@
+"""The tasks that services submit: `dnsworker.create_zone`, …; each is one intake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from dnsworker.errors import OperationFailed
+from dnsworker.operations import Status
+from dnsworker.requests import OPERATIONS, POSITIONAL, PREFIX
+from tasks.patience import KeptTask, patiently
+
+
+def _submission(kind: str) -> Any:
+    # Arguments are validated inside: what Celery finds wrong itself, it acknowledges and forgets.
+    @shared_task(bind=True, name=PREFIX + kind, base=KeptTask, typing=False, ignore_result=True)
+    def submission(self: Any, /, *args: Any, **kwargs: Any) -> str:
+        arguments = {POSITIONAL: len(args)} if args else kwargs
+        user = (self.request.properties or {}).get("user_id")
+        outcome = patiently(lambda: self.app.runtime.receive(self.request.id, kind, arguments, user))
+        if outcome.status is Status.ERROR:
+            # The runtime has told whoever waits; this is for Flower.
+            raise OperationFailed(outcome.code or "Error", outcome.message or "no reason given")
+        return f"{outcome.status} serial {outcome.serial}" if outcome.serial is not None else outcome.status
+
+    return submission
+
+
+TASKS = {kind: _submission(kind) for kind in OPERATIONS}
