@@ -1,0 +1,26 @@
+"""The conformance suite for backends: subclass `BackendConformance` in your tests, give it your server.
+
+    @pytest.fixture(scope="module")
+    def server() -> Iterator[ServerUnderTest]:
+        yield MyServer(…)
+
+    class TestMine(BackendConformance):
+        without = frozenset({"wipe"})  # what MyServer can't do, and why
+
+Needs pytest; nothing else in dnsworker imports this package.
+"""
+
+import pytest
+
+# Before the modules are imported, so that their asserts explain themselves in a third party's run too.
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{module}" for module in ("lab", "contents_cases", "zone_cases", "failure_cases"))
+)
+
+from dnsworker.testing.conformance import BackendConformance  # noqa: E402
+from dnsworker.testing.lab import Lab, converge  # noqa: E402
+from dnsworker.testing.proxy import Proxy  # noqa: E402
+from dnsworker.testing.samples import SAMPLES, Sample  # noqa: E402
+from dnsworker.testing.server import ServerUnderTest  # noqa: E402
+
+__all__ = ["SAMPLES", "BackendConformance", "Lab", "Proxy", "Sample", "ServerUnderTest", "converge"]

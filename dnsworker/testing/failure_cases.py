@@ -1,0 +1,249 @@
+"""Cases about what goes wrong: credentials, a server that is gone, a lost answer, an edit behind our back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from dnsworker.backend import Backend
+from dnsworker.contents import ZoneContents
+from dnsworker.errors import (
+    AuthenticationFailed,
+    BackendError,
+    ClaimLost,
+    OutcomeUnknown,
+    Unreachable,
+    ZoneChanged,
+)
+from dnsworker.plan import split
+from dnsworker.testing.case import Case
+from dnsworker.testing.lab import Lab, edited, many, parts, rrset, whole_plan
+from dnsworker.testing.zone_cases import LARGE
+
+
+class FailureCases(Case):
+    """An error says what happened, never more: "don't know" is neither "absent" nor "done"."""
+
+    def test_check_reports_a_server_that_is_well(self, lab: Lab) -> None:
+        health = lab.backend.check()
+        assert health.ok, health.message
+        assert health.message
+
+    def test_wrong_credentials_are_never_taken_for_an_absent_zone(self, lab: Lab) -> None:
+        self.need(lab.server, "wrong_credentials")
+        zone = lab.create(lab.zone())
+        stranger = lab.server.wrong_credentials()
+        try:
+            for call in (*_reads(stranger, zone), *_writes(stranger, zone)):
+                with pytest.raises(AuthenticationFailed):
+                    call()
+            health = stranger.check()
+            assert not health.ok
+            assert health.message
+        finally:
+            stranger.close()
+        lab.assert_holds(zone)
+
+    def test_a_server_that_is_gone_is_unreachable_and_comes_back(self, lab: Lab) -> None:
+        self.need(lab.server, "stop", "start")
+        zone = lab.create(lab.zone())
+        lab.server.stop()
+        fresh = lab.server.new_backend()
+        try:
+            # Twice: with the connections that were open, and without any.
+            for backend in (lab.backend, fresh):
+                for call in _reads(backend, zone):
+                    with pytest.raises(Unreachable):
+                        call()
+                for call in _writes(backend, zone):
+                    with pytest.raises((Unreachable, OutcomeUnknown)):
+                        call()
+                assert not backend.check().ok
+        finally:
+            fresh.close()
+            lab.server.start()
+        lab.assert_holds(zone)
+        lab.converge(edited(zone, rrset(zone.name, "www", "A", "192.0.2.1")))
+
+    def test_a_plan_broken_off_in_the_middle_is_taken_up_again(self, lab: Lab) -> None:
+        self.need(lab.server, "kill", "start")
+        zone = lab.create(lab.zone())
+        desired = edited(zone, *many(zone.name, LARGE))
+        plans = split(whole_plan(zone, desired), lab.capabilities)
+        done = plans[: len(plans) // 2]
+        for part in done:
+            lab.backend.apply(part)
+        lab.server.kill()
+        with pytest.raises((Unreachable, OutcomeUnknown)):
+            lab.backend.apply(plans[len(done)])
+        lab.server.start()
+        soa = lab.backend.read_soa(zone.name)
+        assert soa is not None
+        if not lab.capabilities.sets_serial:
+            assert soa == (done[-1].desired_soa if done else zone.soa), "the serial says how far it got"
+        lab.converge(desired)
+
+    def test_a_lost_answer_to_a_plan_converges(self, lab: Lab) -> None:
+        self.need(lab.server, "lossy")
+        zone = lab.create(lab.zone())
+        desired = edited(zone, rrset(zone.name, "www", "A", "192.0.2.1"))
+        [plan] = parts(lab.capabilities, zone, desired)
+        self._lose(lab, lambda lossy: lossy.apply(plan))
+        assert lab.backend.read_soa(zone.name) == desired.soa, "the server has carried it out"
+        try:
+            lab.backend.apply(plan)
+        except ZoneChanged:
+            pass  # either it is harmless, or it says so
+        lab.expected[zone.name] = desired
+        lab.assert_holds(desired)
+        lab.converge(edited(desired, rrset(zone.name, "www", "A", "192.0.2.2")))
+
+    def test_a_lost_answer_to_a_creation_converges(self, lab: Lab) -> None:
+        self.need(lab.server, "lossy")
+        name = lab.name()
+        zone = lab.zone(rrset(name, "www", "A", "192.0.2.1"), rrset(name, "a.b", "TXT", '"x"'), name=name)
+        self._lose(lab, lambda lossy: lossy.create_zone(zone))
+        lab.create(zone)
+        if lab.server.can("query"):
+            www = zone.rrsets[rrset(name, "www", "A", "192.0.2.1").key]
+            lab.assert_served(www.name, www.type, www)
+
+    def test_a_lost_answer_to_a_deletion_converges(self, lab: Lab) -> None:
+        self.need(lab.server, "lossy")
+        zone = lab.create(lab.zone())
+        self._lose(lab, lambda lossy: lossy.delete_zone(zone.name))
+        lab.backend.delete_zone(zone.name)
+        lab.expected[zone.name] = None
+        assert lab.backend.read_zone(zone.name) is None
+        lab.create(lab.zone(name=zone.name, serial=zone.soa.serial + 1))
+
+    def test_a_hand_edit_is_noticed_and_repaired(self, lab: Lab) -> None:
+        self.need(lab.server, "edit_by_hand")
+        name = lab.name()
+        www, extra = rrset(name, "www", "A", "192.0.2.1"), rrset(name, "hand", "TXT", '"made"')
+        zone = lab.create(lab.zone(www, rrset(name, "kept", "A", "192.0.2.3"), name=name))
+        hand = edited(zone, extra, rrset(name, "www", "A", "192.0.2.66"))
+        lab.server.edit_by_hand(whole_plan(zone, hand))
+        delta = lab.backend.read_changes(name, zone.soa)
+        assert delta is None or delta.keys == {www.key, extra.key}
+        lab.assert_holds(hand)
+        lab.converge(edited(zone, rrset(name, "new", "A", "192.0.2.4")))
+
+    def test_a_hand_edit_to_the_serial_that_we_want_is_not_ours(self, lab: Lab) -> None:
+        """The SOA at the end of the hand's edit is the very one that our plan wants to reach."""
+        self.need(lab.server, "edit_by_hand")
+        zone = lab.create(lab.zone())
+        ours = edited(zone, rrset(zone.name, "ours", "A", "192.0.2.1"))
+        hand = edited(zone, rrset(zone.name, "hand", "A", "192.0.2.66"))
+        assert ours.soa == hand.soa
+        lab.server.edit_by_hand(whole_plan(zone, hand))
+        if lab.capabilities.fencing == "server":
+            with pytest.raises(ZoneChanged):
+                lab.backend.apply(whole_plan(zone, ours))
+            lab.assert_holds(hand)
+        lab.converge(ours)
+
+    @pytest.mark.parametrize("field", ["serial", "refresh", "minimum", "rname"])
+    def test_a_stale_plan_is_fenced(self, lab: Lab, field: str) -> None:
+        """The whole SOA is the fence, not its serial."""
+        if lab.capabilities.fencing != "server":
+            pytest.skip("capabilities.fencing is none")
+        self.need(lab.server, "edit_by_hand")
+        zone = lab.create(lab.zone())
+        soa = {
+            "serial": zone.soa.with_serial(zone.soa.serial + 40),
+            "refresh": replace(zone.soa, refresh=99),
+            "minimum": replace(zone.soa, minimum=99),
+            "rname": replace(zone.soa, rname=zone.name),
+        }[field]
+        lab.server.edit_by_hand(whole_plan(zone, replace(zone, soa=soa)))
+        moved = lab.backend.read_zone(zone.name)
+        assert moved is not None
+        desired = edited(zone, rrset(zone.name, "www", "A", "192.0.2.1"))
+        with pytest.raises(ZoneChanged):
+            lab.backend.apply(whole_plan(zone, desired))
+        lab.expected[zone.name] = moved
+        lab.assert_holds(moved)
+
+    def test_an_old_plan_doesnt_take_the_serial_down(self, lab: Lab) -> None:
+        if lab.capabilities.fencing != "server":
+            pytest.skip("capabilities.fencing is none")
+        zone = lab.create(lab.zone())
+        old = whole_plan(zone, edited(zone, rrset(zone.name, "www", "A", "192.0.2.1")))
+        for number in range(3):
+            zone = lab.converge(edited(zone, rrset(zone.name, "www", "A", f"192.0.2.{number + 10}")))
+        with pytest.raises(ZoneChanged):
+            lab.backend.apply(old)
+        lab.assert_holds(zone)
+
+    def test_a_wiped_server_is_filled_again(self, lab: Lab) -> None:
+        self.need(lab.server, "wipe")
+        zone = lab.create(lab.zone())
+        lab.server.wipe()
+        assert lab.backend.read_zone(zone.name) is None
+        lab.create(replace(zone, soa=zone.soa.with_serial(zone.soa.serial + 1)))
+
+    def test_a_lost_claim_ends_the_work_between_two_requests(self, lab: Lab) -> None:
+        """`checkpoint` is asked before each request after the first, and what it raises comes through."""
+        name = lab.name()
+        zone = lab.zone(*many(name, 100), name=name)
+
+        def lose() -> None:
+            raise ClaimLost
+
+        lab.backend.checkpoint = lose
+        try:
+            lab.backend.create_zone(zone)
+        except ClaimLost:
+            pass  # a backend that needs one request only never asks
+        lab.backend.checkpoint = lambda: None
+        lab.create(zone)
+
+    def test_no_secret_shows(self, lab: Lab) -> None:
+        self.need(lab.server, "wrong_credentials")
+        stranger = lab.server.wrong_credentials()
+        secrets = _secrets_of(stranger)
+        texts = [repr(stranger), str(vars(stranger)), stranger.check().message]
+        try:
+            stranger.read_soa(lab.name())
+        except BackendError as exc:
+            texts += [str(exc), repr(exc), str(exc.__cause__)]
+        stranger.close()
+        for secret in secrets:
+            assert not any(secret in text for text in texts)
+
+    def _lose(self, lab: Lab, write: Callable[[Backend], object]) -> None:
+        lossy = lab.server.lossy()
+        try:
+            with pytest.raises(OutcomeUnknown):
+                write(lossy)
+        finally:
+            lossy.close()
+
+
+def _reads(backend: Backend, zone: ZoneContents) -> list[Callable[[], object]]:
+    return [
+        lambda: backend.read_zone(zone.name),
+        lambda: backend.read_soa(zone.name),
+        lambda: backend.read_rrsets(zone.name, [(zone.name, "NS")]),
+    ]
+
+
+def _writes(backend: Backend, zone: ZoneContents) -> list[Callable[[], object]]:
+    desired = edited(zone, rrset(zone.name, "www", "A", "192.0.2.1"))
+    return [
+        lambda: backend.create_zone(zone),
+        lambda: backend.apply(whole_plan(zone, desired)),
+        lambda: backend.delete_zone(zone.name),
+    ]
+
+
+def _secrets_of(backend: Backend) -> list[str]:
+    """The secrets among the options, wherever the backend keeps them."""
+    from pydantic import BaseModel, SecretStr
+
+    models = [value for value in vars(backend).values() if isinstance(value, BaseModel)]
+    values = [value for model in models for value in dict(model).values()]
+    return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
