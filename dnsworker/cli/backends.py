@@ -32,7 +32,7 @@ def backends(session: Session) -> None:
         output.print_json({**found, **{kind: {"error": message} for kind, message in missing.items()}})
         return
     rows = [
-        (name.replace("_", " "), *(_cell(capabilities[name]) for capabilities in found.values()))
+        (name.replace("_", " "), *(_cell(name, capabilities[name]) for capabilities in found.values()))
         for name in (next(iter(found.values())) if found else ())
     ]
     if rows:
@@ -50,9 +50,9 @@ def schema(session: Session) -> None:
     output.print_json(json_schema())
 
 
-def _cell(value: Any) -> str:
+def _cell(name: str, value: Any) -> str:
     if value is None:
-        return "any"
+        return "all" if name == "types" else "no limit"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, frozenset):

@@ -83,6 +83,7 @@ def carry_out(
     session: Session, subject: str, submit: Callable[[], Operation], *, no_wait: bool, timeout_s: float
 ) -> None:
     """Submit, wait, tell; ends the program with 1 unless it succeeded (or nobody waits)."""
+    _ = session.client  # its imports and connections aren't the operation's time
     begun = time.monotonic()
     operation = submit()
     if no_wait:
@@ -129,7 +130,8 @@ def tell(session: Session, subject: str, outcome: Outcome, elapsed_s: float) -> 
         because = ": ".join(part for part in (outcome.code, outcome.message) if part)
         output.say(f"{subject}  {word} after {took}: {because}", err=True)
     else:
-        reason = f": {outcome.message}" if outcome.message else ""
+        nobody = "no worker has taken it in yet" if outcome.status == "PENDING" else ""
+        reason = f": {outcome.message or nobody}".rstrip(": ")
         output.say(f"{subject}  still {word} after {took}{serial}{reason}", err=True)
         for line in unfinished(outcome):
             output.say(f"  {line}", err=True)

@@ -18,7 +18,7 @@ def demo(session: Session) -> None:
     Starts `dnsworker up` in a temporary directory on a free port, and stops it at the end.
     """
     need_checkout("demo")
-    from dnsworker.cli import tour
+    from dnsworker.cli.tour import run
 
-    if not tour.run(as_json=session.as_json):
+    if not run(as_json=session.as_json):
         click.get_current_context().exit(FAILED)

@@ -44,7 +44,7 @@ def list_(session: Session, zone: str | None, status: str | None, limit: int) ->
     wanted = names.zone_name(zone) if zone else None
     with session.connection() as connection:
         found = reports.list_operations(
-            connection, zone=wanted, status=status and status.upper(), limit=limit
+            connection, zone_name=wanted, status=status and status.upper(), limit=limit
         )
     if session.as_json:
         output.print_json(found)
@@ -53,11 +53,11 @@ def list_(session: Session, zone: str | None, status: str | None, limit: int) ->
         output.say("no operations" if not (zone or status) else "no such operations")
         return
     output.print_table(
-        ("ID", "KIND", "ZONE", "STATUS", "SERIAL", "SUBMITTED", "REASON"),
+        ("ID", "KIND", "ZONE", "STATUS", "SERIAL", "RECEIVED", "REASON"),
         [
             (
                 one["id"], one["kind"], one["zone"], one["status"], one.get("serial"),
-                output.ago(one.get("submitted_at")), one.get("message") or "",
+                output.ago(one.get("received_at")), one.get("message") or "",
             )
             for one in found
         ],

@@ -20,6 +20,9 @@ file_argument = click.argument(
 )
 
 
+NO_TARGETS = "no targets; write a pools.yaml and run `dnsworker pool apply pools.yaml`"
+
+
 @click.group(cls=Group)
 def pool() -> None:
     """Show, check and apply pools.yaml.
@@ -50,7 +53,7 @@ def show(session: Session, name: str | None) -> None:
         output.print_json([one.to_public() for one in pools])
         return
     if not pools:
-        output.say("no pools; write a pools.yaml and run `dnsworker pool apply pools.yaml`")
+        output.say(NO_TARGETS.replace("targets", "pools", 1))
     for position, one in enumerate(pools):
         if position:
             output.say()
@@ -127,32 +130,46 @@ def show_target(session: Session, name: str | None) -> None:
     from dnsworker import reports
 
     with session.connection() as connection:
-        found = reports.show_target(connection, name) if name else reports.list_targets(connection)
+        found = reports.show_targets(connection)
+    if name is not None:
+        one = next((each for each in found if each["name"] == name), None)
+        if one is None:
+            there = ", ".join(each["name"] for each in found) or "none"
+            raise ConfigError(f"no target {name!r}; there are: {there}")
     if session.as_json:
-        output.print_json(found)
-    elif isinstance(found, dict):
-        output.say(f"{found['target']}  {output.status_word(str(found.get('breaker', '')))}")
-        shown = {key: value for key, value in found.items() if key not in ("target", "breaker")}
+        output.print_json(found if name is None else one)
+    elif not found:
+        output.say(NO_TARGETS)
+    elif name is None:
+        print_targets(found)
+    else:
+        assert one is not None
+        output.say(f"{one['name']}  breaker {output.status_word(str(one['breaker']))}")
+        shown = {key: value for key, value in one.items() if key not in ("name", "breaker")}
         output.print_fields(
             [(key.replace("_", " "), _field(key, value)) for key, value in shown.items()], indent="  "
         )
-    else:
-        print_targets(found)
 
 
 def print_targets(targets: list[dict[str, Any]], *, indent: str = "") -> None:
     """Backlog and breaker of each target."""
     output.print_table(
-        ("TARGET", "POOL", "ZONES", "BACKLOG", "BREAKER", "LAST SUCCESS", "LAST ERROR"),
+        ("TARGET", "TYPE", "POOL", "BACKLOG", "FAILING", "BLOCKED", "BREAKER", "LAST ERROR"),
         [
             (
-                one["target"], one.get("pool"), one.get("zones"), one.get("backlog"), one.get("breaker"),
-                output.ago(one.get("last_success_at")), one.get("last_error") or "",
+                one["name"], one.get("type"), one["pool"], one["backlog"], one["failing"], one["blocked"],
+                one["breaker"], _last_error(one),
             )
             for one in targets
         ],
         indent=indent,
     )  # fmt: skip
+
+
+def _last_error(one: dict[str, Any]) -> str:
+    if not one.get("last_error"):
+        return ""
+    return f"{one['last_error']} ({output.ago(one.get('last_error_at')) or 'once'})"
 
 
 def _load(path: Path, notes: list[str]) -> list[Pool]:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dnsworker.cli import output
-from dnsworker.cli.pool import print_targets
+from dnsworker.cli.pool import NO_TARGETS, print_targets
 from dnsworker.cli.session import Session, with_session
 
 
@@ -47,7 +47,7 @@ def status(session: Session) -> None:
     if found.get("targets"):
         print_targets(found["targets"])
     else:
-        output.say("no targets; run `dnsworker pool apply pools.yaml`")
+        output.say(NO_TARGETS)
 
 
 def _print_counts(label: str, counts: dict[str, int]) -> None:

@@ -118,7 +118,7 @@ def list_(session: Session, pool: str | None, status: str | None, limit: int) ->
     from dnsworker import reports
 
     with session.connection() as connection:
-        zones = reports.list_zones(connection, pool=pool, status=status and status.upper(), limit=limit)
+        zones = reports.list_zones(connection, pool_name=pool, status=status and status.upper(), limit=limit)
     if session.as_json:
         output.print_json(zones)
         return
@@ -127,7 +127,7 @@ def list_(session: Session, pool: str | None, status: str | None, limit: int) ->
         return
     output.print_table(
         ("ZONE", "POOL", "STATUS", "SERIAL", "REASON"),
-        [(one["zone"], one["pool"], one["status"], one["serial"], one.get("reason") or "") for one in zones],
+        [(one["name"], one["pool"], one["status"], one["serial"], one.get("reason") or "") for one in zones],
     )
 
 
@@ -135,14 +135,15 @@ def print_zone(found: dict[str, Any]) -> None:
     """One zone for people."""
     reason = f": {found['reason']}" if found.get("reason") else ""
     serial = f" (serial {found['serial']})" if found.get("serial") is not None else ""
-    output.say(f"{found['zone']}  {output.status_word(str(found['status']))}{serial}{reason}")
+    output.say(f"{found['name']}  {output.status_word(str(found['status']))}{serial}{reason}")
     output.print_fields(
         [
             ("pool", found.get("pool")),
             ("email", found.get("email")),
             ("ttl", found.get("ttl")),
-            ("records", found.get("records")),
-            ("frozen", "yes" if found.get("frozen") else None),
+            ("primary", found.get("primary")),
+            ("rrsets", found.get("rrsets")),
+            ("changed", output.ago(found.get("updated_at"))),
         ],
         indent="  ",
     )

@@ -346,7 +346,7 @@ def test_a_zone_is_shown_with_its_targets_nameservers_and_withheld_records(
     run: Run, client: StubClient
 ) -> None:
     client.result = {
-        "zone": "example.org.", "pool": "default", "status": "DEGRADED", "reason": "bind-1 withholds one",
+        "name": "example.org.", "pool": "default", "status": "DEGRADED", "reason": "bind-1 withholds one",
         "serial": 1790000001, "email": "hostmaster@example.org", "ttl": 3600,
         "targets": [
             {
