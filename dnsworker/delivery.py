@@ -1,0 +1,245 @@
+"""Who works on what: slots per target, claims, the breaker, and what a failure means for the clock.
+
+How one delivery is brought to its goal is in `dnsworker.convergence`; whether it is tried again in
+`dnsworker.retry`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from dnsworker import retry
+from dnsworker.backend import Backend, load_backend
+from dnsworker.convergence import Blocked, Convergence
+from dnsworker.errors import BackendError, ClaimLost, ConfigError, Permanent
+from dnsworker.liveness import ProcessLock
+from dnsworker.pools import build_options
+from dnsworker.settings import Settings
+from dnsworker.store import breakers, deliveries
+from dnsworker.store.deliveries import Claim
+from dnsworker.store.pools import KnownPool, PoolDirectory
+
+log = logging.getLogger(__name__)
+
+#: A request to a target ends well before the lease of its delivery (60 s by default).
+REQUEST_TIMEOUT_S = 5.0
+#: How often a target with claims of others is checked for dead owners.
+OWNER_CHECK_S = 0.5
+#: How long one probe of an open breaker may take.
+PROBE_S = 15.0
+RETRY_AT_ONCE_S = 0.001
+
+
+class Slots:
+    """How many deliveries to one target this process runs at once.
+
+    A wake-up that finds no slot leaves a mark; whoever gives a slot back looks for it. So no wake-up waits
+    in a thread, and none is lost.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._is_marked = False
+        self._guard = threading.Lock()
+
+    def enter(self) -> bool:
+        with self._guard:
+            self._is_marked = True
+            if self._free == 0:
+                return False
+            self._free -= 1
+            self._is_marked = False
+            return True
+
+    def leave(self) -> bool:
+        """Whether somebody came by in the meantime and has to be served."""
+        with self._guard:
+            self._free += 1
+            marked, self._is_marked = self._is_marked, False
+            return marked
+
+
+class Deliverer:
+    """Handles what is due for a target; `on_progress` hears of every zone whose state may have changed."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        directory: PoolDirectory,
+        settings: Settings,
+        lock: ProcessLock,
+        *,
+        on_progress: Callable[[int], None],
+        on_retry: Callable[[str, float], None],
+    ) -> None:
+        self._engine, self._directory, self._settings, self._lock = engine, directory, settings, lock
+        self._on_progress, self._on_retry = on_progress, on_retry
+        self._guard = threading.Lock()
+        self._slots: dict[str, Slots] = {}
+        self._backends: dict[tuple[str, int], list[Backend]] = {}
+        self._owners_checked: dict[str, float] = {}
+        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
+        self._is_stopping = False
+
+    def run(self, target: str) -> str:
+        """Deliver all that is due for the target, one after the other. Returns a summary for people."""
+        known = self._directory.of_target(target)
+        slots = self._slots_of(target, known)
+        done = failed = 0
+        while slots.enter():
+            try:
+                while (claim := self._claim(known, target)) is not None:
+                    if self._deliver(known, claim):
+                        done += 1
+                    else:
+                        failed += 1
+            finally:
+                is_marked = slots.leave()
+            if not is_marked:
+                return f"{target}: {done} delivered" + (f", {failed} failed" if failed else "")
+        return f"{target}: all slots are at work"
+
+    def stop(self) -> None:
+        """Take nothing new; what runs ends by itself."""
+        self._is_stopping = True
+        with self._guard:
+            idle = [backend for backends in self._backends.values() for backend in backends]
+            self._backends.clear()
+        for backend in idle:
+            backend.close()
+
+    # --- claims ----------------------------------------------------------------------------------------
+
+    def _claim(self, known: KnownPool, target: str) -> Claim | None:
+        if self._is_stopping:
+            return None
+        target_id = known.target_ids[target]
+        with self._engine.begin() as connection:
+            if not breakers.may_try(connection, target_id, probe_s=PROBE_S):
+                return None
+            claim = deliveries.claim_next(
+                connection, target_id, target, owner=self._lock.owner, lease_s=self._settings.lease_s
+            )
+        if claim is not None or not self._free_dead_claims(target, target_id):
+            return claim
+        return self._claim(known, target)
+
+    def _free_dead_claims(self, target: str, target_id: int) -> bool:
+        """Take back what dead workers held; whether there was any."""
+        moment = time.monotonic()
+        if moment - self._owners_checked.get(target, float("-inf")) < OWNER_CHECK_S:
+            return False
+        self._owners_checked[target] = moment
+        with self._engine.connect() as connection:
+            owners = deliveries.owners(connection, target_id)
+        return sum(free_dead_owner(self._engine, self._lock, owner) for owner in owners) > 0
+
+    # --- one delivery ----------------------------------------------------------------------------------
+
+    def _deliver(self, known: KnownPool, claim: Claim) -> bool:
+        try:
+            with self._backend(known, claim.target) as backend:
+                Convergence(self._engine, known, claim, backend, self._settings).run()
+            with self._engine.begin() as connection:
+                breakers.succeeded(connection, claim.target_id)
+        except ClaimLost as exc:
+            log.warning("%s", exc, extra={"zone_id": claim.zone_id, "target": claim.target})
+            return False
+        except (BackendError, ConfigError) as exc:
+            self._failed(claim, exc)
+            return False
+        finally:
+            self._on_progress(claim.zone_id)
+        return True
+
+    def _failed(self, claim: Claim, error: BackendError | ConfigError) -> None:
+        """Write down what went wrong and when it is tried again; that row is the clock."""
+        where = {"zone_id": claim.zone_id, "target": claim.target}
+        failure = error if isinstance(error, BackendError) else Permanent(error.message)
+        try:
+            with self._engine.begin() as connection:
+                attempts = deliveries.read(connection, claim).attempts + 1
+                if isinstance(failure, Blocked):
+                    log.warning("%s: %s", claim.target, failure, extra=where)
+                    deliveries.fail(
+                        connection, claim, code=failure.code, message=failure.message, delay_s=None,
+                        must_read=True, attempts=attempts, state=failure.state,
+                    )  # fmt: skip
+                    return
+                decision = retry.decide(
+                    failure, attempts,
+                    base_s=self._settings.retry_base_s, cap_s=self._settings.retry_cap_s, rng=self._rng,
+                )  # fmt: skip
+                delay_s = (
+                    decision.delay_s if isinstance(decision, retry.Retry) else self._settings.retry_cap_s
+                )
+                deliveries.fail(
+                    connection, claim, code=error.code, message=failure.message, delay_s=delay_s,
+                    must_read=isinstance(decision, retry.Retry) and decision.reads_back, attempts=attempts,
+                )  # fmt: skip
+                if isinstance(decision, retry.Retry) and decision.counts_against_target:
+                    open_s = retry.back_off(
+                        breakers.failures(connection, claim.target_id) + 1,
+                        base_s=self._settings.retry_base_s, cap_s=self._settings.retry_cap_s, rng=self._rng,
+                    )  # fmt: skip
+                    breakers.failed(
+                        connection, claim.target_id, failure.message,
+                        limit=self._settings.breaker_failures, delay_s=open_s,
+                    )  # fmt: skip
+        except ClaimLost:
+            log.info("%s failed a delivery that another worker has by now", claim.target, extra=where)
+            return
+        log.warning(
+            "%s: %s: %s; attempt %d, again in %.1f s",
+            claim.target, error.code, failure.message, attempts, delay_s, extra=where,
+        )  # fmt: skip
+        if delay_s < self._settings.sweep_interval_s:
+            self._on_retry(claim.target, max(delay_s, RETRY_AT_ONCE_S))
+
+    # --- backends --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _backend(self, known: KnownPool, target: str) -> Iterator[Backend]:
+        """A backend object for one delivery; kept with its connections for the next, unless it failed."""
+        key = (target, known.version)
+        with self._guard:
+            idle = self._backends.get(key)
+            backend = idle.pop() if idle else None
+        if backend is None:
+            wanted = known.pool.target(target)
+            backend = load_backend(wanted.type)(target, build_options(wanted), timeout_s=REQUEST_TIMEOUT_S)
+        try:
+            yield backend
+        except BaseException:
+            backend.close()
+            raise
+        with self._guard:
+            if not self._is_stopping:
+                self._backends.setdefault(key, []).append(backend)
+                return
+        backend.close()
+
+    def _slots_of(self, target: str, known: KnownPool) -> Slots:
+        """No target may fill the worker: a quarter of its threads at most, and what its limits say."""
+        with self._guard:
+            if target not in self._slots:
+                allowed = known.pool.target(target).limits.concurrency
+                self._slots[target] = Slots(max(1, min(allowed, self._settings.concurrency // 4)))
+            return self._slots[target]
+
+
+def free_dead_owner(engine: sa.Engine, lock: ProcessLock, owner: int) -> bool:
+    """Free the claims of a worker if it is dead; whether it is."""
+    if not lock.is_dead(owner):
+        return False
+    with engine.begin() as connection:
+        freed = deliveries.release_owner(connection, owner)
+    log.warning("a worker has died (owner %d); its deliveries to %d targets go on", owner, len(freed))
+    return True

@@ -1,0 +1,317 @@
+"""What operations, zones and targets look like to whoever asks: queries, the CLI, the database client."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from dnsworker import settlement, zonefile
+from dnsworker.contents import ZoneContents
+from dnsworker.errors import AmbiguousZone, OperationNotFound, ZoneNotFound
+from dnsworker.names import Name
+from dnsworker.operations import NameserverReport, Outcome, Status, TargetReport
+from dnsworker.settlement import Standing
+from dnsworker.store import pools, zones
+from dnsworker.store.pools import KnownPool
+from dnsworker.store.rows import ZoneRow
+from dnsworker.tables import delivery, now, operation, pool, target, zone
+
+
+def show_operation(connection: sa.Connection, operation_id: str) -> Outcome:
+    """An operation as it stands, with each target and nameserver. Raises `OperationNotFound`."""
+    return show_operations(connection, [operation_id])[0]
+
+
+def show_operations(connection: sa.Connection, operation_ids: Sequence[str]) -> list[Outcome]:
+    """Several of them, in the order asked for."""
+    rows = {
+        row.id: row
+        for row in connection.execute(sa.select(operation).where(operation.c.id.in_(operation_ids)))
+    }
+    directory = {known.id: known for known in pools.read(connection)} if rows else {}
+    zones_seen: dict[int, tuple[ZoneRow, KnownPool, Standing]] = {}
+    outcomes = []
+    for operation_id in operation_ids:
+        row = rows.get(operation_id)
+        if row is None:
+            raise OperationNotFound(f"no operation {operation_id}")
+        if row.zone_id is None:
+            outcomes.append(_outcome(row, row.pool, [], []))
+            continue
+        if row.zone_id not in zones_seen:
+            found = zones.get(connection, row.zone_id)
+            known = directory[found.pool_id]
+            zones_seen[row.zone_id] = (found, known, settlement.read_standing(connection, known, found.id))
+        found, known, standing = zones_seen[row.zone_id]
+        targets = target_reports(standing, row.revision, operation_id)
+        outcomes.append(_outcome(row, known.pool.name, targets, nameserver_reports(standing, row.revision)))
+    return outcomes
+
+
+def find_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> tuple[ZoneRow, KnownPool]:
+    """The living zone of that name. Raises `ZoneNotFound`, `AmbiguousZone`."""
+    directory = {known.id: known for known in pools.read(connection)}
+    living = [
+        row
+        for row in zones.find(connection, name)
+        if not row.is_deleted and pool_name in (None, directory[row.pool_id].pool.name)
+    ]
+    if not living:
+        raise ZoneNotFound(f"there is no zone {name}" + (f" in pool {pool_name}" if pool_name else ""))
+    if len(living) > 1:
+        names = ", ".join(sorted(directory[row.pool_id].pool.name for row in living))
+        raise AmbiguousZone(f"zone {name} is in the pools {names}: say which with pool=")
+    return living[0], directory[living[0].pool_id]
+
+
+def show_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> dict[str, Any]:
+    """A zone, its SOA values, and how far each target and nameserver is."""
+    row, known = find_zone(connection, name, pool_name)
+    standing = settlement.read_standing(connection, known, row.id)
+    return {
+        "name": row.name,
+        "pool": known.pool.name,
+        "status": row.status,
+        "reason": row.reason,
+        "serial": row.serial,
+        "email": row.email,
+        "ttl": row.ttl,
+        "refresh": row.refresh,
+        "retry": row.retry,
+        "expire": row.expire,
+        "minimum": row.minimum,
+        "primary": row.mname,
+        "rrsets": zones.count_rrsets(connection, row.id),
+        "created_at": _text(row.created_at),
+        "updated_at": _text(row.updated_at),
+        "targets": [one.model_dump(mode="json") for one in target_reports(standing, row.revision)],
+        "nameservers": [one.model_dump(mode="json") for one in nameserver_reports(standing, row.revision)],
+    }
+
+
+def list_records(
+    connection: sa.Connection,
+    name: Name,
+    pool_name: str | None,
+    owner: str | None = None,
+    type_: str | None = None,
+) -> list[dict[str, Any]]:
+    """The zone's desired RRsets in canonical order, optionally only one owner's (absolute) or type's."""
+    row, _ = find_zone(connection, name, pool_name)
+    found = (
+        zones.rrsets(connection, row.id)
+        if owner is None
+        else sorted(zones.rrsets_at(connection, row.id, [Name(owner)]).values(), key=lambda one: one.type)
+    )
+    return [rrset.to_json() for rrset in found if type_ in (None, rrset.type)]
+
+
+def export_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> str:
+    """The zone as a zone file (RFC 1035, section 5)."""
+    row, _ = find_zone(connection, name, pool_name)
+    return zonefile.zone_text(ZoneContents.of(row.name, row.soa, zones.rrsets(connection, row.id)))
+
+
+def list_zones(
+    connection: sa.Connection,
+    *,
+    pool_name: str | None = None,
+    status: str | None = None,
+    after: str | None = None,
+    limit: int = 1000,
+) -> list[dict[str, Any]]:
+    """Zones by name, from `after` on; deleted ones only when asked for by status."""
+    query = (
+        sa.select(zone.c.name, pool.c.name.label("pool"), zone.c.status, zone.c.reason, zone.c.serial)
+        .join(pool, pool.c.id == zone.c.pool_id)
+        .order_by(zone.c.name)
+        .limit(limit)
+    )
+    query = query.where(zone.c.status == status) if status else query.where(zone.c.is_deleted.is_(False))
+    if pool_name is not None:
+        query = query.where(pool.c.name == pool_name)
+    if after is not None:
+        query = query.where(zone.c.name > after)
+    return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def list_operations(
+    connection: sa.Connection, *, zone_name: str | None = None, status: str | None = None, limit: int = 50
+) -> list[dict[str, Any]]:
+    """The latest operations, newest first."""
+    columns = (
+        operation.c.id, operation.c.kind, operation.c.zone, operation.c.pool, operation.c.status,
+        operation.c.serial, operation.c.code, operation.c.message, operation.c.comment,
+        operation.c.received_at, operation.c.finished_at,
+    )  # fmt: skip
+    query = sa.select(*columns).order_by(operation.c.received_at.desc()).limit(limit)
+    if zone_name is not None:
+        query = query.where(operation.c.zone == zone_name)
+    if status is not None:
+        query = query.where(operation.c.status == status)
+    return [_plain(row) for row in connection.execute(query)]
+
+
+def show_target(connection: sa.Connection, name: str) -> dict[str, Any] | None:
+    """A target with its breaker and backlog; None when there is none of that name."""
+    return next((one for one in show_targets(connection) if one["name"] == name), None)
+
+
+def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
+    """All targets, by pool and name."""
+    due = sa.func.count(delivery.c.zone_id).filter(delivery.c.due_at.is_not(None))
+    failing = sa.func.count(delivery.c.zone_id).filter(
+        delivery.c.attempts > 0, delivery.c.due_at.is_not(None)
+    )
+    blocked = sa.func.count(delivery.c.zone_id).filter(delivery.c.state.in_(("foreign", "ahead", "held")))
+    query = (
+        sa.select(
+            target.c.name, pool.c.name.label("pool"), target.c.failures, target.c.open_until,
+            target.c.paused_until, target.c.last_error, target.c.last_error_at,
+            due.label("backlog"), failing.label("failing"), blocked.label("blocked"),
+            sa.func.min(delivery.c.due_at).label("oldest_due_at"),
+        )
+        .join(pool, pool.c.id == target.c.pool_id)
+        .outerjoin(
+            delivery,
+            sa.and_(
+                delivery.c.target_id == target.c.id,
+                sa.or_(delivery.c.due_at.is_not(None), delivery.c.state.in_(("foreign", "ahead", "held"))),
+            ),
+        )
+        .where(target.c.is_removed.is_(False))
+        .group_by(target.c.id, pool.c.name)
+        .order_by(pool.c.name, target.c.name)
+    )  # fmt: skip
+    kinds = {one.name: one.type for known in pools.read(connection) for one in known.pool.targets}
+    found = []
+    for row in connection.execute(query):
+        document = _plain(row) | {"type": kinds.get(row.name)}
+        document["breaker"] = "open" if row.open_until is not None else "closed"
+        found.append(document)
+    return found
+
+
+def status(connection: sa.Connection) -> dict[str, Any]:
+    """The whole system on one screen."""
+    by_status = sa.select(zone.c.status, sa.func.count()).group_by(zone.c.status)
+    open_operations = (
+        sa.select(operation.c.status, sa.func.count(), sa.func.min(operation.c.received_at))
+        .where(operation.c.status.in_((Status.PENDING.value, Status.HELD.value, Status.ACCEPTED.value)))
+        .group_by(operation.c.status)
+    )
+    oldest = (
+        sa.select(operation)
+        .where(operation.c.status.in_((Status.PENDING.value, Status.HELD.value, Status.ACCEPTED.value)))
+        .order_by(operation.c.received_at)
+        .limit(1)
+    )
+    first = connection.execute(oldest).one_or_none()
+    return {
+        "at": _text(connection.execute(sa.select(now())).scalar()),
+        "zones": dict(connection.execute(by_status).tuples().all()),
+        "operations": {name: count for name, count, _ in connection.execute(open_operations).tuples()},
+        "oldest_operation": None
+        if first is None
+        else show_operation(connection, first.id).model_dump(mode="json"),
+        "targets": show_targets(connection),
+    }
+
+
+def target_reports(
+    standing: Standing, revision: int | None, operation_id: str | None = None
+) -> list[TargetReport]:
+    """How far each target of the zone is with a revision (and what it refuses of the operation)."""
+    reports = []
+    for name, row in standing.rows.items():
+        withheld = [
+            {"name": one.key[0], "type": one.key[1], "message": one.message, "operation": one.operation_id}
+            for one in standing.withheld
+            if one.target_id == row.target_id and operation_id in (None, one.operation_id)
+        ]
+        serial = None if row.soa is None else int(row.soa.split()[2])
+        reports.append(
+            TargetReport(
+                target=name,
+                serial=serial,
+                state=row.state,
+                attempts=row.attempts,
+                withheld=withheld,
+                is_current=row.delivered_revision >= (revision or 0)
+                and row.state not in ("foreign", "creating"),
+                last_error=row.last_error,
+                next_attempt_at=row.due_at,
+            )
+        )
+    return reports
+
+
+def nameserver_reports(standing: Standing, revision: int | None) -> list[NameserverReport]:
+    """What each nameserver of the zone last answered, against a revision."""
+    reports = []
+    for one in standing.witnesses:
+        seen = standing.seen.get(one.name)
+        reports.append(
+            NameserverReport(
+                nameserver=one.name,
+                is_current=standing.verified(one) >= (revision or 0),
+                serial=seen.serial if seen else None,
+                seen_at=seen.seen_at if seen else None,
+                error=seen.error if seen else None,
+            )
+        )
+    return reports
+
+
+def _outcome(
+    row: Any, pool_name: str | None, targets: list[TargetReport], nameservers: list[NameserverReport]
+) -> Outcome:
+    message = row.message
+    if message is None and row.status == Status.ACCEPTED.value:
+        message = _waiting_for(targets, nameservers)
+    return Outcome(
+        id=row.id, kind=row.kind, zone=row.zone, pool=pool_name, status=Status(row.status), code=row.code,
+        message=message, serial=row.serial, comment=row.comment, submitted_at=_submitted_at(row),
+        accepted_at=row.accepted_at, finished_at=row.finished_at, targets=targets, nameservers=nameservers,
+    )  # fmt: skip
+
+
+def _waiting_for(targets: list[TargetReport], nameservers: list[NameserverReport]) -> str:
+    """Why an accepted operation isn't ACTIVE yet."""
+    for one in targets:
+        if not one.is_current:
+            again = f"; next attempt at {_text(one.next_attempt_at)}" if one.next_attempt_at else ""
+            return (
+                f"target {one.target}: {one.last_error}{again}"
+                if one.last_error
+                else f"on its way to {one.target}"
+            )
+    for server in nameservers:
+        if not server.is_current:
+            return f"nameserver {server.nameserver}: {server.error or 'not asked yet'}"
+    return "is being settled"
+
+
+def _submitted_at(row: Any) -> datetime | None:
+    """A UUIDv7 (RFC 9562, section 5.7) says when it was made; else when it arrived is all that is known."""
+    try:
+        parsed = uuid.UUID(row.id)
+    except ValueError:
+        return row.received_at  # type: ignore[no-any-return]
+    if parsed.version != 7:
+        return row.received_at  # type: ignore[no-any-return]
+    return datetime.fromtimestamp((parsed.int >> 80) / 1000, tz=UTC)
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    return {
+        key: _text(value) if isinstance(value, datetime) else value for key, value in row._mapping.items()
+    }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="milliseconds")

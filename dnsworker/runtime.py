@@ -1,0 +1,177 @@
+"""The parts of a worker put together: intake, deliveries, verification and the sweep that misses nothing.
+
+One object per process. Tasks call it; it never knows that Celery exists.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from dnsworker import database, reports
+from dnsworker.delivery import Deliverer, free_dead_owner
+from dnsworker.errors import DNSWorkerError
+from dnsworker.intake import Intake, Taken
+from dnsworker.liveness import process_lock
+from dnsworker.operations import Outcome
+from dnsworker.requests import parse_query
+from dnsworker.settings import Settings
+from dnsworker.settlement import Settled
+from dnsworker.store import deliveries, operations, zones
+from dnsworker.store.pools import PoolDirectory
+from dnsworker.verification import Verifier
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+#: The sweep repeats an outcome that was not noted as told after this long.
+TELL_AGAIN_S = 5.0
+
+
+class Signals(Protocol):
+    """How the runtime reaches the rest of the system."""
+
+    def wake_delivery(self, target: str) -> None:
+        """Let some worker look at what is due for the target. Never raises: the sweep repeats."""
+
+    def publish_outcome(self, outcome: Outcome) -> None:
+        """Tell whoever waits for the operation. Raises when it could not be told."""
+
+
+class Runtime:
+    def __init__(self, settings: Settings, signals: Signals) -> None:
+        self._settings, self._signals = settings, signals
+        self._engine = database.connect(settings.database(), pool_size=settings.concurrency + 8)
+        self._reading = database.reading(self._engine)
+        self._directory = PoolDirectory(self._reading)
+        self._lock = process_lock(self._engine)
+        self._intake = Intake(self._engine, self._directory, settings)
+        self._verifier = Verifier(self._engine, self._directory, settings, self._settled)
+        self._deliverer = Deliverer(
+            self._engine, self._directory, settings, self._lock,
+            on_progress=self._verifier.look, on_retry=self._wake_later,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Raises `ConfigError` when the database isn't this code's."""
+        database.check_version(self._engine)
+        self._lock.take()
+        self._verifier.start()
+
+    def stop(self) -> None:
+        self._deliverer.stop()
+        self._verifier.stop()
+        self._lock.release()
+        self._engine.dispose()
+
+    # --- what tasks call -------------------------------------------------------------------------------
+
+    def receive(
+        self, operation_id: str, kind: str, arguments: Mapping[str, Any], user: str | None
+    ) -> Outcome:
+        """Take in one submission. Raises `OperationIdReused`; any other refusal is in the outcome."""
+        self._spread(self._intake.receive(operation_id, kind, arguments, user))
+        with self._reading.connect() as connection:
+            return reports.show_operation(connection, operation_id)
+
+    def take_in(self) -> None:
+        """Take in what was submitted straight into the database."""
+        self._spread(self._intake.take_in())
+
+    def deliver(self, target: str) -> str:
+        """Handle what is due for the target; returns a summary for people."""
+        return self._deliverer.run(target)
+
+    def ask(self, kind: str, arguments: Mapping[str, Any]) -> Any:
+        """Answer a question in JSON terms. Raises `InvalidRequest`."""
+        query = parse_query(kind, arguments)
+        with self._reading.connect() as connection:
+            if kind == "show_operation":
+                return reports.show_operation(connection, query.id).model_dump(mode="json")
+            if kind == "show_zone":
+                return reports.show_zone(connection, query.zone, query.pool)
+            if kind == "export_zone":
+                return reports.export_zone(connection, query.zone, query.pool)
+            return reports.list_records(connection, query.zone, query.pool, query.owner, query.type)
+
+    def target_names(self) -> list[str]:
+        """All targets of all pools."""
+        return [name for known in self._directory.all() for name in known.target_ids]
+
+    def reload_pools(self) -> None:
+        self._directory.forget()
+
+    def sweep(self) -> dict[str, int]:
+        """Find what fell by the wayside, by index and in bounded batches; returns how much of each."""
+        self._lock.take()  # a lock lost with its connection is taken anew
+        closed = self._intake.close_gaps()
+        self._spread(closed)
+        self.take_in()
+        with self._reading.connect() as connection:
+            owners = deliveries.owners(connection)
+            looks = zones.due_for_a_look(connection, BATCH)
+            untold = operations.untold(connection, TELL_AGAIN_S, BATCH)
+        dead = sum(free_dead_owner(self._engine, self._lock, owner) for owner in owners)
+        with self._reading.connect() as connection:
+            targets = deliveries.targets_with_due(connection, 0.0)
+        for target in targets:
+            self._signals.wake_delivery(target)
+        for zone_id in looks:
+            self._verifier.look(zone_id)
+        self._tell(untold)
+        found = {
+            "gaps": len(closed.ended),
+            "dead_workers": dead,
+            "targets": len(targets),
+            "looks": len(looks),
+        }
+        return found | {"untold": len(untold)}
+
+    # --- spreading the word ----------------------------------------------------------------------------
+
+    def _spread(self, taken: Taken) -> None:
+        for target in taken.targets:
+            self._signals.wake_delivery(target)
+        for zone_id in taken.unchanged:
+            self._verifier.look(zone_id)
+        self._tell(taken.ended)
+
+    def _settled(self, settled: Settled) -> None:
+        for target in settled.targets:
+            self._signals.wake_delivery(target)
+        self._tell(settled.ended)
+
+    def _wake_later(self, target: str, delay_s: float) -> None:
+        self._verifier.call_later(delay_s, lambda: self._signals.wake_delivery(target))
+
+    def _tell(self, operation_ids: Iterable[str]) -> None:
+        """Tell waiters of ends. What can't be told stays in the outbox for the sweep."""
+        ids = list(operation_ids)
+        if not ids:
+            return
+        with self._reading.connect() as connection:
+            outcomes = reports.show_operations(connection, ids)
+        told = []
+        for outcome in outcomes:
+            if not outcome.status.is_final:
+                continue
+            try:
+                self._signals.publish_outcome(outcome)
+            except (DNSWorkerError, OSError) as exc:
+                log.warning("could not tell the outcome of %s yet: %s", outcome.id, exc)
+                break
+            told.append(outcome.id)
+            _log_end(outcome)
+        if told:
+            with self._engine.begin() as connection:
+                operations.told(connection, told)
+
+
+def _log_end(outcome: Outcome) -> None:
+    where = {"operation": outcome.id, "zone": outcome.zone}
+    took = ""
+    if outcome.finished_at and outcome.submitted_at:
+        took = f" after {(outcome.finished_at - outcome.submitted_at).total_seconds() * 1000:.0f} ms"
+    reason = f": {outcome.code}: {outcome.message}" if outcome.code else ""
+    log.info("%s %s %s%s%s", outcome.kind, outcome.zone, outcome.status, took, reason, extra=where)
