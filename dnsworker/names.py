@@ -37,7 +37,7 @@ def zone_name(text: str) -> Name:
     if not labels:
         raise InvalidName("the root zone can't be managed here; name a zone such as example.org.")
     if b"*" in labels:
-        raise InvalidName(f"{_shown(text)}: a zone's name can't contain a wildcard")
+        raise InvalidName(f"{shown(text)}: a zone's name can't contain a wildcard")
     return _assembled(labels, text)
 
 
@@ -57,14 +57,14 @@ def record_name(text: str, zone: Name) -> Name:
     if is_absolute:
         name = _assembled(labels, text)
         if not is_within(name, zone):
-            raise InvalidName(f"{_shown(name)} is not in the zone {zone}")
+            raise InvalidName(f"{shown(name)} is not in the zone {zone}")
         return name
     zone_labels = list(split_labels(zone))
     if labels[-len(zone_labels) :] == zone_labels:
-        whole = _shown(_text(labels))
-        short = _shown(".".join(_label_text(label) for label in labels[: -len(zone_labels)]) or "@")
+        whole = shown(_text(labels))
+        short = shown(".".join(_label_text(label) for label in labels[: -len(zone_labels)]) or "@")
         raise InvalidName(
-            f"{_shown(text)} is ambiguous: it ends in the zone's name but not in a dot; "
+            f"{shown(text)} is ambiguous: it ends in the zone's name but not in a dot; "
             f"write {whole} (or {short}) if it is that name, else {whole}{zone}"
         )
     return _assembled(labels + zone_labels, text)
@@ -76,7 +76,7 @@ def absolute_name(text: str) -> Name:
         return Name(text)
     labels, is_absolute = _parse(text)
     if not is_absolute:
-        raise InvalidName(f"{_shown(text)} must end in a dot: write {_shown(text)}.")
+        raise InvalidName(f"{shown(text)} must end in a dot: write {shown(text)}.")
     return _assembled(labels, text)
 
 
@@ -201,7 +201,7 @@ def _parse(text: str) -> tuple[list[bytes], bool]:
     if is_absolute:
         written.pop()
     if "" in written:
-        raise InvalidName(f"{_shown(text)} has an empty label: two dots in a row, or one at the start")
+        raise InvalidName(f"{shown(text)} has an empty label: two dots in a row, or one at the start")
     return [_octets(label, text) for label in written], is_absolute
 
 
@@ -214,7 +214,7 @@ def _split_at_dots(text: str) -> list[str]:
         element = _ELEMENT.match(text, position)
         if element is None:
             raise InvalidName(
-                f"{_shown(text)}: a backslash is followed by three digits from 000 to 255, "
+                f"{shown(text)}: a backslash is followed by three digits from 000 to 255, "
                 "or by a character that is no digit"
             )
         if element["plain"] == ".":
@@ -233,7 +233,7 @@ def _octets(label: str, text: str) -> bytes:
         if element["octet"]:
             value = int(element["octet"])
             if value > 255:
-                raise InvalidName(f"{_shown(text)}: \\{value} is no octet; they go from \\000 to \\255")
+                raise InvalidName(f"{shown(text)}: \\{value} is no octet; they go from \\000 to \\255")
             octets.append(value)
         elif element["quoted"]:
             octets += _printable(element["quoted"], text)
@@ -241,7 +241,7 @@ def _octets(label: str, text: str) -> bytes:
             character = element["plain"]
             if character in _SPECIAL:
                 raise InvalidName(
-                    f"{_shown(text)}: {character!r} can't stand in a name as it is; "
+                    f"{shown(text)}: {character!r} can't stand in a name as it is; "
                     f"if it is meant, write {_SPECIAL[character]}"
                 )
             octets += _printable(character, text)
@@ -250,19 +250,19 @@ def _octets(label: str, text: str) -> bytes:
 
 def _printable(character: str, text: str) -> bytes:
     if ord(character) < 0x20 or ord(character) == 0x7F:
-        raise InvalidName(f"{_shown(text)} contains a control character: write it as \\{ord(character):03d}")
+        raise InvalidName(f"{shown(text)} contains a control character: write it as \\{ord(character):03d}")
     return character.encode("ascii")
 
 
 def _a_label(label: str, text: str) -> bytes:
     """A Unicode label as IDNA 2008 encodes it (RFC 5891), after the mapping of UTS 46 (case, width, …)."""
     if "\\" in label:
-        raise InvalidName(f"{_shown(text)}: a label has either escapes or Unicode, not both")
+        raise InvalidName(f"{shown(text)}: a label has either escapes or Unicode, not both")
     try:
         return idna.alabel(idna.uts46_remap(label, std3_rules=False)).lower()
     except idna.IDNAError as exc:
         raise InvalidName(
-            f"{_shown(text)}: {_shown(label)} is not allowed by IDNA 2008 ({exc}); "
+            f"{shown(text)}: {shown(label)} is not allowed by IDNA 2008 ({exc}); "
             "if the name exists all the same, write its A-label (xn--…)"
         ) from exc
 
@@ -272,15 +272,15 @@ def _assembled(labels: Sequence[bytes], text: str) -> Name:
     for position, label in enumerate(labels):
         if len(label) > MAX_LABEL_OCTETS:
             raise InvalidName(
-                f"{_shown(text)}: a label has {len(label)} octets, and {MAX_LABEL_OCTETS} is the limit"
+                f"{shown(text)}: a label has {len(label)} octets, and {MAX_LABEL_OCTETS} is the limit"
             )
         if b"*" in label and (label != b"*" or position > 0):
             raise InvalidName(
-                f"{_shown(text)}: a * stands only alone and as the first label, like *.example.org."
+                f"{shown(text)}: a * stands only alone and as the first label, like *.example.org."
             )
     size = sum(len(label) + 1 for label in labels) + 1
     if size > MAX_NAME_OCTETS:
-        raise InvalidName(f"{_shown(text)}: the name has {size} octets, and {MAX_NAME_OCTETS} is the limit")
+        raise InvalidName(f"{shown(text)}: the name has {size} octets, and {MAX_NAME_OCTETS} is the limit")
     return _text(labels)
 
 
@@ -301,7 +301,7 @@ def _label_text(label: bytes) -> str:
     )
 
 
-def _shown(text: str) -> str:
+def shown(text: object) -> str:
     """`text` fit for a message: on one line, not endless."""
-    printable = "".join(char if char.isprintable() else f"\\{ord(char):03d}" for char in text)
+    printable = "".join(char if char.isprintable() else f"\\{ord(char):03d}" for char in str(text)[:200])
     return printable if len(printable) <= 80 else printable[:77] + "…"

@@ -43,12 +43,6 @@ _TLSA_DIGEST_OCTETS = {1: 32, 2: 64}  # matching type: SHA-256, SHA-512 (RFC 669
 _SSHFP_DIGEST_OCTETS = {1: 20, 2: 32}  # SHA-1 (RFC 4255), SHA-256 (RFC 6594)
 
 
-def shown(text: object) -> str:
-    """`text` fit for a message: on one line, not endless."""
-    printable = "".join(char if char.isprintable() else f"\\{ord(char):03d}" for char in str(text)[:200])
-    return printable if len(printable) <= 80 else printable[:77] + "…"
-
-
 def _mx(where: str, owner: Name, records: Sequence[Any]) -> None:
     if len(records) > 1 and any(str(record.exchange) == "." for record in records):
         raise InvalidRecord(f"{where}: a null MX (0 .) stands alone (RFC 7505)")

@@ -17,8 +17,7 @@ import dns.rdatatype
 
 from dnsworker import names, rdata
 from dnsworker.errors import InvalidName, InvalidRecord
-from dnsworker.names import Name
-from dnsworker.rdata_rules import shown
+from dnsworker.names import Name, shown
 
 MAX_TTL = 2**31 - 1  # RFC 2181, section 8
 MAX_SERIAL = 2**32 - 1

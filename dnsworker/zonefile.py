@@ -17,8 +17,8 @@ import dns.ttl
 from dnsworker import names, rdata
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import InvalidName, InvalidRecord, InvalidZoneFile
-from dnsworker.names import Name
-from dnsworker.rdata_rules import TEXT_TYPES, shown
+from dnsworker.names import Name, shown
+from dnsworker.rdata_rules import TEXT_TYPES
 from dnsworker.records import MAX_TTL, SOA, Key, RRset
 
 #: Refusals that are told one by one; a file of the wrong kind would otherwise give a message of megabytes.
