@@ -172,12 +172,13 @@ class ContentsCases(Case):
         zone = lab.converge(edited(zone, address))
         alias = rrset(zone.name, "www", "CNAME", "elsewhere.example.net.")
         desired = edited(zone, alias)
+        refusal: BackendError | None = None
         try:
             lab.backend.apply(Plan(zone.name, zone.soa, desired.soa, (RRsetChange(None, alias),)))
-        except RecordRejected as exc:
-            assert exc.rrset in (alias.key, None)
         except BackendError as exc:
-            assert not isinstance(exc, OutcomeUnknown)
+            refusal = exc
+        assert not isinstance(refusal, OutcomeUnknown)
+        assert getattr(refusal, "rrset", None) in (alias.key, None)
         # A server may ignore it and say yes (BIND, Knot): then reading back tells.
         found = lab.backend.read_rrsets(zone.name, [address.key, alias.key])
         assert found in ({address.key: address}, {alias.key: alias})
@@ -187,26 +188,19 @@ class ContentsCases(Case):
 
     def test_odd_owner_names_are_kept_or_refused_by_name(self, lab: Lab) -> None:
         zone = lab.create(lab.zone())
-        for owner in (
-            "_under._score",
-            "UPPER",
-            "0",
-            "-",
-            "a/b",
-            "xn--bcher-kva",
-            "a\\.dot",
-            "b\\032lank",
-            "\\200",
-        ):
+        plain = ("_under._score", "UPPER", "0", "-", "xn--bcher-kva")
+        for owner in (*plain, "a/b", "a\\.dot", "b\\032lank", "c\\064d", "\\200"):
             wanted = rrset(zone.name, owner, "A", "192.0.2.1")
+            refusal: RecordRejected | None = None
             try:
                 zone = lab.converge(edited(zone, wanted))
             except RecordRejected as exc:
-                assert exc.rrset == wanted.key
+                refusal = exc
                 lab.assert_holds(zone)
+            assert refusal is None or (refusal.rrset == wanted.key and owner not in plain)
 
     def test_random_changes_converge(self, lab: Lab) -> None:
-        rng = random.Random(2811)
+        rng = random.Random(2811)  # noqa: S311 - a seed, so that a failure can be repeated
         zone = lab.create(lab.zone())
         for _ in range(25):
             zone = lab.converge(_mutated(zone, rng))

@@ -132,9 +132,9 @@ def above(current: ZoneContents, desired: ZoneContents) -> ZoneContents:
         else 0
     )
     start, end = current.soa.serial, desired.soa.serial
-    if end == start or serials.is_ahead(end, start):
-        if serials.distance(start, end) >= needed:
-            return desired
+    is_rise = end == start or serials.is_ahead(end, start)
+    if is_rise and serials.distance(start, end) >= needed:
+        return desired
     return replace(desired, soa=desired.soa.with_serial(serials.add(start, max(needed, 1))))
 
 

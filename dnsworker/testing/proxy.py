@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a real server that loses answers: the one failure that no server has a switch for."""
+"""A TCP proxy before a real server that loses answers: the one failure that no server has a switch for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the conformance suite may do to a server, written once per kind of server by whoever tests a backend."""
+"""What the conformance suite may do to a server; written once per kind of server."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ServerUnderTest(ABC):
         raise NotImplementedError
 
     def edit_by_hand(self, plan: Plan) -> None:
-        """What an operator would do with the server's own tools: these changes and this SOA, whatever is there."""
+        """What an operator does with the server's own tools: these changes and this SOA, unconditionally."""
         raise NotImplementedError
 
     def wrong_credentials(self) -> Backend:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -42,9 +43,8 @@ class ZoneCases(Case):
         zone = lab.zone(name=name)
         with pytest.raises(ZoneMissing):
             lab.backend.apply(whole_plan(zone, edited(zone, rrset(name, "www", "A", "192.0.2.1"))))
-        with pytest.raises(ZoneMissing):
-            lab.backend.read_changes(name, zone.soa)
-            raise ZoneMissing  # a backend that never reads changes may return None for an absent zone
+        with contextlib.suppress(ZoneMissing):  # or it says that it can't tell
+            assert lab.backend.read_changes(name, zone.soa) is None
 
     def test_a_child_of_a_zone_that_is_there_is_absent(self, lab: Lab) -> None:
         parent = lab.create(lab.zone())
@@ -216,7 +216,7 @@ class ZoneCases(Case):
         assert lab.backend.read_rrsets(name, []) == {}
 
     def test_an_empty_non_terminal_comes_and_goes(self, lab: Lab) -> None:
-        """Under a wildcard it shows: it exists without data, so the wildcard doesn't answer for it (RFC 4592)."""
+        """It exists without data, so a wildcard beside it doesn't answer for it (RFC 4592, section 2.2.2)."""
         self.need(lab.server, "query")
         name = lab.name()
         wild, empty = rrset(name, "*", "A", "192.0.2.1"), rrset(name, "b", "A", "192.0.2.1")
