@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from dnsworker import database, worker
+from dnsworker import database
 from dnsworker.cli import output
 from dnsworker.cli.session import Session
 from dnsworker.errors import ConfigError
 from dnsworker.logs import set_up_logging
-from dnsworker.nameserver import NameServer, served
+from dnsworker.nameserver import NameServer
 from dnsworker.pools import Nameserver, NsRecord, Pool, Target, load_pools
+from dnsworker.serving import DatabaseSource
 from dnsworker.settings import Settings
 from dnsworker.store import pools as store
+from dnsworker.worker import run_worker
 
 POOL, TARGET = "default", "builtin"
 #: `.internal` is reserved for private use (ICANN board, 2024-07-29).
@@ -50,7 +52,7 @@ def run(session: Session, port: int | None) -> None:
             else:
                 _welcome(session, nameserver, said)
 
-        worker.run_worker(settings, with_beat=True, on_ready=announce)
+        run_worker(settings, with_beat=True, on_ready=announce)
     finally:
         nameserver.stop()
         engine.dispose()
@@ -71,7 +73,7 @@ def default_pool(host: str, port: int) -> Pool:
 
 def _listen(engine: Any, settings: Settings) -> NameServer:
     host, port = settings.nameserver_host, settings.nameserver_port
-    nameserver = NameServer(served.DatabaseSource(engine), host=host, port=port)
+    nameserver = NameServer(DatabaseSource(engine), host=host, port=port)
     try:
         nameserver.start()
     except OSError as exc:

@@ -40,12 +40,12 @@ def up(session: Session, port: int | None) -> None:
 def worker(session: Session, queues: str | None, concurrency: int | None, hostname: str | None) -> None:
     """Run a worker in the foreground. As many as you like, on as many machines as you like."""
     need_checkout("worker")
-    from dnsworker import app
     from dnsworker.logs import set_up_logging
+    from dnsworker.worker import run_worker
 
     set_up_logging(session.settings)
     names = [name.strip() for name in queues.split(",") if name.strip()] if queues else None
-    app.run_worker(session.settings, queues=names, concurrency=concurrency, hostname=hostname)
+    run_worker(session.settings, queues=names, concurrency=concurrency, hostname=hostname)
 
 
 @click.command()
@@ -53,11 +53,11 @@ def worker(session: Session, queues: str | None, concurrency: int | None, hostna
 def beat(session: Session) -> None:
     """Run the scheduler in the foreground. Two of them do no harm."""
     need_checkout("beat")
-    from dnsworker import app
     from dnsworker.logs import set_up_logging
+    from dnsworker.worker import run_beat
 
     set_up_logging(session.settings)
-    app.run_beat(session.settings)
+    run_beat(session.settings)
 
 
 @click.group(cls=Group)
