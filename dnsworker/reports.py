@@ -213,8 +213,8 @@ def status(connection: sa.Connection) -> dict[str, Any]:
     first = connection.execute(oldest).one_or_none()
     return {
         "at": _text(connection.execute(sa.select(now())).scalar()),
-        "zones": dict(connection.execute(by_status).tuples().all()),
-        "operations": {name: count for name, count, _ in connection.execute(open_operations).tuples()},
+        "zones": {row[0]: row[1] for row in connection.execute(by_status)},
+        "operations": {row[0]: row[1] for row in connection.execute(open_operations)},
         "oldest_operation": None
         if first is None
         else show_operation(connection, first.id).model_dump(mode="json"),
