@@ -1,0 +1,62 @@
+# Everything that is done with this repository, by name. `make help` lists it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+CODE := dnsworker tasks backends migrations
+TESTS ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up stack servers test unit lint format types build clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.worker: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP_INSTALL) -e '.[worker]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.worker
+
+setup: $(VENV)/.dev ## a virtual environment with everything to develop with
+
+demo: $(VENV)/.worker ## the whole system on this machine, no servers: a tour of two minutes at most
+	$(BIN)/dnsworker demo
+
+up: $(VENV)/.worker ## the embedded system in the foreground, until Ctrl-C
+	$(BIN)/dnsworker up
+
+servers: $(VENV)/.dev ## install the servers that the tests start (needs apt-get), or say what is missing
+	$(BIN)/python -m dev.install
+
+stack: servers ## real RabbitMQ, PostgreSQL, Redis, BIND, PowerDNS, workers, beat and Flower, until Ctrl-C
+	$(BIN)/python -m dev.stack
+
+test: servers ## every test, against real servers that it starts and stops
+	$(BIN)/python -m pytest $(TESTS)
+
+unit: $(VENV)/.dev ## the tests that need no server
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(VENV)/.dev ## style, and which part may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev ## mypy --strict over all code
+	$(BIN)/mypy $(addprefix -p ,$(CODE))
+
+build: $(VENV)/.dev ## the wheel, which holds the package dnsworker alone
+	$(BIN)/python -m build --wheel
+
+clean: ## remove what was made here
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
