@@ -29,6 +29,9 @@ SERVICES = {
     "redis": "Redis",
     "celery": "broker",
 }
+#: Names of the errors by which their libraries say so (compared by name: nothing is imported for it).
+AWAY = ("OperationalError", "InterfaceError", "TimeoutError", "ConnectionError", "AuthenticationError",
+        "AccessRefused", "NotAllowed", "ResponseError")  # fmt: skip
 #: What the wheel alone doesn't bring: a submitting service needs no database.
 EXTRAS = ("sqlalchemy", "alembic", "psycopg2", "httpx")
 
@@ -92,7 +95,7 @@ class Program(Group):
             return _complain(f"{prog_name}: {_os_error(exc)}", FAILED)
         except Exception as exc:
             service = SERVICES.get(type(exc).__module__.partition(".")[0])
-            if service is None:
+            if service is None or type(exc).__name__ not in AWAY:
                 raise  # a mistake of ours: the trace is wanted
             return _complain(f"{prog_name}: {service}: {_reason(exc)}", FAILED)
         return code if isinstance(code, int) else DONE
