@@ -200,15 +200,16 @@ class _StreamVerifier:
         with tsig_errors(connection):
             try:
                 tsig = Message(wire).tsig()
-            except dns.exception.DNSException as exc:
+                if tsig is not None:
+                    start, owner, data = tsig
+                    now = int(time.time())
+                    self._context = dns.tsig.validate(  # type: ignore[no-untyped-call]
+                        wire, self._key.key, owner, data, now, self._mac, start, self._context, True
+                    )
+                    return True
+            except dns.exception.FormError as exc:
                 connection.close()
                 raise ServerFailure(f"{connection} sent an answer that can't be read: {exc}") from exc
-            if tsig is not None:
-                start, owner, data = tsig
-                self._context = dns.tsig.validate(  # type: ignore[no-untyped-call]
-                    wire, self._key.key, owner, data, int(time.time()), self._mac, start, self._context, True
-                )
-                return True
             if self._context is not None:
                 self._context.update(wire)
                 return False

@@ -10,7 +10,7 @@ import re
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import dns.exception
 import dns.ipv6
@@ -33,9 +33,11 @@ _HEADER = struct.Struct(">HHHHHH")
 _RECORD = struct.Struct(">HHIH")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record of a transfer. `order` sorts the records of an RRset canonically (RFC 4034, section 6.3)."""
+class Record(NamedTuple):
+    """One record of a transfer. `order` sorts the records of an RRset canonically (RFC 4034, section 6.3).
+
+    A tuple, because there are hundreds of thousands.
+    """
 
     name: Name
     type: int
@@ -159,11 +161,12 @@ class Message:
                 raise dns.exception.FormError
             label = wire[position + 1 : position + 1 + length].lower()
             starts.append(position)
-            labels.append(label.decode("ascii") if _PLAIN_LABEL.fullmatch(label) else _escaped(label))
+            is_plain = label.isalnum() or _PLAIN_LABEL.fullmatch(label)
+            labels.append(label.decode("ascii") if is_plain else _escaped(label))
             position += length + 1
-        for index in range(len(labels) - 1, -1, -1):
-            suffix = f"{labels[index]}.{suffix}"
-            self._suffixes[starts[index]] = suffix
+        while labels:
+            suffix = f"{labels.pop()}.{suffix}"
+            self._suffixes[starts.pop()] = suffix
         return Name(suffix or "."), end
 
 

@@ -107,26 +107,15 @@ class ConfiguredZones:
         file = _file_name(contents.name)
         try:
             self._fetch(contents, file)
+            self._wait_for_file(contents.name, file)
+            # A zone can't be turned from secondary into primary, but its file can be that of the next zone.
+            self._checkpoint()
+            self._run("delzone", contents.name)
         except BackendError:
             self._forget(contents.name)
             raise
-        # As a secondary it is complete in named's memory, and its file is there or on its way. A zone that
-        # was secondary can't be turned into a primary, but its file can be that of another zone.
         self._checkpoint()
-        self._run("delzone", contents.name)
-        deadline = time.monotonic() + PATIENCE * self._timeout_s
-        while True:
-            self._checkpoint()
-            try:
-                self._add_primary(contents.name, file)
-            except _FileNotFound as exc:
-                if time.monotonic() > deadline:
-                    raise ServerFailure(
-                        f"named fetched {contents.name} but wrote no {self._path(file)!r}: see its log"
-                    ) from exc
-                time.sleep(LOOK_AGAIN_S)
-                continue
-            return
+        self._add_primary(contents.name, file)
 
     def _fetch(self, contents: ZoneContents, file: str) -> None:
         """Add the zone as a hidden secondary of ours, and let named fetch it."""
@@ -157,6 +146,37 @@ class ConfiguredZones:
                         f"named did not come to fetch {zone} from {address} port {source.port}, TCP and UDP: "
                         "let it through, or set transfer_host, transfer_port or local_zone_directory"
                     )
+
+    def _wait_for_file(self, zone: Name, file: str) -> None:
+        """Wait until named has written the file; deleting the zone earlier would call that off."""
+        self._checkpoint()
+        self.sync(zone)
+        deadline = time.monotonic() + PATIENCE * self._timeout_s
+        while not self._has_file(file):
+            if time.monotonic() > deadline:
+                raise ServerFailure(f"named fetched {zone} but wrote no {self._path(file)!r}: see its log")
+            time.sleep(LOOK_AGAIN_S)
+            self._checkpoint()
+
+    def _has_file(self, file: str) -> bool:
+        """Whether the file is there and whole (named gives it its name when it has written all of it).
+
+        No command tells. So a zone is added that this file can't be the file of: named says either that the
+        file isn't there or, at its first octets, that its format is wrong, and forgets about the zone.
+        """
+        probe = Name(f"{secrets.token_hex(4)}.dnsworker-probe.invalid.")
+        statements = (
+            f'type primary; file "{self._path(file)}"; masterfile-format raw; allow-query {{ none; }};'
+        )
+        try:
+            self._send("addzone", probe, statements)
+        except CommandFailed as exc:
+            if exc.error == "file not found":
+                return False
+            if "dns_zone_loadnew failed" in exc.text:
+                return True
+            raise translate_failure(exc, "addzone", probe) from exc
+        raise ServerFailure(f"named took a text file for a raw one: {self._path(file)}")
 
     def _has_loaded(self, zone: Name, soa: SOA) -> bool:
         try:
@@ -190,16 +210,15 @@ class ConfiguredZones:
         return file if directory in ("", ".") else f"{directory}/{file}"
 
     def _run(self, command: str, zone: Name, statements: str = "") -> str:
-        where = f' IN "{self._options.view}"' if self._options.view else ""
-        body = f" {{ {statements} }};" if statements else ""
         try:
-            return self._control.command(f'{command} "{zone.removesuffix(".") or "."}"{where}{body}')
+            return self._send(command, zone, statements)
         except CommandFailed as exc:
             raise translate_failure(exc, command, zone) from exc
 
-
-class _FileNotFound(ServerFailure):
-    """named finds no file for the zone."""
+    def _send(self, command: str, zone: Name, statements: str = "") -> str:
+        where = f' IN "{self._options.view}"' if self._options.view else ""
+        body = f" {{ {statements} }};" if statements else ""
+        return self._control.command(f'{command} "{zone.removesuffix(".") or "."}"{where}{body}')
 
 
 def translate_failure(failure: CommandFailed, command: str, zone: Name) -> BackendError:
@@ -209,14 +228,14 @@ def translate_failure(failure: CommandFailed, command: str, zone: Name) -> Backe
         return Unsupported(f"{words}; compare `view` in pools.yaml", zone=zone)
     if "no matching zone" in failure.text:
         return ZoneMissing(f"named has no zone {zone}", zone=zone)
-    if error == "file not found" and command == "addzone":
-        return _FileNotFound(words, zone=zone)
     if error == "already exists":
         return Busy(words, zone=zone)
     if error in ("permission denied", "not implemented") or "allow-new-zones" in failure.text:
         return Unsupported(f"{words}; does named.conf say `allow-new-zones yes;`?", zone=zone)
     if command == "addzone" and (error.startswith("bad ") or error == "too many records"):
         return RecordRejected(f"{words}; its log says which record", zone=zone)
+    if command == "addzone" and error == "failure":
+        words += "; is the statement right (zone_statements, allow_transfer)? Its log says more"
     return ServerFailure(words, zone=zone)
 
 
