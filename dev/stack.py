@@ -1,0 +1,264 @@
+"""The whole system on one machine: private servers, workers, beat, Flower. `python -m dev.stack` runs it.
+
+As a library it is what acceptance and chaos tests drive: `with Stack() as stack: stack.worker(0).kill()`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from dev.pool import pool_of, to_yaml
+from dev.program import ROOT, Program
+from dev.servers import Bind, PostgreSQL, PowerDNS, RabbitMQ, Redis, Server, ServerError, start_all
+from dev.servers.ports import ADDRESS, claim_port
+from dev.servers.process import tail
+
+#: As in production: deliveries that wait for a slow server must not delay intake.
+SPLIT = ("dns.intake,dns.query,dns.sweep", "dns.deliver")
+COMMAND_TIMEOUT_S = 60.0
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_numbers = itertools.count(1)
+
+
+class Stack:
+    """Servers, workers and beat with one environment. What is passed in is used and left running.
+
+    A given RabbitMQ is shared by a vhost of one's own, a given PostgreSQL by a database (a copy of
+    `template`, which then is expected to be migrated).
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int | Sequence[str | None] = SPLIT,
+        pool_yaml: str | None = None,
+        settings: Mapping[str, str] | None = None,
+        bind: Bind | None = None,
+        powerdns: PowerDNS | None = None,
+        rabbitmq: RabbitMQ | None = None,
+        postgresql: PostgreSQL | None = None,
+        redis: Redis | None = None,
+        template: str | None = None,
+        beat: bool = True,
+        flower: bool = False,
+    ) -> None:
+        """`workers`: how many that take every queue, or the queues (`-Q`) of each. `settings`: more
+        environment (`{"DNSWORKER_RETRY_BASE_S": "0.1"}`). `pool_yaml`: instead of BIND and PowerDNS.
+        """
+        self.folder = Path(tempfile.mkdtemp(prefix="dnsworker-stack-"))
+        given = (bind, powerdns, rabbitmq, postgresql, redis)
+        self.bind, self.powerdns = bind or Bind(), powerdns or PowerDNS()
+        self.rabbitmq, self.postgresql = rabbitmq or RabbitMQ(), postgresql or PostgreSQL()
+        self.redis = redis or Redis()
+        every: tuple[Server, ...] = (self.bind, self.powerdns, self.rabbitmq, self.postgresql, self.redis)
+        self.servers = [server for server in every if server not in given]
+        self.pool_yaml, self._template = pool_yaml, template
+        self.env: dict[str, str] = {"DNSWORKER_DATA_DIR": str(self.folder / "data"), **(settings or {})}
+        self._wanted = [None] * workers if isinstance(workers, int) else list(workers)
+        self._shares_broker = rabbitmq is not None
+        self.workers: list[Program] = []
+        self.beat = self._program("beat", ("dnsworker", "beat"), "sweeping every") if beat else None
+        self.flower: Program | None = None
+        self.flower_url = ""
+        self._wants_flower = flower
+
+    def start(self) -> Self:
+        """All of it, up to workers that take messages. Raises `ServerError` with the log of what failed."""
+        start_all(*self.servers)
+        self._prepare()
+        self.run("db", "upgrade")
+        self.apply_pool(self.pool_yaml or to_yaml(pool_of({"bind": self.bind, "powerdns": self.powerdns})))
+        self.run("queues", "declare")
+        programs = [self._new_worker(queues) for queues in self._wanted]
+        if self._wants_flower:
+            programs.append(self._new_flower())
+        for program in programs + ([self.beat] if self.beat else []):
+            program.start(wait=False)
+        for program in programs + ([self.beat] if self.beat else []):
+            program.wait_ready()
+        return self
+
+    def worker(self, index: int) -> Program:
+        return self.workers[index]
+
+    def start_worker(self, queues: str | None = None, *, wait: bool = True) -> Program:
+        """One more, for these queues (`-Q`) or for all."""
+        return self._new_worker(queues).start(wait=wait)
+
+    def apply_pool(self, pool_yaml: str) -> None:
+        """Make this the pools of the system."""
+        path = self.folder / "pools.yaml"
+        path.write_text(pool_yaml)
+        path.chmod(0o600)
+        self.env["DNSWORKER_POOLS"] = str(path)
+        self.run("pool", "apply")
+
+    def run(self, *arguments: str, check: bool = True, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
+        """One `dnsworker` command; what it prints. Raises `ServerError` when it fails and `check` is on."""
+        done = subprocess.run(
+            [sys.executable, "-m", "dnsworker", *arguments],
+            cwd=ROOT,
+            env=self.process_env(),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        if check and done.returncode:
+            raise ServerError(
+                f"dnsworker {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}"
+            )
+        return done.stdout
+
+    def run_json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "--json"))
+
+    def process_env(self) -> dict[str, str]:
+        """Ours, and of this process's environment what isn't about another dnsworker."""
+        rest = {name: value for name, value in os.environ.items() if not name.startswith("DNSWORKER_")}
+        return {**rest, "PYTHONUNBUFFERED": "1", **self.env}
+
+    def logs(self, lines: int = 40) -> str:
+        """The ends of all logs, for the message of a test that failed."""
+        return "\n".join(
+            f"--- {path.name}\n{tail(path, lines)}" for path in sorted(self.folder.glob("*.log"))
+        )
+
+    def close(self) -> None:
+        """Stop everything that it has started, remove its folder."""
+        programs = [*self.workers, *filter(None, (self.beat, self.flower))]
+        threads = [threading.Thread(target=program.stop, args=(10.0,)) for program in programs]
+        threads += [threading.Thread(target=server.close) for server in self.servers]
+        # Workers first: they say goodbye to the servers. Then the servers side by side.
+        for group in (threads[: len(programs)], threads[len(programs) :]):
+            for thread in group:
+                thread.start()
+            for thread in group:
+                thread.join()
+        self._leave_shared()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and isinstance(error, Exception):
+            error.add_note(self.logs())
+        self.close()
+
+    def _prepare(self) -> None:
+        name = f"stack_{os.getpid()}_{next(_numbers)}"
+        self._shared_name = name
+        broker = self.rabbitmq.add_vhost(name) if self._shares_broker else self.rabbitmq.amqp_url
+        self.env = {
+            "DNSWORKER_BROKER_URL": broker,
+            "DNSWORKER_RESULT_URL": self.redis.url,
+            "DNSWORKER_REDIS_URL": self.redis.url,
+            "DNSWORKER_DATABASE_URL": self.postgresql.create_database(name, self._template),
+            **self.env,
+        }
+
+    def _leave_shared(self) -> None:
+        name = getattr(self, "_shared_name", None)
+        if name and self._shares_broker and self.rabbitmq.is_running:
+            self.rabbitmq.remove_vhost(name)
+        if name and self.postgresql not in self.servers and self.postgresql.is_running:
+            self.postgresql.drop_database(name)
+
+    def _program(self, name: str, arguments: Sequence[str], ready: str) -> Program:
+        return Program(name, arguments, ready=ready, folder=self.folder, env=self.process_env)
+
+    def _new_worker(self, queues: str | None) -> Program:
+        name = f"worker-{len(self.workers) + 1}"
+        arguments = ["dnsworker", "worker", "-n", f"{name}@localhost", *(("-Q", queues) if queues else ())]
+        self.workers.append(self._program(name, arguments, " ready."))
+        return self.workers[-1]
+
+    def _new_flower(self) -> Program:
+        port, password = claim_port(), secrets.token_urlsafe(12)
+        self.env["FLOWER_BASIC_AUTH"] = f"dnsworker:{password}"
+        self.flower_url = f"http://dnsworker:{password}@{ADDRESS}:{port}/"
+        options = (f"--address={ADDRESS}", f"--port={port}", f"--db={self.folder / 'flower.db'}")
+        self.flower = Program(
+            self, "flower", ("celery", "-A", "dnsworker.app", "flower", *options), "Visit me"
+        )
+        return self.flower
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m dev.stack", description=__doc__.splitlines()[0])
+    parser.add_argument("--workers", type=int, metavar="N", help="N workers that take every queue")
+    parser.add_argument("--no-flower", action="store_true")
+    options = parser.parse_args()
+    for number in STOPPING:
+        signal.signal(number, _interrupt)
+    print("starting RabbitMQ, PostgreSQL, Redis, BIND, PowerDNS and the workers …", flush=True)
+    try:
+        with Stack(workers=options.workers or SPLIT, flower=not options.no_flower) as stack:
+            print(_greeting(stack), flush=True)
+            _watch([*stack.workers, *filter(None, (stack.beat, stack.flower))])
+    except ServerError as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+def _interrupt(*_: object) -> None:
+    # Once: a second Ctrl-C must not break off the cleaning up.
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    print("stopping …", flush=True)
+    raise KeyboardInterrupt
+
+
+def _watch(programs: list[Program]) -> NoReturn:
+    """Wait for Ctrl-C; say when one of them ends by itself."""
+    while True:
+        time.sleep(1.0)
+        for program in [program for program in programs if not program.is_running]:
+            print(f"{program.name} ended:\n{tail(program.log_path)}", file=sys.stderr, flush=True)
+            programs.remove(program)
+
+
+def _greeting(stack: Stack) -> str:
+    lines = [f"export {name}='{value}'" for name, value in stack.env.items() if name.startswith("DNSWORKER_")]
+    lines += [
+        "",
+        f"BIND      dig @{stack.bind.address} -p {stack.bind.port} example.org SOA",
+        f"PowerDNS  dig @{stack.powerdns.address} -p {stack.powerdns.port} example.org SOA",
+        *([f"Flower    {stack.flower_url}"] if stack.flower_url else []),
+        f"logs      {stack.folder}",
+        "",
+        "In another terminal: paste the export lines, then",
+        "  dnsworker zone create example.org --email hostmaster@example.org",
+        "Ctrl-C stops everything.",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
