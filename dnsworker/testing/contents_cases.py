@@ -45,8 +45,8 @@ class ContentsCases(Case):
                 ):
                     wrong.append(f"{wanted}: {exc!r}")
                 continue
-            except AssertionError as exc:
-                wrong.append(f"{wanted}: {exc}")
+            except (AssertionError, BackendError) as exc:
+                wrong.append(f"{wanted}: {exc!r}")
                 zone = _as_read(lab, zone)
                 continue
             zone = lab.expected[zone.name] = reached

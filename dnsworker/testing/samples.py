@@ -63,7 +63,7 @@ SAMPLES: tuple[Sample, ...] = (
     _of(
         "NAPTR",
         '100 50 "s" "z3950+I2L+I2C" "" _z3950._tcp.example.net.',
-        '10 9 "u" "E2U+sip" "!^.*$!a\\\\1!" .',
+        '9 9 "u" "E2U+sip" "!^(.*)$!sip:\\\\1@x!" .',
     ),
     _of("NID", "10 0014:4fff:ff20:ee64"),
     _of("OPENPGPKEY", "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiMkJSYnKCkqKywtLi8w"),

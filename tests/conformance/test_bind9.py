@@ -1,0 +1,114 @@
+"""The shipped suite against BIND 9."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.opcode
+import dns.query
+import dns.rdatatype
+import dns.tsig
+import dns.update
+import pytest
+
+from backends.bind9 import BACKEND
+from dev.servers import Bind
+from dnsworker.backend import Backend
+from dnsworker.names import Name
+from dnsworker.plan import Plan
+from dnsworker.testing import BackendConformance, Proxy, ServerUnderTest
+
+
+class BindUnderTest(ServerUnderTest):
+    def __init__(self, server: Bind) -> None:
+        self.server = server
+        self.dns_proxy = Proxy(server.address, server.port, loses=_has_update)
+        self.rndc_proxy = Proxy(server.address, server.rndc_port, loses=_has_command)
+
+    def new_backend(self, **options: object) -> Backend:
+        model = BACKEND.options_model.model_validate({**self.server.target_options(), **options})
+        return BACKEND("test", model)
+
+    def close(self) -> None:
+        self.dns_proxy.close()
+        self.rndc_proxy.close()
+
+    def start(self) -> None:
+        self.server.start()
+
+    def stop(self) -> None:
+        self.server.stop()
+
+    def kill(self) -> None:
+        self.server.kill()
+
+    def wipe(self) -> None:
+        self.server.wipe()
+        self.server.start()
+
+    def edit_by_hand(self, plan: Plan) -> None:
+        """What nsupdate sends, without a prerequisite."""
+        key = dns.tsig.Key(self.server.key_name, self.server.key_secret)
+        update = dns.update.UpdateMessage(plan.zone, keyring={key.name: key})
+        for change in plan.changes:
+            update.delete(dns.name.from_text(change.key[0]), change.key[1])
+            if change.after is not None:
+                update.add(dns.name.from_text(change.key[0]), change.after.to_rdataset())
+        update.add(dns.name.from_text(plan.zone), plan.desired_soa.to_rdataset())
+        answer = dns.query.tcp(update, self.server.address, port=self.server.port, timeout=5)
+        assert answer.rcode() == dns.rcode.NOERROR
+
+    def wrong_credentials(self) -> Backend:
+        secret = base64.b64encode(b"not the key of this server, no!!").decode()
+        return self.new_backend(tsig_key_secret=secret, rndc_key_secret=secret)
+
+    def lossy(self) -> Backend:
+        proxies = {"port": self.dns_proxy.port, "rndc_port": self.rndc_proxy.port}
+        return self.new_backend(**proxies)
+
+    def query(self, name: Name, type: str) -> dns.message.Message:
+        query = dns.message.make_query(name, type, flags=0)
+        return dns.query.tcp(query, self.server.address, port=self.server.port, timeout=5)
+
+
+def _has_update(request: bytes) -> bool:
+    """Over TCP: two bytes of length, two of id, then the flags with the opcode."""
+    return len(request) > 4 and (request[4] >> 3) & 15 == dns.opcode.UPDATE
+
+
+def _has_command(request: bytes) -> bool:
+    """A command that changes something, after the `null` that fetches a nonce."""
+    return any(word in request for word in (b"addzone", b"modzone", b"delzone"))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[BindUnderTest]:
+    """Not the one that other tests share: it is killed and wiped."""
+    with Bind() as server:
+        under_test = BindUnderTest(server)
+        yield under_test
+        under_test.close()
+
+
+@pytest.fixture(scope="module")
+def roomy_server() -> Iterator[BindUnderTest]:
+    with Bind(max_records_per_type=0) as server:
+        under_test = BindUnderTest(server)
+        yield under_test
+        under_test.close()
+
+
+class TestBind9(BackendConformance):
+    """As Debian ships it."""
+
+    max_values = 100
+
+
+class TestBind9WithoutALimitOfValues(BackendConformance):
+    @pytest.fixture
+    def server(self, roomy_server: BindUnderTest) -> BindUnderTest:
+        return roomy_server
