@@ -1,4 +1,4 @@
-"""One process of our own: a worker, beat or Flower, that a test or a person can kill, freeze and start again."""
+"""One process of our own: a worker, beat or Flower, to be killed, frozen and started again."""
 
 from __future__ import annotations
 

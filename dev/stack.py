@@ -201,9 +201,8 @@ class Stack:
         self.env["FLOWER_BASIC_AUTH"] = f"dnsworker:{password}"
         self.flower_url = f"http://dnsworker:{password}@{ADDRESS}:{port}/"
         options = (f"--address={ADDRESS}", f"--port={port}", f"--db={self.folder / 'flower.db'}")
-        self.flower = Program(
-            self, "flower", ("celery", "-A", "dnsworker.app", "flower", *options), "Visit me"
-        )
+        arguments = ("celery", "-A", "dnsworker.app", "flower", *options)
+        self.flower = self._program("flower", arguments, "Visit me")
         return self.flower
 
 
