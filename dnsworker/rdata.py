@@ -41,7 +41,7 @@ _STYLE = dns.rdata.RdataStyle(hex_chunk_size=0, base64_chunk_size=0)
 #: Types of whole numbers, names and strings: their text doesn't change on the way through the wire form.
 _DIRECT = frozenset(
     dns.rdatatype.from_text(name)
-    for name in ("A", "AAAA", "CAA", "CNAME", "DNAME", "DS", "MX", "NS", "PTR", "SRV", "TXT")
+    for name in ("A", "AAAA", "CAA", "CNAME", "DNAME", "MX", "NS", "PTR", "SRV", "TXT")
 )
 
 
@@ -87,13 +87,13 @@ def canonical_data(
     if len(values) * _RECORD_HEADER_OCTETS > MAX_RRSET_OCTETS:
         raise _too_large(where, f"more than {MAX_RRSET_OCTETS:,}", len(values))
     by_wire: dict[bytes, str] = {}
-    parsed: list[dns.rdata.Rdata] = []
+    parsed: dict[bytes, dns.rdata.Rdata] = {}
     for value in values:
         quick = QUICK[type_](value, origin) if type_ in QUICK and isinstance(value, str) else None
         if quick is None:
             rdata = _canonical(_parsed(where, type_, value, origin))
-            parsed.append(rdata)
             quick = _wire(rdata), _text(rdata)
+            parsed[quick[0]] = rdata
         by_wire[quick[0]] = quick[1]
     size = names.wire_size(owner) + sum(_RECORD_HEADER_OCTETS + len(wire) for wire in by_wire)
     if size > MAX_RRSET_OCTETS:
@@ -101,7 +101,7 @@ def canonical_data(
     if type_ in SINGLE and len(by_wire) > 1:
         raise InvalidRecord(f"{where}: a name has one {type_} at most, not {len(by_wire)}")
     if rule := RULES.get(type_):  # no rule looks at the records of a type that is in QUICK
-        rule(where, owner, parsed)
+        rule(where, owner, list(parsed.values()))
     return tuple(by_wire[wire] for wire in sorted(by_wire))
 
 
@@ -184,5 +184,14 @@ def _wire(rdata: dns.rdata.Rdata) -> bytes:
 
 
 def _text(rdata: dns.rdata.Rdata) -> str:
-    # An empty APL (RFC 3123 allows it) has no text of its own; generic data of no octets a trailing blank.
-    return rdata.to_styled_text(_STYLE).rstrip(" ") or "\\# 0"
+    text = rdata.to_styled_text(_STYLE)
+    if rdata.rdtype in _DIRECT:
+        return text
+    # Some octets that a server may send have no text that reads back: an empty APL (allowed by RFC 3123),
+    # a DS without a digest. Generic data of no octets ends in a blank.
+    try:
+        if text.strip() and _wire(parse(dns.rdatatype.to_text(rdata.rdtype), text)) == _wire(rdata):
+            return text.rstrip(" ")
+    except dns.exception.DNSException:
+        pass
+    return rdata.to_generic().to_styled_text(_STYLE).rstrip(" ")

@@ -12,6 +12,7 @@ from dnsworker.names import shown
 from dnsworker.rdata_rules import EXAMPLES, TEXT_TYPES
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPE = r"\\(?:[01][0-9]{2}|2[0-4][0-9]|25[0-5]|[^0-9])"
 #: Text with no comment, no parentheses, sound escapes and quotes that end.
 _SOUND = re.compile(rf'(?:[^\\"();]|{_ESCAPE}|"(?:[^\\"]|{_ESCAPE})*+")*+')
@@ -24,6 +25,8 @@ def check_form(where: str, type_: str, value: str) -> None:
     """What holds for every type before it is parsed: mistakes that dnspython would read as something else."""
     if not isinstance(value, str):
         raise InvalidRecord(f"{where}: a record's data is text, not {type(value).__name__}")
+    if _SURROGATE.search(value):
+        raise InvalidRecord(f"{where}: {shown(value)} is not valid Unicode")
     if not value.strip(" "):
         raise InvalidRecord(f"{where}: a record's data is empty")
     if control := _CONTROL.search(value):
