@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,8 @@ def run_worker(
     called once, when it takes messages. Raises `ConfigError` at start, `SystemExit` when the worker ends
     otherwise than asked.
     """
+    # Celery 5.7 calls what redis-py 8 calls deprecated (2026-11-23): a line for every first result.
+    warnings.filterwarnings("ignore", "Call to deprecated setex", DeprecationWarning)
     app = make_app(settings, make_runtime)
     _quieten(settings)
     prepare(app, queues)

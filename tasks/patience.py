@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from celery import Task
+from celery import Task, signals
 from celery.exceptions import Reject
-from celery.worker import state
 
 from dnsworker.database import AWAY
 from dnsworker.errors import OperationFailed
@@ -29,6 +28,7 @@ LONGEST_WAIT_S = 20 * 60
 #: Attempts for an error that nobody foresaw, before the message goes to the dead letters.
 ATTEMPTS = 3
 
+_is_stopping = threading.Event()
 _outage_since: float | None = None
 _lock = threading.Lock()
 
@@ -49,7 +49,7 @@ class KeptTask(Task):  # type: ignore[type-arg]
                 log.exception("task %s %s failed (attempt %d)", self.name, self.request.id, attempt)
                 if attempt == ATTEMPTS:
                     raise Reject(f"{type(exc).__name__}: {exc}", requeue=False) from exc
-                _pause(FIRST_PAUSE_S * 10 ** (attempt - 1))
+                _is_stopping.wait(FIRST_PAUSE_S * 10 ** (attempt - 1))
         raise AssertionError("unreachable")
 
 
@@ -63,24 +63,18 @@ def patiently(work: Callable[[], T]) -> T:
         except AWAY as exc:
             _note_outage(exc)
             # Both put the message back once, long after it came: no loop.
-            if _stops() or time.monotonic() > deadline:
+            if _is_stopping.is_set() or time.monotonic() > deadline:
                 raise Reject("the database is away", requeue=True) from exc
-            _pause(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the attempts, guards nothing
+            _is_stopping.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the attempts, guards nothing
             pause_s = min(LAST_PAUSE_S, pause_s * 2)
         else:
             _note_return()
             return result
 
 
-def _pause(pause_s: float) -> None:
-    deadline = time.monotonic() + pause_s
-    while not _stops() and (left_s := deadline - time.monotonic()) > 0:
-        time.sleep(min(0.2, left_s))
-
-
-def _stops() -> bool:
-    # False until the worker is told to stop; then its exit code, which may be 0.
-    return state.should_stop not in (None, False) or state.should_terminate not in (None, False)
+@signals.worker_shutting_down.connect(weak=False)
+def _on_shutting_down(**_: Any) -> None:
+    _is_stopping.set()
 
 
 def _note_outage(error: BaseException) -> None:
