@@ -25,10 +25,13 @@ def latest(*serials: int | None) -> int | None:
 
 
 def add(serial: int, steps: int) -> int:
-    """`serial` moved on by `steps`; 0 is skipped, since many servers read it as "unset"."""
-    moved = (serial + steps) % MODULUS
-    crossed_zero = serial + steps >= MODULUS
-    return (moved + 1) % MODULUS if crossed_zero or moved == 0 else moved
+    """`serial` moved on by `steps` (back, if negative); 0 is skipped, since many servers read it as "unset"."""
+    moved = serial + steps
+    if steps > 0 and moved >= MODULUS:
+        moved += 1
+    elif steps < 0 and moved <= 0:
+        moved -= 1
+    return moved % MODULUS
 
 
 def distance(start: int, end: int) -> int:
@@ -42,14 +45,12 @@ def next_serial(last: int | None, *, parts: int, unix_time: int, highest_seen: i
     It is ahead of `last` and of `highest_seen` by at least `parts`, and equals the Unix time where that
     is so; a Unix time that lies 2³⁰ or more ahead is not taken, because no such jump is needed.
     """
+    now = unix_time % MODULUS or 1
     floor = latest(last, highest_seen)
     if floor is None:
-        return unix_time % MODULUS or 1
+        return now
     least = add(floor, max(parts, 1))
-    gain = distance(floor, unix_time % MODULUS)
-    return (
-        unix_time % MODULUS if parts <= gain < SAFE_STEP and is_ahead(unix_time % MODULUS, least) else least
-    )
+    return now if is_ahead(now, least) and distance(floor, now) < SAFE_STEP else least
 
 
 def steps_between(start: int, end: int) -> list[int]:
@@ -57,7 +58,7 @@ def steps_between(start: int, end: int) -> list[int]:
     walked: list[int] = []
     position = start
     while distance(position, end) >= SAFE_STEP:
-        position = add(position, SAFE_STEP - 1)
+        position = add(position, SAFE_STEP - 2)  # `add` goes one further where it skips 0
         walked.append(position)
     walked.append(end)
     return walked
