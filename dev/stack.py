@@ -10,21 +10,19 @@ import itertools
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from dev.pool import pool_of, to_yaml
 from dev.program import ROOT, Program
 from dev.servers import Bind, PostgreSQL, PowerDNS, RabbitMQ, Redis, Server, ServerError, start_all
+from dev.servers.folders import make_folder, remove_folder
 from dev.servers.ports import ADDRESS, claim_port
 from dev.servers.process import tail
 
@@ -61,7 +59,7 @@ class Stack:
         """`workers`: how many that take every queue, or the queues (`-Q`) of each. `settings`: more
         environment (`{"DNSWORKER_RETRY_BASE_S": "0.1"}`). `pool_yaml`: instead of BIND and PowerDNS.
         """
-        self.folder = Path(tempfile.mkdtemp(prefix="dnsworker-stack-"))
+        self.folder = make_folder("stack")
         given = (bind, powerdns, rabbitmq, postgresql, redis)
         self.bind, self.powerdns = bind or Bind(), powerdns or PowerDNS()
         self.rabbitmq, self.postgresql = rabbitmq or RabbitMQ(), postgresql or PostgreSQL()
@@ -152,7 +150,7 @@ class Stack:
             for thread in group:
                 thread.join()
         self._leave_shared()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
 
     def __enter__(self) -> Self:
         try:
@@ -209,13 +207,14 @@ class Stack:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.stack", description=__doc__.splitlines()[0])
     parser.add_argument("--workers", type=int, metavar="N", help="N workers that take every queue")
-    parser.add_argument("--no-flower", action="store_true")
+    parser.add_argument("--no-flower", action="store_true", help="without its web interface")
+    parser.add_argument("--only-servers", action="store_true", help="no worker, no beat, no Flower")
     options = parser.parse_args()
     for number in STOPPING:
         signal.signal(number, _interrupt)
     print("starting RabbitMQ, PostgreSQL, Redis, BIND, PowerDNS and the workers …", flush=True)
     try:
-        with Stack(workers=options.workers or SPLIT, flower=not options.no_flower) as stack:
+        with _wanted_stack(options) as stack:
             print(_greeting(stack), flush=True)
             _watch([*stack.workers, *filter(None, (stack.beat, stack.flower))])
     except ServerError as exc:
@@ -224,6 +223,12 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     return 0
+
+
+def _wanted_stack(options: argparse.Namespace) -> Stack:
+    if options.only_servers:
+        return Stack(workers=(), beat=False)
+    return Stack(workers=options.workers or SPLIT, flower=not options.no_flower)
 
 
 def _interrupt(*_: object) -> None:

@@ -6,12 +6,15 @@ A server that isn't installed fails the tests that need it; nothing is skipped.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from dev.servers import Bind, PostgreSQL, PowerDNS, RabbitMQ, Redis, Server
+from dev.stack import Stack
 
 #: Fixtures that need a server which they don't name as a fixture of their own would go here too.
 KINDS: dict[str, type[Server]] = {
@@ -116,3 +119,22 @@ def broker_url(rabbitmq: RabbitMQ) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     yield rabbitmq.add_vhost(name)
     rabbitmq.remove_vhost(name)
+
+
+@pytest.fixture
+def start_stack(
+    rabbitmq: RabbitMQ, postgresql: PostgreSQL, _database_template: str
+) -> Iterator[Callable[..., Stack]]:
+    """Starts workers, beat and nameservers of the test's own; see `Stack` for what may be given.
+
+    RabbitMQ (by a vhost) and PostgreSQL (by a database) are shared unless a test brings its own.
+    """
+    with ExitStack() as stacks:
+
+        def start(**options: Any) -> Stack:
+            shared: dict[str, Any] = {"rabbitmq": rabbitmq, "postgresql": postgresql}
+            if "postgresql" not in options:
+                shared["template"] = _database_template
+            return stacks.enter_context(Stack(**{**shared, **options}))
+
+        yield start

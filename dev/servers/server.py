@@ -6,15 +6,14 @@ import atexit
 import os
 import shutil
 import signal
-import tempfile
 import weakref
 from abc import ABC, abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
 from dev.servers import tree
+from dev.servers.folders import make_folder, remove_folder
 from dev.servers.ports import claim_port, release_port
 from dev.servers.process import Process, ServerError, find_program, tail, wait_until
 
@@ -35,7 +34,7 @@ class Server(ABC):
     user: str | None = None
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix=f"dnsworker-{type(self).__name__.lower()}-"))
+        self.folder = make_folder(type(self).__name__.lower())
         self.log_path = self.folder / "server.log"
         self._ports: list[int] = []
         self._process: Process | None = None
@@ -125,7 +124,7 @@ class Server(ABC):
         """Stop it, give the ports back and remove the folder."""
         self.stop()
         self._release_ports()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
         _servers.discard(self)
 
     @property
