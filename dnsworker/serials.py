@@ -25,7 +25,7 @@ def latest(*serials: int | None) -> int | None:
 
 
 def add(serial: int, steps: int) -> int:
-    """`serial` moved on by `steps` (back, if negative); 0 is skipped, since many servers read it as "unset"."""
+    """`serial` moved on by `steps` (back, if negative); 0 is skipped: many servers read it as "unset"."""
     moved = serial + steps
     if steps > 0 and moved >= MODULUS:
         moved += 1
