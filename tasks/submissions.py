@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import shared_task
 
-from dnsworker.errors import OperationFailed
+from dnsworker.errors import InvalidRequest, OperationFailed
 from dnsworker.operations import Status
 from dnsworker.requests import OPERATIONS, POSITIONAL, PREFIX
 from tasks.patience import KeptTask, patiently
@@ -18,7 +18,11 @@ def _submission(kind: str) -> Any:
     def submission(self: Any, /, *args: Any, **kwargs: Any) -> str:
         arguments = {POSITIONAL: len(args)} if args else kwargs
         user = (self.request.properties or {}).get("user_id")
-        outcome = patiently(lambda: self.app.runtime.receive(self.request.id, kind, arguments, user))
+        try:
+            outcome = patiently(lambda: self.app.runtime.receive(self.request.id, kind, arguments, user))
+        except InvalidRequest as exc:
+            # The id is another operation's, whose outcome stands.
+            raise OperationFailed(exc.code, exc.message) from None
         if outcome.status is Status.ERROR:
             # The runtime has told whoever waits; this is for Flower.
             raise OperationFailed(outcome.code or "Error", outcome.message or "no reason given")
