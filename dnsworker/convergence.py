@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from dnsworker import comparison, desired, plan, serials
 from dnsworker.backend import Backend, ZoneDelta
 from dnsworker.contents import ZoneContents
+from dnsworker.database import reading
 from dnsworker.errors import (
     OutcomeUnknown,
     Permanent,
@@ -93,7 +94,8 @@ class Convergence:
     def __init__(
         self, engine: sa.Engine, known: KnownPool, claim: Claim, backend: Backend, settings: Settings
     ) -> None:
-        self._engine, self._known, self._claim = engine, known, claim
+        self._engine, self._reading = engine, reading(engine)
+        self._known, self._claim = known, claim
         self._backend, self._settings = backend, settings
         self._capabilities = backend.capabilities
         backend.checkpoint = self._renew
@@ -428,7 +430,7 @@ class Convergence:
         if work.delivery.force:
             return
         removals = [change for change in drift if change.key != (work.zone.name, "NS")]
-        with self._engine.connect() as connection:
+        with self._reading.connect() as connection:
             existing = zones.count_rrsets(connection, work.zone.id) + sum(c.is_removal for c in removals)
         try:
             plan.raise_if_unsafe(
@@ -442,7 +444,7 @@ class Convergence:
 
     def _overlay(self, work: Work) -> Mapping[Key, RRset | None]:
         """What the target has instead of RRsets that it refused."""
-        with self._engine.connect() as connection:
+        with self._reading.connect() as connection:
             rows = deliveries.withheld_in(connection, work.zone.id, self._claim.target_id)
         return {row.key: row.accepted for row in rows if row.key[1] != "SOA"}
 
@@ -502,10 +504,9 @@ class Convergence:
 
     def _snapshot(self) -> sa.Connection:
         """A connection whose reads all see one moment. To be used in a `with`."""
-        options = {"reads_only": True}
         if self._engine.dialect.name == "sqlite":
-            return self._engine.execution_options(**options).connect()
-        return self._engine.execution_options(isolation_level="REPEATABLE READ", **options).connect()
+            return self._reading.connect()  # every transaction is one
+        return self._reading.execution_options(isolation_level="REPEATABLE READ").connect()
 
     def _read(self) -> Work:
         with self._snapshot() as connection:

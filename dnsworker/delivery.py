@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from dnsworker import retry
 from dnsworker.backend import Backend, load_backend
 from dnsworker.convergence import Blocked, Convergence
+from dnsworker.database import reading
 from dnsworker.errors import BackendError, ClaimLost, ConfigError, Permanent
 from dnsworker.liveness import ProcessLock
 from dnsworker.pools import build_options
@@ -79,7 +80,8 @@ class Deliverer:
         on_progress: Callable[[int], None],
         on_retry: Callable[[str, float], None],
     ) -> None:
-        self._engine, self._directory, self._settings, self._lock = engine, directory, settings, lock
+        self._engine, self._reading = engine, reading(engine)
+        self._directory, self._settings, self._lock = directory, settings, lock
         self._on_progress, self._on_retry = on_progress, on_retry
         self._guard = threading.Lock()
         self._slots: dict[str, Slots] = {}
@@ -137,7 +139,7 @@ class Deliverer:
         if moment - self._owners_checked.get(target, float("-inf")) < OWNER_CHECK_S:
             return False
         self._owners_checked[target] = moment
-        with self._engine.connect() as connection:
+        with self._reading.connect() as connection:
             owners = deliveries.owners(connection, target_id)
         return sum(free_dead_owner(self._engine, self._lock, owner) for owner in owners) > 0
 

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from dnsworker import names
+from dnsworker.database import reading
 from dnsworker.desired import Desired
 from dnsworker.errors import InvalidRequest, OperationIdReused, Overtaken
 from dnsworker.operations import Status
@@ -53,7 +54,7 @@ def submit(connection: sa.Connection, operation_id: str, request: Request, user:
 
 class Intake:
     def __init__(self, engine: sa.Engine, directory: PoolDirectory, settings: Settings) -> None:
-        self._engine = engine
+        self._engine, self._reading = engine, reading(engine)
         self._settings = settings
         self._desired = Desired(directory, settings)
 
@@ -83,7 +84,7 @@ class Intake:
         """Take in what was submitted straight into the database, oldest first, each in its transaction."""
         taken = Taken()
         while True:
-            with self._engine.connect() as connection:
+            with self._reading.connect() as connection:
                 waiting = operations.pending(connection, BATCH)
             for operation_id in waiting:
                 with self._engine.begin() as connection:
@@ -94,7 +95,7 @@ class Intake:
     def close_gaps(self) -> Taken:
         """Give up waiting for operations that are missing for longer than the grace: they become void."""
         taken = Taken()
-        with self._engine.connect() as connection:
+        with self._reading.connect() as connection:
             overdue = operations.overdue_holds(connection, self._settings.ordering_grace_s, BATCH)
         for client, zone in overdue:
             with self._engine.begin() as connection:

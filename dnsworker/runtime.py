@@ -44,7 +44,7 @@ class Runtime:
         self._settings, self._signals = settings, signals
         self._engine = database.connect(settings.database(), pool_size=settings.concurrency + 8)
         self._reading = database.reading(self._engine)
-        self._directory = PoolDirectory(self._reading)
+        self._directory = PoolDirectory(self._engine)
         self._lock = process_lock(self._engine)
         self._intake = Intake(self._engine, self._directory, settings)
         self._verifier = Verifier(self._engine, self._directory, settings, self._settled)

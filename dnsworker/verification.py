@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from dnsworker import serials, settlement
 from dnsworker.answers import Answer, answer, relevant_names
 from dnsworker.backend import load_backend
+from dnsworker.database import reading
 from dnsworker.errors import DNSWorkerError
 from dnsworker.names import Name
 from dnsworker.observer import NameserverAddress, Observed, Observer, agrees, is_gone
@@ -79,7 +80,8 @@ class Verifier:
         settings: Settings,
         on_settled: Callable[[Settled], None],
     ) -> None:
-        self._engine, self._directory, self._settings = engine, directory, settings
+        self._engine, self._reading = engine, reading(engine)
+        self._directory, self._settings = directory, settings
         self._on_settled = on_settled
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="verifier", daemon=True)
@@ -183,7 +185,7 @@ class Verifier:
     # --- the database ----------------------------------------------------------------------------------
 
     def _prepare(self, zone_id: int) -> Examination | None:
-        with self._engine.connect() as connection:
+        with self._reading.connect() as connection:
             zone = zones.get(connection, zone_id)
             known = self._directory.get(zone.pool_id)
             standing = settlement.read_standing(connection, known, zone_id)

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dnsworker.database import reading
 from dnsworker.errors import ConfigError, PoolNotFound
 from dnsworker.pools import Pool
 from dnsworker.store.rows import insert_or_ignore
@@ -40,7 +41,7 @@ class PoolDirectory:
     """All pools, read again when they are older than `REFRESH_S`. Safe for threads."""
 
     def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+        self._engine = reading(engine)
         self._lock = threading.Lock()
         self._pools: dict[int, KnownPool] = {}
         self._read_at = float("-inf")
