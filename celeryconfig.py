@@ -75,6 +75,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "redis_socket_timeout": 5,
         "redis_socket_connect_timeout": 2,
         "result_backend_max_retries": 3,
+        # Storing waits up to 20 s by default; whoever stores an outcome has an outbox that repeats it.
+        "result_backend_transport_options": {"retry_policy": {"max_retries": 1, "interval_start": 0.1}},
         # Wake-ups that nobody took in time are dropped: the next one says the same.
         "beat_schedule": {
             "sweep": {

@@ -273,8 +273,24 @@ class ZoneQuery(_Message):
 class RecordQuery(ZoneQuery):
     """`list_records`: optionally only one name or type."""
 
+    #: As for a record: `@`, relative, or absolute.
     name: str | None = None
     type: str | None = None
+
+    @field_validator("type")
+    @classmethod
+    def _type(cls, value: str | None) -> str | None:
+        return value if value is None else RRset.checked_type(value)
+
+    @property
+    def owner(self) -> Name | None:
+        """The absolute name asked for. Raises `InvalidName`."""
+        return None if self.name is None else names.record_name(self.name, Name(self.zone))
+
+    @model_validator(mode="after")
+    def _has_usable_name(self) -> Self:
+        _ = self.owner
+        return self
 
 
 class OperationQuery(_Message):

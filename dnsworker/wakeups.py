@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import threading
 
+import redis
 from celery import Celery
+from celery.exceptions import BackendError
 
 from dnsworker import queues
 from dnsworker.broker import Publisher
 from dnsworker.client.ids import new_id
-from dnsworker.errors import OperationFailed, SubmissionFailed
+from dnsworker.errors import NoAnswer, OperationFailed, SubmissionFailed
 from dnsworker.messages import Message
 from dnsworker.operations import Outcome, Status
 from dnsworker.queues import DELIVER_TASK, INTERNAL
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: A wake-up is worth no more waiting: the sweep repeats it.
 WAKE_TIMEOUT_S = 2.0
+#: Celery raises a RuntimeError when its own retries have come to an end.
+BACKEND_ERRORS = (redis.RedisError, BackendError, OSError, RuntimeError)
 
 
 class CelerySignals:
@@ -50,13 +54,16 @@ class CelerySignals:
             log.warning("no worker was woken (the next sweep does it): %s", exc, extra={"target": target})
 
     def publish_outcome(self, outcome: Outcome) -> None:
-        """Tell whoever waits. Raises what the result backend raises: the caller repeats it."""
+        """Tell whoever waits. Raises `NoAnswer` when the result backend is away: the caller repeats it."""
         told = outcome.model_dump(mode="json")
-        if outcome.status is Status.ERROR:
-            error = OperationFailed(outcome.code or "Error", outcome.message or "no reason given", told)
-            self._app.backend.store_result(outcome.id, error, "FAILURE")
-        else:
-            self._app.backend.store_result(outcome.id, told, "SUCCESS")
+        try:
+            if outcome.status is Status.ERROR:
+                error = OperationFailed(outcome.code or "Error", outcome.message or "no reason given", told)
+                self._app.backend.store_result(outcome.id, error, "FAILURE")
+            else:
+                self._app.backend.store_result(outcome.id, told, "SUCCESS")
+        except BACKEND_ERRORS as exc:
+            raise NoAnswer(f"the result backend is away: {type(exc).__name__}") from exc
 
     def _publishing(self) -> Publisher:
         with self._lock:

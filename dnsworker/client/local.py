@@ -98,7 +98,7 @@ class Local:
             if kind == "export_zone":
                 return reports.export_zone(connection, query.zone, query.pool)
             assert kind == "list_records", kind
-            return reports.list_records(connection, query.zone, query.pool, query.name, query.type)
+            return reports.list_records(connection, query.zone, query.pool, query.owner, query.type)
 
     def show(self, operation_id: str) -> Outcome:
         with self._reading() as connection:

@@ -114,6 +114,10 @@ def test_a_summary_is_short_and_without_data() -> None:
 
 def test_queries_are_validated_too() -> None:
     assert parse_query("show_zone", {"zone": "Example.org"}).zone == "example.org."
+    query = parse_query("list_records", {"zone": "example.org", "name": "www", "type": "aaaa"})
+    assert (query.owner, query.type) == ("www.example.org.", "AAAA")
+    with pytest.raises(InvalidName):
+        parse_query("list_records", {"zone": "example.org", "name": "www.example.org"})
     with pytest.raises(InvalidRequest, match="id is missing"):
         parse_query("show_operation", {})
 
