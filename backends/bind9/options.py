@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,15 @@ def _quotable(text: str) -> str:
     return text
 
 
+def _view(name: str) -> str:
+    # Unquoted, because `rndc addzone` doesn't take it in quotes.
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        raise ValueError(
+            f"{name!r}: rndc takes a view by its name only if that is letters, digits, -, _ and dots"
+        )
+    return name
+
+
 def _statements(text: str) -> str:
     stripped = text.strip()
     if stripped and not stripped.endswith(";"):
@@ -75,6 +85,7 @@ Base64 = Annotated[SecretStr, AfterValidator(_base64)]
 Algorithm = Annotated[str, AfterValidator(_algorithm)]
 KeyName = Annotated[str, AfterValidator(_key_name)]
 Quotable = Annotated[str, AfterValidator(_quotable)]
+View = Annotated[str, AfterValidator(_view)]
 Statements = Annotated[str, AfterValidator(_statements)]
 Element = Annotated[str, AfterValidator(_element)]
 Address = Annotated[str, AfterValidator(_address)]
@@ -99,7 +110,7 @@ class Bind9Options(Options):
     tsig_key_secret: Base64
     tsig_key_algorithm: Algorithm = "hmac-sha256"
     #: The view that zones are added to; the key must lead there (`match-clients`). None: named has no views.
-    view: Quotable | None = None
+    view: View | None = None
     #: Who else may transfer the zones: elements of an address match list (`192.0.2.53`, `key "secondary"`).
     allow_transfer: tuple[Element, ...] = ()
     #: More statements for each zone that is added (`also-notify { 192.0.2.53; };`).

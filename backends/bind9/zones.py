@@ -79,7 +79,17 @@ class ConfiguredZones:
         Never with `-clean`: that removes the journal before the file is there, and a crash between the two
         loses what the journal held (BIND 9.18.49).
         """
-        self._run("sync", zone)
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                self._run("sync", zone)
+            except Busy:  # it is writing what was there before the last change
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LOOK_AGAIN_S)
+                self._checkpoint()
+                continue
+            return
 
     def remove(self, zone: Name) -> None:
         """Remove the zone and its files; no error when it is absent."""
@@ -129,12 +139,13 @@ class ConfiguredZones:
                 zone,
                 f'type secondary; file "{self._path(file)}"; masterfile-format text; request-ixfr no; '
                 f'primaries {{ {address} port {source.port} key "{self._key.name}"; }}; notify no; '
-                f'allow-query {{ key "{self._key.name}"; }}; allow-transfer {{ none; }};',
+                "allow-query { none; }; allow-transfer { none; };",
             )
             deadline = time.monotonic() + PATIENCE * self._timeout_s
             while not self._has_loaded(zone, contents.soa) if source.is_served else True:
                 if source.serve(LOOK_AGAIN_S):
-                    deadline = time.monotonic() + PATIENCE * self._timeout_s
+                    patience = 1 if source.is_served else PATIENCE
+                    deadline = time.monotonic() + patience * self._timeout_s
                 self._checkpoint()
                 if time.monotonic() > deadline:
                     if source.is_served:
@@ -216,7 +227,7 @@ class ConfiguredZones:
             raise translate_failure(exc, command, zone) from exc
 
     def _send(self, command: str, zone: Name, statements: str = "") -> str:
-        where = f' IN "{self._options.view}"' if self._options.view else ""
+        where = f" IN {self._options.view}" if self._options.view else ""
         body = f" {{ {statements} }};" if statements else ""
         return self._control.command(f'{command} "{zone.removesuffix(".") or "."}"{where}{body}')
 
@@ -228,7 +239,7 @@ def translate_failure(failure: CommandFailed, command: str, zone: Name) -> Backe
         return Unsupported(f"{words}; compare `view` in pools.yaml", zone=zone)
     if "no matching zone" in failure.text:
         return ZoneMissing(f"named has no zone {zone}", zone=zone)
-    if error == "already exists":
+    if error in ("already exists", "already running"):
         return Busy(words, zone=zone)
     if error in ("permission denied", "not implemented") or "allow-new-zones" in failure.text:
         return Unsupported(f"{words}; does named.conf say `allow-new-zones yes;`?", zone=zone)

@@ -1,0 +1,214 @@
+"""What the `bind9` backend makes of its options and of garbage on the wire. No I/O."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from typing import Any
+
+import dns.exception
+import dns.message
+import dns.name
+import dns.rdatatype
+import dns.rrset
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from backends.bind9.options import Bind9Options
+from backends.bind9.rndc import ControlChannel
+from backends.bind9.zones import _file_name
+from backends.dns_connection import DNSConnection, TsigKey, _StreamVerifier
+from backends.dns_update import update_message
+from backends.dns_wire import Message
+from dnsworker.errors import AuthenticationFailed, ServerFailure
+from dnsworker.names import Name
+from dnsworker.plan import Plan, RRsetChange
+from dnsworker.records import SOA, RRset
+
+SECRET = base64.b64encode(b"a secret of some length, not short").decode()
+VALID: dict[str, Any] = {
+    "host": "192.0.2.53",
+    "rndc_key_name": "rndc-key",
+    "rndc_key_secret": SECRET,
+    "tsig_key_name": "dnsworker",
+    "tsig_key_secret": SECRET,
+}
+
+
+def options(**changes: Any) -> Bind9Options:
+    return Bind9Options.model_validate({**VALID, **changes})
+
+
+def test_the_control_host_is_the_nameserver_unless_given() -> None:
+    assert options().control_host == "192.0.2.53"
+    assert options(rndc_host="192.0.2.54").control_host == "192.0.2.54"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rndc_key_secret": "not base64!"},
+        {"tsig_key_secret": ""},
+        {"tsig_key_algorithm": "hmac-sha265"},
+        {"rndc_key_algorithm": "md4"},
+        {"tsig_key_name": 'key"; }; options { recursion yes'},
+        {"view": 'inside" { }'},
+        {"zone_directory": 'zones"; evil "'},
+        {"zone_statements": "also-notify { 192.0.2.1; }"},
+        {"zone_statements": "also-notify { 192.0.2.1; ; "},
+        {"allow_transfer": ["any; }; allow-update { any"]},
+        {"transfer_host": "worker.example.org"},
+        {"port": 0},
+        {"hots": "192.0.2.1"},
+    ],
+    ids=lambda wrong: ",".join(wrong),
+)
+def test_what_named_could_not_take_is_refused_when_loaded(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        options(**wrong)
+    assert SECRET not in str(caught.value)
+
+
+def test_no_secret_shows_in_options() -> None:
+    assert SECRET not in repr(options())
+    assert SECRET not in repr(TsigKey("dnsworker", SECRET, "hmac-sha256"))
+
+
+@pytest.mark.parametrize(
+    ("zone", "stem"),
+    [
+        ("example.org.", "example.org"),
+        ("0/25.2.0.192.in-addr.arpa.", "0%2f25.2.0.192.in-addr.arpa"),
+        ("..%2fetc.", "..%252fetc"),
+        ('a\\"b.test.', "a%5c%22b.test"),
+    ],
+)
+def test_a_file_name_holds_nothing_that_leads_elsewhere(zone: str, stem: str) -> None:
+    assert _file_name(Name(zone)).startswith(f"{stem}.dnsworker-")
+
+
+def test_long_names_that_begin_alike_have_files_of_their_own() -> None:
+    beginning = ".".join(["a" * 63] * 3)
+    first, second = (_file_name(Name(f"{beginning}.{end}.")) for end in ("one", "two"))
+    assert first.partition(".dnsworker-")[0] != second.partition(".dnsworker-")[0]
+    assert max(len(first), len(second)) < 140
+
+
+def test_no_two_attempts_share_a_file() -> None:
+    assert _file_name(Name("example.org.")) != _file_name(Name("example.org."))
+
+
+@given(st.binary(max_size=300))
+def test_garbage_on_the_control_channel_is_an_error_of_ours(garbage: bytes) -> None:
+    channel = ControlChannel("192.0.2.1", 953, key=b"key", algorithm="hmac-sha256", timeout_s=1)
+    with pytest.raises((ServerFailure, AuthenticationFailed)):
+        channel._verify(garbage)
+
+
+@given(st.binary(max_size=40), st.binary(max_size=300))
+def test_garbage_in_a_transfer_is_a_form_error(header: bytes, garbage: bytes) -> None:
+    for wire in (garbage, struct.pack(">HHHHHH", 1, 0x8400, 0, 3, 0, 0) + header + garbage):
+        try:
+            list(Message(wire).records())
+            Message(wire).tsig()
+        except dns.exception.DNSException:
+            continue
+
+
+def test_compressed_names_are_read_like_dnspython_reads_them() -> None:
+    texts = ["www", "a.www", "b.a.www", r"dot\.ted.www", "*.www", r"\000\255.www", "UPPER.www"]
+    response = dns.message.make_response(dns.message.make_query("Example.Org.", "AXFR"))
+    for text in texts:
+        owner = dns.name.from_text(text, dns.name.from_text("Example.Org."))
+        response.answer.append(dns.rrset.from_text(owner, 60, "IN", "CNAME", f"{text}.Example.Org."))
+        response.answer.append(dns.rrset.from_text(owner, 60, "IN", "MX", f"10 {text}.Example.Org."))
+    read = [(record.name, record.text) for record in Message(response.to_wire()).records()]
+    expected = []
+    for rrset in response.answer:
+        one = RRset.from_rdataset(rrset.name, rrset)
+        expected.append((one.name, one.data[0]))
+    assert read == expected
+
+
+def test_a_changed_octet_in_any_message_of_a_transfer_is_noticed() -> None:
+    key = TsigKey("dnsworker", SECRET, "hmac-sha256")
+    query = dns.message.make_query("example.org.", dns.rdatatype.AXFR)
+    query.use_tsig(key.ring, key.key.name)
+    query_wire = query.to_wire()
+    received = dns.message.from_wire(query_wire, keyring=key.ring)
+    wires, context = [], None
+    for number in range(3):
+        response = dns.message.make_response(received)
+        response.answer.append(dns.rrset.from_text(f"h{number}.example.org.", 60, "IN", "A", "192.0.2.1"))
+        wires.append(response.to_wire(multi=True, tsig_ctx=context))
+        context = response.tsig_ctx
+    connection = DNSConnection("192.0.2.1", 53, key, timeout_s=1)
+    assert query.mac is not None
+    verifier = _StreamVerifier(key, query.mac)
+    assert all(verifier.covers(wire, connection) for wire in wires)
+    for changed in range(3):
+        tampered = [
+            wire.replace(b"\xc0\x00\x02\x01", b"\x0a\x00\x02\x01") if number == changed else wire
+            for number, wire in enumerate(wires)
+        ]
+        verifier = _StreamVerifier(key, query.mac)
+        with pytest.raises(AuthenticationFailed):
+            _ = [verifier.covers(wire, connection) for wire in tampered]
+
+
+def test_an_unsigned_message_is_no_part_of_a_transfer() -> None:
+    key = TsigKey("dnsworker", SECRET, "hmac-sha256")
+    query = dns.message.make_query("example.org.", dns.rdatatype.AXFR)
+    wire = dns.message.make_response(query).to_wire()
+    with pytest.raises(AuthenticationFailed, match="unsigned"):
+        _StreamVerifier(key, b"mac").covers(wire, DNSConnection("192.0.2.1", 53, key, timeout_s=1))
+
+
+def _plan(*changes: RRsetChange) -> Plan:
+    soa = SOA(Name("ns1.example.org."), Name("hostmaster.example.org."), 7)
+    return Plan(Name("example.org."), soa, soa.with_serial(8), changes)
+
+
+def test_an_owner_loses_everything_before_it_gains_anything_and_the_soa_comes_last() -> None:
+    www = "www.example.org."
+    update = update_message(
+        _plan(
+            RRsetChange(None, RRset(www, "CNAME", 60, ["other.example.org."])),
+            RRsetChange(RRset("a.example.org.", "A", 60, ["192.0.2.1"]), None),
+            RRsetChange(RRset(www, "A", 60, ["192.0.2.1"]), None),
+        )
+    )
+    order = [
+        (rrset.name.to_text(), dns.rdatatype.to_text(rrset.rdtype), rrset.deleting is not None)
+        for rrset in update.update
+    ]
+    assert order.index((www, "A", True)) < order.index((www, "CNAME", False))
+    assert order[-1] == ("example.org.", "SOA", False)
+    assert len(update.prerequisite) == 1
+    assert update.prerequisite[0].ttl == 0  # RFC 2136, section 2.4.2
+
+
+def test_one_value_of_many_travels_alone_but_a_new_ttl_takes_all() -> None:
+    values = [f"192.0.2.{number}" for number in range(200)]
+    before = RRset("www.example.org.", "A", 60, values)
+    one_less = update_message(_plan(RRsetChange(before, RRset("www.example.org.", "A", 60, values[1:]))))
+    assert len(one_less.update) == 2  # the value and the SOA
+    new_ttl = update_message(_plan(RRsetChange(before, RRset("www.example.org.", "A", 61, values[1:]))))
+    assert len(new_ttl.update) == 1 + 199 + 1
+
+
+def test_an_update_of_everything_is_no_longer_than_the_planner_counts_on() -> None:
+    before = RRset("www.example.org.", "TXT", 60, [f'"before {number}"' for number in range(50)])
+    after = RRset("www.example.org.", "TXT", 60, [f'"after {number}"' for number in range(50)])
+    assert len(update_message(_plan(RRsetChange(before, after))).update) == 1 + 50 + 1
+
+
+def test_apex_ns_are_added_before_single_ones_are_deleted() -> None:
+    before = RRset("example.org.", "NS", 60, ["ns1.example.net.", "ns2.example.net."])
+    after = RRset("example.org.", "NS", 60, ["ns2.example.net.", "ns3.example.net."])
+    update = update_message(_plan(RRsetChange(before, after)))
+    kinds = [rrset.deleting is not None for rrset in update.update]
+    assert kinds == [False, False, True, False]  # two added, one deleted, the SOA
+    assert update.update[2][0].to_text() == "ns1.example.net."
