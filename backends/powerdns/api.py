@@ -24,6 +24,7 @@ from dnsworker.errors import (
     AuthenticationFailed,
     BackendError,
     Busy,
+    ConfigError,
     OutcomeUnknown,
     RateLimited,
     RecordRejected,
@@ -136,9 +137,10 @@ class Api:
 def _tls(options: PowerDNSOptions) -> ssl.SSLContext | bool:
     if not options.verify_tls:
         return False
-    if options.ca_file is not None:
-        return ssl.create_default_context(cafile=str(options.ca_file))
-    return ssl.create_default_context()
+    try:
+        return ssl.create_default_context(cafile=options.ca_file)
+    except OSError as exc:  # ssl.SSLError is one
+        raise ConfigError(f"ca_file {options.ca_file} can't be read as certificates: {exc}") from exc
 
 
 @contextmanager
@@ -174,7 +176,7 @@ def _error(method: str, answer: Answer, headers: httpx.Headers, *, is_refusable:
     if answer.status in (502, 504) and method != "GET":
         return OutcomeUnknown(said)  # a proxy gave up waiting: PowerDNS may go on
     if answer.status >= 500 and "locked" in words:
-        return Busy(said)  # SQLite
+        return Busy(said)  # SQLite, where PowerDNS doesn't keep it to its log
     return ServerFailure(said)
 
 

@@ -134,7 +134,7 @@ class Zones:
     def ensure_settings(self, zone: Name, settings: Json, changes: Iterable[RRsetChange]) -> None:
         """Puts right what keeps our serials from being served as written, or the changes from resolving."""
         if settings["kind"] in _SECONDARY_KINDS:
-            raise Unsupported(
+            raise ServerFailure(
                 f"{zone} is of kind {settings['kind']} in PowerDNS: its primary would overwrite it"
             )
         wanted: Json = {}
