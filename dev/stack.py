@@ -84,12 +84,13 @@ class Stack:
         self.apply_pool(self.pool_yaml or to_yaml(pool_of({"bind": self.bind, "powerdns": self.powerdns})))
         self.run("queues", "declare")
         programs = [self._new_worker(queues) for queues in self._wanted]
-        if self._wants_flower:
-            programs.append(self._new_flower())
-        for program in programs + ([self.beat] if self.beat else []):
+        programs += [self.beat] if self.beat else []
+        for program in programs:
             program.start(wait=False)
-        for program in programs + ([self.beat] if self.beat else []):
+        for program in programs:
             program.wait_ready()
+        if self._wants_flower:  # last: it asks the workers who they are
+            self._new_flower().start()
         return self
 
     def worker(self, index: int) -> Program:
