@@ -94,6 +94,14 @@ def contents(name: str, *more: RRset, serial: int = 2026112301) -> ZoneContents:
     return ZoneContents.of(apex, soa, rrsets)
 
 
+def large_zone() -> ZoneContents:
+    """Large enough that named takes a while to write it."""
+    name = f"z{next(_numbers)}.example."
+    return contents(
+        name, *(RRset(f"h{i}.{name}", "A", 60, [f"10.0.{i >> 8}.{i & 255}"]) for i in range(20_000))
+    )
+
+
 def put(zone: ZoneContents, *rrsets: RRset, steps: int = 1) -> Plan:
     changes = tuple(RRsetChange(zone.rrsets.get(rrset.key), rrset) for rrset in rrsets)
     return Plan(zone.name, zone.soa, zone.soa.with_serial((zone.soa.serial + steps) % 2**32), changes)
@@ -257,10 +265,7 @@ def test_odd_zone_names_work(running: Bind, backend: Backend, name: str) -> None
 
 
 def test_a_large_zone_is_written_before_it_counts_as_there(running: Bind, backend: Backend) -> None:
-    name = f"z{next(_numbers)}.example."
-    zone = contents(
-        name, *(RRset(f"h{i}.{name}", "A", 60, [f"10.0.{i >> 8}.{i & 255}"]) for i in range(20_000))
-    )
+    zone = large_zone()
     backend.create_zone(zone)
     running.kill()
     running.start()
@@ -430,7 +435,7 @@ class _BindWithViews(Bind):
 def test_serials_that_jump_around_the_circle_survive(
     running: Bind, backend: Backend, zone: ZoneContents, end: str
 ) -> None:
-    """Three jumps of nearly 2³⁰ in one journal, and named can't load the zone again; so its file is written."""
+    """After three jumps of nearly 2³⁰ in one journal named can't load a zone; so its file is written."""
     backend.create_zone(zone)
     for number in range(5):
         plan = put(zone, RRset(f"www.{zone.name}", "A", 60, [f"192.0.2.{number}"]), steps=2**30 - 1)
@@ -446,12 +451,12 @@ def test_serials_that_jump_around_the_circle_survive(
     assert backend.read_zone(zone.name) == zone
 
 
-def test_an_update_that_was_answered_survives_a_crash(
-    running: Bind, backend: Backend, zone: ZoneContents
-) -> None:
+def test_an_update_that_was_answered_survives_a_crash(running: Bind, backend: Backend) -> None:
+    """Also while named writes the zone's file: after `sync -clean` the journal would be gone by then."""
+    zone = large_zone()
     backend.create_zone(zone)
     plan = put(zone, RRset(f"new.{zone.name}", "A", 60, ["192.0.2.9"]), steps=2**25)
-    backend.apply(plan)  # with a `sync` behind it: one with -clean would lose the update here
+    backend.apply(plan)
     running.kill()
     running.start()
     assert backend.read_soa(zone.name) == plan.desired_soa
