@@ -40,6 +40,8 @@ def dead_letters(settings: Settings) -> tuple[int | None, str | None]:
             queue = queues.dead_queue().bind(connection.default_channel)
             declared: Any = queue.queue_declare(passive=True)
             return int(declared.message_count), None
+    except ConfigError as exc:
+        return None, exc.message
     except NotFound:
         return None, "the queues are not declared: start a worker or run `dnsworker queues declare`"
     except (OSError, AMQPError, kombu.exceptions.OperationalError) as exc:
@@ -47,6 +49,10 @@ def dead_letters(settings: Settings) -> tuple[int | None, str | None]:
 
 
 def _connection(settings: Settings) -> kombu.Connection:
-    connection = kombu.Connection(settings.broker(), connect_timeout=CONNECT_TIMEOUT_S, heartbeat=0)
+    try:
+        connection = kombu.Connection(settings.broker(), connect_timeout=CONNECT_TIMEOUT_S, heartbeat=0)
+        connection.transport  # noqa: B018 - looked up here, and an unknown one raises KeyError
+    except (KeyError, ValueError, ImportError) as exc:
+        raise ConfigError(f"not a broker URL: {mask_url(settings.broker())}") from exc
     connection.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT_TIMEOUT_S)
     return connection

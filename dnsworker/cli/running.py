@@ -22,13 +22,13 @@ def up(session: Session, port: int | None) -> None:
     Ctrl-C stops it; what was accepted is kept.
     """
     need_checkout("up")
-    from dnsworker.cli.embedded import run
-
     if not session.settings.is_embedded:
         raise ConfigError(
             "DNSWORKER_BROKER_URL is set, and `up` runs without a broker: "
             "unset it, or start `dnsworker worker` and `dnsworker beat`"
         )
+    from dnsworker.cli.embedded import run
+
     run(session, port)
 
 
