@@ -8,7 +8,7 @@ import pytest
 
 from dnsworker.backend import Backend
 from dnsworker.testing.lab import Lab
-from dnsworker.testing.server import ServerUnderTest
+from dnsworker.testing.server import ABILITIES, ServerUnderTest
 
 
 class Case:
@@ -26,8 +26,6 @@ class Case:
     refused_types: frozenset[str] = frozenset()
     #: Values in one RRset that the server holds; None: 500 and more. BIND 9.18: 100 by default.
     max_values: int | None = None
-    #: Restart the server after each case and look again.
-    restarts: bool = True
 
     @pytest.fixture
     def backend(self, server: ServerUnderTest) -> Iterator[Backend]:
@@ -41,12 +39,16 @@ class Case:
         """The case's bench. At its end the server is restarted, and everything must still be there."""
         if request.function.__name__ in self.without:
             pytest.skip(f"{type(self).__name__}.without names this case")
+        lacking = {each for each in ABILITIES if not server.can(each)} - self.without
+        if lacking:
+            pytest.fail(
+                f"{type(server).__name__} lacks {', '.join(sorted(lacking))}: write it, or name it in "
+                f"{type(self).__name__}.without (and say why)"
+            )
         lab = Lab(server, backend, self.parent)
         yield lab
-        if server.can("start"):
-            server.start()
-        if self.restarts and "stop" not in self.without and "start" not in self.without:
-            self.need(server, "stop", "start")
+        if server.can("start") and server.can("stop"):
+            server.start()  # a case may have ended with the server down
             server.stop()
             server.start()
         lab.assert_all_hold()
@@ -55,12 +57,7 @@ class Case:
                 backend.delete_zone(name)
 
     def need(self, server: ServerUnderTest, *abilities: str) -> None:
-        """Skips the case when `without` allows it, fails it when the server just lacks the ability."""
+        """Skips the case where `without` says that the server can't do that."""
         for ability in abilities:
-            if ability in self.without:
+            if ability in self.without or not server.can(ability):
                 pytest.skip(f"{type(self).__name__}.without names {ability}()")
-            if not server.can(ability):
-                pytest.fail(
-                    f"{type(server).__name__} has no {ability}(): write it, or name it in `without` "
-                    "(and say why)"
-                )

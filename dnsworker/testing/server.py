@@ -10,12 +10,15 @@ from dnsworker.backend import Backend
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 
+#: What a subclass may leave out.
+ABILITIES = ("edit_by_hand", "kill", "lossy", "query", "start", "stop", "wipe", "wrong_credentials")
+
 
 class ServerUnderTest(ABC):
     """One server, running when the suite gets it.
 
-    Only `new_backend` is a must. What a subclass can't do it leaves out, and says so in the suite's `without`
-    under the method's name: a case that needs it is skipped then, and fails otherwise.
+    Only `new_backend` is a must. What a subclass can't do it leaves out and says so, under the method's name,
+    in the suite's `without`: cases that need it are skipped then. What is just missing fails every case.
     """
 
     #: How long the server may take until it answers queries with what it has accepted. 0: at once.
