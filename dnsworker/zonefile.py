@@ -24,15 +24,16 @@ from dnsworker.records import MAX_TTL, SOA, Key, RRset
 #: Refusals that are told one by one; a file of the wrong kind would otherwise give a message of megabytes.
 MAX_REFUSALS_TOLD = 10
 
+#: What stands together without a blank is one word, like key="value".
 _TOKEN = re.compile(
     r"""(?P<blank>[ \t\r\f]+) | (?P<comment>;.*) | (?P<open>\() | (?P<close>\))
-      | (?P<word>(?:[^\s;()"\\]|\\[^\n])+ | "(?:[^"\\\n]|\\[^\n])*")""",
+      | (?P<word>(?:[^ \t\r\f\n;()"\\]++ | \\[^\n] | "(?:[^"\\\n]|\\[^\n])*+")++)""",
     re.VERBOSE,
 )
-_NEEDS_TOKENS = re.compile(r'[;()"\\]')
+#: A line with none of these is its blank-separated words.
+_NEEDS_TOKENS = re.compile(r'[;()"\\]|[^\t\r -~]')
 _TTL = re.compile(r"(?:[0-9]+[smhdw]?)+", re.IGNORECASE)
 _CLASSES = frozenset({"IN", "CH", "HS", "CS", "ANY", "NONE"})
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"|(?:[^ "\\]|\\.)+')
 
 
@@ -114,7 +115,6 @@ def _entries(text: str) -> Iterator[_Entry]:
 def _tokenise(line: str, number: int, depth: int, tokens: list[str]) -> int:
     """Appends the tokens of a line and gives the depth of parentheses at its end."""
     position = 0
-    is_adjacent = False
     while position < len(line):
         token = _TOKEN.match(line, position)
         if token is None:
@@ -122,14 +122,8 @@ def _tokenise(line: str, number: int, depth: int, tokens: list[str]) -> int:
             _refuse(number, f"{what}: {shown(line[position:])}")
         position = token.end()
         if word := token["word"]:
-            if is_adjacent and tokens:
-                tokens[-1] += word  # key="value" is one token
-            else:
-                tokens.append(word)
-            is_adjacent = True
-            continue
-        is_adjacent = False
-        if token["open"]:
+            tokens.append(word)
+        elif token["open"]:
             depth += 1
         elif token["close"]:
             depth -= 1
@@ -247,8 +241,7 @@ def _ttl(token: str, line: int) -> int:
 
 def _plain(type_: str, text: str) -> str:
     """Data as `rdata` wants it: in a file a quoted text may hold a tab, and words are strings each."""
-    if _CONTROL.search(text):
-        text = _CONTROL.sub(lambda char: f"\\{ord(char[0]):03d}", text)
+    text = text.replace("\t", "\\009")  # any other control character is refused like everywhere
     if type_ in TEXT_TYPES and not text.startswith("\\#"):
         strings = _STRING.findall(text)
         text = " ".join(one if one.startswith('"') else f'"{one}"' for one in strings)
