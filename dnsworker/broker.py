@@ -18,6 +18,7 @@ from kombu import Connection
 from kombu.exceptions import KombuError
 from kombu.utils.url import maybe_sanitize_url
 
+from dnsworker import wakeup_files  # noqa: F401 - makes its URL scheme known to kombu
 from dnsworker.errors import ConfigError, SubmissionFailed
 from dnsworker.messages import CONTENT_ENCODING, CONTENT_TYPE, Message
 
@@ -31,7 +32,7 @@ ERRORS = (amqp.AMQPError, MessageNacked, KombuError, OSError)
 
 
 def folder_options(data_dir: Path) -> dict[str, Any]:
-    """Options of kombu's file-system transport, which carries the wake-ups of the embedded system."""
+    """Options of the transport that carries the wake-ups of the embedded system."""
     queued, control = data_dir / "wakeups", data_dir / "wakeups" / "exchanges"
     control.mkdir(parents=True, exist_ok=True)
     return {

@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from dnsworker.errors import ConfigError
 
 ENV_PREFIX = "DNSWORKER_"
+#: Wake-ups over files: see `dnsworker.wakeup_files`.
+EMBEDDED_BROKER = "dnsworker-files://"
 
 
 class Settings(BaseSettings):
@@ -77,7 +79,7 @@ class Settings(BaseSettings):
 
     def broker(self) -> str:
         """The broker URL for Celery, password included."""
-        return "filesystem://" if self.broker_url is None else self.broker_url.get_secret_value()
+        return EMBEDDED_BROKER if self.broker_url is None else self.broker_url.get_secret_value()
 
     def result(self) -> str | None:
         """The result URL for Celery, password included; None where nobody can be told."""

@@ -21,6 +21,7 @@ from dnsworker.client.waker import Waker
 from dnsworker.errors import ConfigError, OperationNotFound, SubmissionFailed
 from dnsworker.operations import Outcome
 from dnsworker.requests import Request
+from dnsworker.settings import EMBEDDED_BROKER
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Local:
         if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
             return None  # the sweep finds the row
         options = broker.folder_options(Path(url.database).parent)
-        return Waker(broker.Publisher("filesystem://", options=options), timeout_s)
+        return Waker(broker.Publisher(EMBEDDED_BROKER, options=options), timeout_s)
 
     def submit(self, operation_id: str, request: Request) -> None:
         """Raises `SubmissionFailed` when the database is away, or what the caller's connection raises."""
