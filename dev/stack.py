@@ -70,6 +70,7 @@ class Stack:
         self.env: dict[str, str] = {"DNSWORKER_DATA_DIR": str(self.folder / "data"), **(settings or {})}
         self._wanted = [None] * workers if isinstance(workers, int) else list(workers)
         self._shares_broker = rabbitmq is not None
+        self._shared_name = ""
         self.workers: list[Program] = []
         self.beat = self._program("beat", ("dnsworker", "beat"), "sweeping every") if beat else None
         self.flower: Program | None = None
@@ -180,7 +181,7 @@ class Stack:
         }
 
     def _leave_shared(self) -> None:
-        name = getattr(self, "_shared_name", None)
+        name, self._shared_name = self._shared_name, ""
         if name and self._shares_broker and self.rabbitmq.is_running:
             self.rabbitmq.remove_vhost(name)
         if name and self.postgresql not in self.servers and self.postgresql.is_running:

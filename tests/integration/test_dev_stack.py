@@ -8,13 +8,17 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+import dns.message
+import dns.query
 import pytest
 
 from dev.program import ROOT
-from dev.servers import tree
+from dev.servers import PostgreSQL, RabbitMQ, tree
+from dev.stack import Stack
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -55,6 +59,35 @@ def test_flower_asks_for_a_password() -> None:
             parent.send_signal(signal.SIGTERM)
             output.read()
     assert parent.wait(60) == 0
+
+
+def test_a_change_reaches_both_nameservers_although_a_worker_is_killed(
+    start_stack: Callable[..., Stack],
+) -> None:
+    stack = start_stack(workers=2)
+    stack.run("zone", "create", "example.org", "--email", "hostmaster@example.org")
+    stack.worker(0).kill()
+    stack.run("record", "put", "example.org", "www", "A", "192.0.2.1")
+    stack.worker(0).start()
+    for server in (stack.bind, stack.powerdns):
+        query = dns.message.make_query("www.example.org.", "A")
+        answer = dns.query.udp(query, server.address, port=server.port, timeout=5)
+        assert "192.0.2.1" in answer.to_text(), type(server).__name__
+
+
+def test_a_shared_server_keeps_nothing_of_a_closed_stack(
+    start_stack: Callable[..., Stack], rabbitmq: RabbitMQ, postgresql: PostgreSQL
+) -> None:
+    def left() -> tuple[object, str]:
+        return postgresql.execute("SELECT datname FROM pg_database"), rabbitmq.control("list_vhosts")
+
+    before = left()
+    stack = start_stack(workers=(), beat=False)
+    assert left() != before
+    stack.close()
+    assert left() == before
+    assert postgresql.is_running
+    assert rabbitmq.is_running
 
 
 def _read_until(output: IO[str], words: str) -> str:
