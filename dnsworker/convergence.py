@@ -242,7 +242,7 @@ class Convergence:
         drift = [change for change in differences if change.key not in asked]
         self._guard(work, drift)
         if not differences and soa.rdata == work.zone.soa.rdata:
-            return self._finish(work, "present", soa, repair=None)
+            return self._finish(work, "present", soa)
         if not serials.is_ahead(work.zone.serial, soa.serial):
             self._lift(above=soa.serial)
         if drift:
@@ -527,14 +527,13 @@ class Convergence:
             deliveries.note(connection, self._claim, **values)
 
     def _finish(self, work: Work, state: str, soa: SOA | None, **values: object) -> bool:
-        values.pop("repair", None)
         with self._engine.begin() as connection:
-            is_finished = deliveries.finish(
+            # The zone before its deliveries, as everywhere: two orders of locking are a deadlock.
+            zones.update(connection, work.zone.id, look_at=now(desired.LOOK_GUARD_S), looks=0)
+            return deliveries.finish(
                 connection, self._claim, delivered_revision=work.zone.revision, goal=work.delivery.goal,
                 state=state, soa=soa.rdata if soa else None, **values,
             )  # fmt: skip
-            zones.update(connection, work.zone.id, look_at=now(desired.LOOK_GUARD_S), looks=0)
-        return is_finished
 
     def _need_room(self, work: Work, soa: SOA, steps: int) -> None:
         """Make sure that there are serials between here and the zone's for so many messages."""

@@ -87,6 +87,8 @@ class Deliverer:
         self._slots: dict[str, Slots] = {}
         self._backends: dict[tuple[str, int], list[Backend]] = {}
         self._owners_checked: dict[str, float] = {}
+        #: Claims whose end could not be written down, because the database was away.
+        self._unended: list[Claim] = []
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._is_stopping = False
 
@@ -108,6 +110,21 @@ class Deliverer:
                 return f"{target}: {done} delivered" + (f", {failed} failed" if failed else "")
         return f"{target}: all slots are at work"
 
+    def give_back_unended(self) -> None:
+        """Give back claims that could not be given back when their delivery broke off."""
+        with self._guard:
+            claims, self._unended = self._unended, []
+        for position, claim in enumerate(claims):
+            try:
+                with self._engine.begin() as connection:
+                    deliveries.give_back(connection, claim)
+            except ClaimLost:
+                log.info("%s: a delivery that broke off has another worker by now", claim.target)
+            except sa.exc.DBAPIError:
+                with self._guard:
+                    self._unended += claims[position:]
+                raise
+
     def stop(self) -> None:
         """Take nothing new; what runs ends by itself."""
         self._is_stopping = True
@@ -122,6 +139,8 @@ class Deliverer:
     def _claim(self, known: KnownPool, target: str) -> Claim | None:
         if self._is_stopping:
             return None
+        if self._unended:
+            self.give_back_unended()
         target_id = known.target_ids[target]
         with self._engine.begin() as connection:
             if not breakers.may_try(connection, target_id, probe_s=PROBE_S):
@@ -157,6 +176,10 @@ class Deliverer:
         except (BackendError, ConfigError) as exc:
             self._failed(claim, exc)
             return False
+        except sa.exc.DBAPIError:
+            with self._guard:
+                self._unended.append(claim)
+            raise
         finally:
             self._on_progress(claim.zone_id)
         return True
@@ -179,6 +202,8 @@ class Deliverer:
                     failure, attempts,
                     base_s=self._settings.retry_base_s, cap_s=self._settings.retry_cap_s, rng=self._rng,
                 )  # fmt: skip
+                if isinstance(decision, retry.Retry) and decision.counts_against_target:
+                    self._count_against_target(connection, claim, failure)
                 delay_s = (
                     decision.delay_s if isinstance(decision, retry.Retry) else self._settings.retry_cap_s
                 )
@@ -186,15 +211,6 @@ class Deliverer:
                     connection, claim, code=error.code, message=failure.message, delay_s=delay_s,
                     must_read=isinstance(decision, retry.Retry) and decision.reads_back, attempts=attempts,
                 )  # fmt: skip
-                if isinstance(decision, retry.Retry) and decision.counts_against_target:
-                    open_s = retry.back_off(
-                        breakers.failures(connection, claim.target_id) + 1,
-                        base_s=self._settings.retry_base_s, cap_s=self._settings.retry_cap_s, rng=self._rng,
-                    )  # fmt: skip
-                    breakers.failed(
-                        connection, claim.target_id, failure.message,
-                        limit=self._settings.breaker_failures, delay_s=open_s,
-                    )  # fmt: skip
         except ClaimLost:
             log.info("%s failed a delivery that another worker has by now", claim.target, extra=where)
             return
@@ -204,6 +220,16 @@ class Deliverer:
         )  # fmt: skip
         if delay_s < self._settings.sweep_interval_s:
             self._on_retry(claim.target, max(delay_s, RETRY_AT_ONCE_S))
+
+    def _count_against_target(self, connection: sa.Connection, claim: Claim, failure: BackendError) -> None:
+        open_s = retry.back_off(
+            breakers.failures(connection, claim.target_id) + 1,
+            base_s=self._settings.retry_base_s, cap_s=self._settings.retry_cap_s, rng=self._rng,
+        )  # fmt: skip
+        breakers.failed(
+            connection, claim.target_id, failure.message,
+            limit=self._settings.breaker_failures, delay_s=open_s,
+        )  # fmt: skip
 
     # --- backends --------------------------------------------------------------------------------------
 

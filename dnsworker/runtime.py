@@ -105,6 +105,7 @@ class Runtime:
     def sweep(self) -> dict[str, int]:
         """Find what fell by the wayside, by index and in bounded batches; returns how much of each."""
         self._lock.take()  # a lock lost with its connection is taken anew
+        self._deliverer.give_back_unended()
         closed = self._intake.close_gaps()
         self._spread(closed)
         self.take_in()

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 #: How much later than this process means to look the sweep looks.
 SWEEP_SLACK_S = 5.0
+#: After a look that failed for a reason of ours (the database is away).
+LOOK_AGAIN_S = 1.0
 #: How many changed RRsets a nameserver is asked for besides its SOA.
 ASKED = 8
 ASKED_BY_CONTENT = 50
@@ -144,8 +146,8 @@ class Verifier:
             return
         error = task.exception()
         if error is not None:
-            # The sweep looks again; a database that is away is said once by whoever needs it first.
             log.warning("looking at zone %d failed: %s", zone_id, _words(error), extra={"zone_id": zone_id})
+            self._timers[zone_id] = self._loop.call_later(LOOK_AGAIN_S, self._look, zone_id)
             return
         pause = task.result()
         if again:

@@ -209,6 +209,11 @@ def fail(
     )  # fmt: skip
 
 
+def give_back(connection: sa.Connection, claim: Claim) -> None:
+    """End a claim of which nothing else is known; due at once. Raises `ClaimLost`."""
+    _write(connection, claim, owner=None, lease_until=None, must_read=True, due_at=now())
+
+
 def release_owner(connection: sa.Connection, owner: int) -> list[int]:
     """Free everything that a dead worker held; returns the ids of the targets concerned."""
     query = sa.select(delivery.c.target_id).where(delivery.c.owner == owner).distinct()
