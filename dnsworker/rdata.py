@@ -9,6 +9,7 @@ lower case for *every* type, hex and base64 in one piece; so text that means the
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ SIGNER_TYPES = frozenset({"RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "SIG", "NXT"})
 #: Servers may compress the names in these, which dnspython doesn't parse: their data couldn't be compared.
 OBSOLETE_TYPES = frozenset({"MD", "MF", "MB", "MG", "MR", "MINFO", "A6"})
 
+_SHORT_GROUP = re.compile(r"(?<=:)[0-9a-f]{1,3}\b|\b[0-9a-f]{1,3}(?=:)", re.IGNORECASE)
 _STYLE = dns.rdata.RdataStyle(hex_chunk_size=0, base64_chunk_size=0)
 #: Types of whole numbers, names and strings: their text doesn't change on the way through the wire form.
 _DIRECT = frozenset(
@@ -120,6 +122,9 @@ def canonical_texts(rdatas: Iterable[dns.rdata.Rdata]) -> tuple[str, ...]:
 def parse(type_: str, text: str, origin: Name | None = None) -> dns.rdata.Rdata:
     """Text as a dnspython record, not judged. Raises dnspython's errors."""
     base = None if origin is None else names.to_dnspython(origin)
+    if type_ in ("L64", "NID"):
+        # BIND leaves out leading zeros, dnspython wants them (both as of 2026-11).
+        text = _SHORT_GROUP.sub(lambda group: group[0].zfill(4), text)
     return dns.rdata.from_text(IN, type_, text, origin=base, relativize=False)
 
 

@@ -18,6 +18,7 @@ import dns.rdatatype
 from dnsworker import names, rdata
 from dnsworker.errors import InvalidName, InvalidRecord
 from dnsworker.names import Name, shown
+from dnsworker.rdata_form import check_form
 
 MAX_TTL = 2**31 - 1  # RFC 2181, section 8
 MAX_SERIAL = 2**32 - 1
@@ -111,6 +112,7 @@ class SOA:
     @classmethod
     def from_rdata(cls, text: str, ttl: int, *, origin: Name | None = None) -> SOA:
         """From presentation format; names absolute, unless there is an origin. Raises `InvalidRecord`."""
+        check_form("SOA", "SOA", text)
         try:
             parsed: Any = rdata.parse("SOA", text, origin)
         except dns.exception.DNSException as exc:

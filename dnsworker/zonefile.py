@@ -32,7 +32,8 @@ _TOKEN = re.compile(
 )
 #: A line with none of these is its blank-separated words.
 _NEEDS_TOKENS = re.compile(r'[;()"\\]|[^\t\r -~]')
-_TTL = re.compile(r"(?:[0-9]+[smhdw]?)+", re.IGNORECASE)
+_TTL = re.compile(r"[0-9]+(?:[smhdw][0-9]+)*[smhdw]?", re.IGNORECASE)
+_MAX_TTL_TEXT = 40  # characters: Python refuses to read numbers of thousands of digits in its own way
 _CLASSES = frozenset({"IN", "CH", "HS", "CS", "ANY", "NONE"})
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"|(?:[^ "\\]|\\.)+')
 
@@ -230,6 +231,8 @@ class _Reader:
 
 
 def _ttl(token: str, line: int) -> int:
+    if len(token) > _MAX_TTL_TEXT:
+        _refuse(line, f"{shown(token)} is no TTL")
     try:
         ttl = dns.ttl.from_text(token)
     except dns.exception.DNSException as exc:

@@ -173,6 +173,8 @@ def test_what_a_server_sends_is_stable(type_: str, octets: bytes) -> None:
         ("TYPE65280", OWNER, r"\# 3 AB cdef", r"\# 3 abcdef"),
         ("TYPE65280", OWNER, r"\# 0", r"\# 0"),
         ("APL", OWNER, r"\# 0", r"\# 0"),
+        ("L64", OWNER, "10 2001:db8:1:0", "10 2001:0db8:0001:0000"),  # as BIND writes it
+        ("NID", OWNER, "1 14:4fff:FF20:e", "1 0014:4fff:ff20:000e"),
         ("type1", OWNER, "192.0.2.1", "192.0.2.1"),
         ("NS", OWNER, "ns1.example.org.", "ns1.example.org."),
     ],
@@ -447,7 +449,15 @@ def test_a_soa_goes_to_text_and_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ns1.example.org.", "a. b. x 1 2 3 4", "a. b. 4294967296 1 2 3 4", "a b. 1 2 3 4 5"]
+    "text",
+    [
+        "",
+        "ns1.example.org.",
+        "a. b. x 1 2 3 4",
+        "a. b. 4294967296 1 2 3 4",
+        "a b. 1 2 3 4 5",
+        "a. b. 1 2 3 4 5\nx",
+    ],
 )
 def test_a_bad_soa_is_refused(text: str) -> None:
     with pytest.raises(InvalidRecord):
