@@ -23,12 +23,15 @@ from dns.rdtypes import svcbbase
 from dnsworker import names
 from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
+from dnsworker.rdata_quick import QUICK
 from dnsworker.records import SOA, Key, RRset
 
 Json = dict[str, Any]
 
 #: Types whose rdata is numbers and names only: the names' special characters are bare in PowerDNS.
 _NAMES_ONLY = frozenset(("AFSDB", "CNAME", "DNAME", "KX", "LP", "MX", "NS", "PTR", "RP", "SOA", "SRV"))
+#: Types whose canonical text is PowerDNS' own.
+_SAME_TEXT = frozenset(("A", "TXT"))
 _BARE_IN_POWERDNS = re.compile(r'\\(["()@$;])')
 _SPECIAL_TO_DNSPYTHON = re.compile(r'(?<!\\)(["();])')
 #: The parameters of SVCB that PowerDNS 4.7 knows by name, by number (RFC 9460, section 14.3.2).
@@ -52,7 +55,7 @@ def _label_to_api(label: bytes) -> str:
 
 
 def name_from_api(text: str) -> Name:
-    return names.from_dnspython(dns.name.from_text(text))
+    return Name(text) if names.is_canonical(text) else names.from_dnspython(dns.name.from_text(text))
 
 
 def zone_id(zone: Name) -> str:
@@ -79,17 +82,16 @@ def json_bytes(change: RRsetChange) -> int:
 
 
 def _replacement(rrset: RRset, unknown_types: Collection[str]) -> Json:
-    generic = rrset.type in unknown_types
-    rdatas = [dns.rdata.from_text("IN", rrset.type, text) for text in rrset.data]
+    type, texts = rrset.type, [_content_of(rrset.type, text) for text in rrset.data]
+    if type in unknown_types:
+        type = generic_type(type) or type
+        texts = [_generic_content(dns.rdata.from_text("IN", rrset.type, text)) for text in rrset.data]
     return {
         "name": name_to_api(rrset.name),
-        "type": (generic_type(rrset.type) if generic else None) or rrset.type,
+        "type": type,
         "ttl": rrset.ttl,
         "changetype": "REPLACE",
-        "records": [
-            {"content": _generic_content(rdata) if generic else content(rdata), "disabled": False}
-            for rdata in rdatas
-        ],
+        "records": [{"content": text, "disabled": False} for text in texts],
     }
 
 
@@ -118,8 +120,14 @@ def soa_replacement(zone: Name, soa: SOA, *, is_disabled: bool = False) -> Json:
     }
 
 
-def content(rdata: dns.rdata.Rdata) -> str:
-    """Presentation format as PowerDNS expects it."""
+def _content_of(type: str, text: str) -> str:
+    """Canonical presentation format as PowerDNS expects it; where that is the same, without parsing."""
+    if type in _SAME_TEXT or (type in _NAMES_ONLY and "\\" not in text):
+        return text
+    return _content(dns.rdata.from_text("IN", type, text))
+
+
+def _content(rdata: dns.rdata.Rdata) -> str:
     type = dns.rdatatype.to_text(rdata.rdtype)
     if isinstance(rdata, svcbbase.SVCBBase):
         return _svcb_content(rdata)
@@ -216,12 +224,30 @@ def _rrset_from_api(item: Mapping[str, Any], served: list[str]) -> RRset:
     What can't be read is foreign: it equals nothing of ours, so it is seen, and removed by its key.
     """
     name = name_from_api(item["name"])
+    if (texts := _quickly(item["type"], served)) is not None:
+        return RRset.trusted(name, item["type"], item["ttl"], texts)
     try:
         type = dns.rdatatype.from_text(item["type"])
         rdatas = [_rdata_from_api(type, text) for text in served]
         return RRset.from_rdataset(name, dns.rdataset.from_rdata_list(item["ttl"], rdatas))
     except (dns.exception.DNSException, ValueError):
         return RRset.trusted(name, item["type"], item["ttl"], tuple(sorted(served)))
+
+
+def _quickly(type: str, served: list[str]) -> tuple[str, ...] | None:
+    """Canonical texts in canonical order, of records that are plain enough not to need dnspython.
+
+    It takes 0.1 ms a record, which is most of the time that a large zone takes.
+    """
+    if type not in QUICK:
+        return None
+    by_wire: dict[bytes, str] = {}
+    for text in served:
+        quick = QUICK[type](text, None)
+        if quick is None:
+            return None
+        by_wire[quick[0]] = quick[1]
+    return tuple(by_wire[wire] for wire in sorted(by_wire))
 
 
 def _rdata_from_api(type: dns.rdatatype.RdataType, text: str) -> dns.rdata.Rdata:
