@@ -1,4 +1,4 @@
-"""The records of a zone transfer's messages, read without building objects for each.
+"""The records of a zone transfer's messages, read and written without building objects for each.
 
 Separate because it is the one place where speed asks for more than dnspython's own parser: a zone of 100,000
 names takes that 4.7 s and this a fraction of one. Whatever isn't plain goes to dnspython all the same.
@@ -22,7 +22,7 @@ import dns.rrset
 
 from dnsworker import names, rdata
 from dnsworker.names import Name
-from dnsworker.records import SOA
+from dnsworker.records import SOA, RRset
 
 SOA_TYPE = int(dns.rdatatype.SOA)
 TSIG_TYPE = int(dns.rdatatype.TSIG)
@@ -168,6 +168,22 @@ class Message:
             suffix = f"{labels.pop()}.{suffix}"
             self._suffixes[starts.pop()] = suffix
         return Name(suffix or "."), end
+
+
+def encode(rrset: RRset) -> list[bytes]:
+    """The records of an RRset in wire format, owner names whole."""
+    kind = dns.rdatatype.from_text(rrset.type)
+    owner = _name_octets(rrset.name)
+    head = owner + struct.pack(">HHI", kind, dns.rdataclass.IN, rrset.ttl)
+    if kind == _A:
+        datas = [socket.inet_aton(text) for text in rrset.data]
+    elif kind == _AAAA:
+        datas = [socket.inet_pton(socket.AF_INET6, text) for text in rrset.data]
+    elif kind in _SINGLE_NAME:
+        datas = [_name_octets(text) for text in rrset.data]
+    else:
+        datas = [one.to_wire() or b"" for one in rrset.to_rdataset()]
+    return [head + struct.pack(">H", len(data)) + data for data in datas]
 
 
 def _escaped(label: bytes) -> str:

@@ -7,28 +7,38 @@ there already and can't write one, but named writes the file of a *secondary* zo
 from __future__ import annotations
 
 import contextlib
+import itertools
 import selectors
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 
 import dns.exception
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
+import dns.tsig
 
 from backends.dns_connection import TsigKey
+from backends.dns_wire import encode
 from dnsworker import names
 from dnsworker.contents import ZoneContents
-from dnsworker.errors import Unreachable
+from dnsworker.errors import Busy
+from dnsworker.records import RRset
 
-#: Rdata and owners in one message at most. Far below 65,535, because an RRset is never cut in two here
-#: unless it is larger than that by itself.
-BATCH_BYTES = 16_000
+#: Records in one message at most; a record as long as one can be fits in beside header and signature or not
+#: at all.
+BATCH_BYTES = 32_000
 #: No client gets longer than this for its next octet; there is only one thread.
-CLIENT_TIMEOUT_S = 2.0
+CLIENT_TIMEOUT_S = 5.0
+
+_HEADER = struct.Struct(">HHHHHH")
+_RECORD = struct.Struct(">HHIH")
+_AUTHORITATIVE = int(dns.flags.QR | dns.flags.AA)
 
 
 class FirstTransfer:
@@ -41,11 +51,14 @@ class FirstTransfer:
 
         `checkpoint` is called between the messages of a transfer.
 
-        Raises `Unreachable` when the port can't be had.
+        Raises `Busy` when the port can't be had.
         """
         self._contents = contents
         self._apex = names.to_dnspython(contents.name)
         self._soa = dns.rrset.from_rdata_list(self._apex, contents.soa.ttl, list(contents.soa.to_rdataset()))
+        self._question = (self._apex.to_wire() or b"") + struct.pack(
+            ">HH", dns.rdatatype.AXFR, dns.rdataclass.IN
+        )
         self._key = key
         self._checkpoint = checkpoint
         self._selector = selectors.DefaultSelector()
@@ -55,9 +68,7 @@ class FirstTransfer:
             self._tcp, self._udp = _listen(host, port)
         except OSError as exc:
             self._selector.close()
-            raise Unreachable(
-                f"can't listen at {host} port {port} for named to fetch the zone: {exc}"
-            ) from exc
+            raise Busy(f"can't listen at {host} port {port} for named to fetch the zone: {exc}") from exc
         self.port: int = self._tcp.getsockname()[1]
         self._selector.register(self._tcp, selectors.EVENT_READ)
         self._selector.register(self._udp, selectors.EVENT_READ)
@@ -115,18 +126,25 @@ class FirstTransfer:
         if not self._may_have(query):
             _send(connection, _refusal(query).to_wire())
             return False
-        if query.question[0].rdtype not in (dns.rdatatype.AXFR, dns.rdatatype.IXFR):
+        if query.question[0].rdtype != dns.rdatatype.AXFR:
             response = _response(query)
             response.answer.append(self._soa)
             _send(connection, response.to_wire())
             return True
+        unsigned = _response(query)  # holds what its signatures are made from
+        assert unsigned.tsig is not None
         context = None
-        for rrsets in self._batches():
+        for count, records in self._batches():
             self._checkpoint()
-            response = _response(query)
-            response.answer = rrsets
-            _send(connection, response.to_wire(multi=True, tsig_ctx=context))
-            context = response.tsig_ctx
+            wire = _HEADER.pack(query.id, _AUTHORITATIVE, 1, count, 0, 0) + self._question + records
+            now = int(time.time())
+            tsig, context = dns.tsig.sign(  # type: ignore[no-untyped-call]
+                wire, self._key.key, unsigned.tsig[0], now, unsigned.request_mac, context, True
+            )
+            data = tsig.to_wire()
+            owner = self._key.key.name.to_wire() or b""
+            end = _RECORD.pack(dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(data))
+            _send(connection, wire[:10] + b"\0\x01" + wire[12:] + owner + end + data)
         self.is_served = True
         return True
 
@@ -135,26 +153,23 @@ class FirstTransfer:
             query.had_tsig
             and len(query.question) == 1
             and query.question[0].name == self._apex
-            and query.question[0].rdtype in (dns.rdatatype.SOA, dns.rdatatype.AXFR, dns.rdatatype.IXFR)
+            and query.question[0].rdtype in (dns.rdatatype.SOA, dns.rdatatype.AXFR)
         )
 
-    def _batches(self) -> Iterator[list[dns.rrset.RRset]]:
-        """The zone as an AXFR has it: between two SOAs, in messages of about `BATCH_BYTES`."""
-        batch, size = [self._soa], 0
-        for rrset in self._contents.rrsets.values():
-            owner = names.to_dnspython(rrset.name)
-            wire_rrset = dns.rrset.from_rdata_list(owner, rrset.ttl, list(rrset.to_rdataset()))
-            # Text is as long as the wire form, but for addresses.
-            rrset_size = sum(len(rrset.name) + 12 + max(16, len(text)) for text in rrset.data)
-            if size and size + rrset_size > BATCH_BYTES:
-                yield batch
-                batch, size = [], 0
-            batch.append(wire_rrset)
-            size += rrset_size
-        if size > BATCH_BYTES:
-            yield batch
-            batch = []
-        yield [*batch, self._soa]
+    def _batches(self) -> Iterator[tuple[int, bytes]]:
+        """The zone as an AXFR has it, between two SOAs: per message how many records, and their octets."""
+        contents = self._contents
+        soa = RRset.trusted(contents.name, "SOA", contents.soa.ttl, (contents.soa.rdata,))
+        batch: list[bytes] = []
+        size = 0
+        for rrset in itertools.chain([soa], contents.rrsets.values(), [soa]):
+            for record in encode(rrset):
+                if batch and size + len(record) > BATCH_BYTES:
+                    yield len(batch), b"".join(batch)
+                    batch, size = [], 0
+                batch.append(record)
+                size += len(record)
+        yield len(batch), b"".join(batch)
 
 
 def _listen(host: str, port: int) -> tuple[socket.socket, socket.socket]:

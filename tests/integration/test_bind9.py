@@ -27,6 +27,7 @@ from dnsworker.contents import ZoneContents
 from dnsworker.errors import (
     AuthenticationFailed,
     BackendError,
+    Busy,
     ClaimLost,
     OutcomeUnknown,
     RecordRejected,
@@ -315,7 +316,7 @@ def test_a_named_that_cant_fetch_the_zone_is_told_what_to_do(
 def test_a_taken_transfer_port_is_named(
     make_backend: Callable[..., Backend], running: Bind, zone: ZoneContents
 ) -> None:
-    with pytest.raises(Unreachable, match=f"port {running.port}"):
+    with pytest.raises(Busy, match=f"port {running.port}"):
         make_backend(transfer_port=running.port).create_zone(zone)
 
 
