@@ -26,7 +26,9 @@ SCHEME = "dnsworker-files"
 class Channel(filesystem.Channel):
     """Messages are files `<time>_<id>.<queue>.msg`; what is being written or read has another ending."""
 
-    def _put(self, queue: str, payload: dict[str, Any], **_: Any) -> None:
+    def _put(  # type: ignore[override] # the original renames the parameter as well
+        self, queue: str, payload: dict[str, Any], **_: Any
+    ) -> None:
         folder = Path(self.data_folder_out)
         name = f"{time.monotonic_ns():020}_{uuid.uuid4()}.{queue}"
         written = folder / f"{name}.new"

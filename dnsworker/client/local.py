@@ -127,8 +127,9 @@ class Local:
         if self._mailbox is not None:
             try:
                 with self._mailbox.watch(operation_id) as watch:
-                    watch.next(pause_s)
-                    return
+                    if watch.next(pause_s) is None:
+                        return
+                    pause_s = FIRST_POLL_S  # told, though the row isn't final: don't ask it in a hot loop
             except mailbox.ERRORS as exc:
                 log.info("waiting for %s: Redis failed (%s)", operation_id, type(exc).__name__)
         time.sleep(min(pause_s, LAST_POLL_S))

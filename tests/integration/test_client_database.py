@@ -13,10 +13,13 @@ import pytest
 import sqlalchemy as sa
 
 from dev.servers.process import Process, wait_until
+from dev.servers.redis import Redis
 from dnsworker import Client, OperationFailed, Status, SubmissionFailed, WaitTimeout, database
-from dnsworker.client import waker
+from dnsworker.app import make_app
+from dnsworker.client import local, waker
 from dnsworker.errors import ConfigError, OperationNotFound, ZoneNotFound
 from dnsworker.operations import Outcome
+from dnsworker.settings import Settings
 from dnsworker.tables import operation as operations
 
 ROOT = Path(__file__).parents[2]
@@ -151,6 +154,29 @@ def test_waiting_sees_the_row_change(client: Client, engine: sa.Engine) -> None:
     timer.start()
     assert operation.wait(10).status is Status.ACTIVE
     timer.join()
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+def test_with_redis_the_outcome_is_pushed_past_the_next_look_at_the_row(
+    url: str, engine: sa.Engine, redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "POLL_BESIDE_PUSH_S", 30.0)
+    monkeypatch.setattr(local, "LAST_POLL_S", 0.05)
+    app = make_app(Settings(data_dir=tmp_path, result_url=redis.url))  # type: ignore[arg-type]
+    with Client(database=url, result_url=redis.url) as client:
+        operation = client.delete_zone("example.org")
+
+        def finish() -> None:
+            with engine.begin() as connection:
+                connection.execute(sa.update(operations).values(status="ACTIVE"))
+            app.backend.store_result(operation.id, {"status": "ACTIVE"}, "SUCCESS")
+
+        timer = threading.Timer(0.3, finish)
+        timer.start()
+        started = time.monotonic()
+        assert operation.wait(20).status is Status.ACTIVE
+        assert time.monotonic() - started < 5
+        timer.join()
 
 
 def test_questions_are_answered_from_the_database(client: Client) -> None:
