@@ -145,5 +145,6 @@ def _on_init(instance: Any = None, **_: Any) -> None:
 
         try:
             prepare(app)
+            signals.worker_shutdown.connect(lambda **_: app.stop_runtime(), weak=False)
         except ConfigError as exc:  # as an exception, Celery would log it and go on
             raise SystemExit(f"dnsworker: {exc}") from exc

@@ -245,6 +245,25 @@ def test_a_worker_that_waits_for_the_database_stops_when_told_and_the_message_st
     assert count_messages("dns.dead") == 0
 
 
+def test_a_broker_restart_is_survived_and_what_ran_is_delivered_again(
+    worker: Process, rabbitmq: RabbitMQ, broker_url: str, redis: Redis, notes: Any, count_messages: Any
+) -> None:
+    notes.redis.rpush("targets", "bind-1")
+    with Client(broker_url, redis.url) as client:
+        slow = client.put_record(**RECORD, comment="slow")
+        notes.wait_for("received")
+        rabbitmq.stop_app()
+        rabbitmq.start_app()
+        notes.wait_for("received", 2, timeout_s=30)
+        notes.release()
+        assert slow.wait(20).status == "ACTIVE"
+        assert client.put_record(**RECORD).wait(20).status == "ACTIVE"
+    assert {note["id"] for note in notes.received()[:2]} == {slow.id}
+    wait_until(lambda: count_messages("dns.deliver.bind-1") == 0, 20, "the new target's queue")
+    publish(broker_url, Message("dnsworker.sweep", "s1", {}, "dns.internal", "sweep"))
+    notes.wait_for("delivered")
+
+
 def test_a_killed_workers_message_is_delivered_again(
     start_worker: Callable[..., Process], broker_url: str, redis: Redis, notes: Any
 ) -> None:
