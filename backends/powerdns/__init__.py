@@ -13,7 +13,7 @@ from typing import ClassVar
 from backends.powerdns import convert
 from backends.powerdns.api import Api
 from backends.powerdns.options import PowerDNSOptions
-from backends.powerdns.zones import Zones, missing
+from backends.powerdns.zones import Settings, Zones, missing
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import BackendError, ServerFailure, ZoneChanged
@@ -81,19 +81,21 @@ class PowerDNS(Backend):
     def create_zone(self, zone: ZoneContents) -> None:
         """Repeated, it finds either a zone without a live SOA (an attempt that broke) or a finished one."""
         self._zones.begin()
-        if self._zones.post(zone.name, zone.soa):
-            self._fill(zone, _additions(zone))
+        if settings := self._zones.post(zone.name, zone.soa):
+            self._fill(zone, _additions(zone), settings)
             return
         existing = self._zones.contents(zone.name)
         if existing is None:
             # Not patched up but made anew: of a zone whose POST failed half-way PowerDNS' zone cache knows
             # nothing for five minutes.
             self._zones.delete(zone.name)
-            if not self._zones.post(zone.name, zone.soa):
+            settings = self._zones.post(zone.name, zone.soa)
+            if settings is None:
                 raise ServerFailure(f"PowerDNS says both that {zone.name} is there and that it isn't")
-            self._fill(zone, _additions(zone))
+            self._fill(zone, _additions(zone), settings)
         elif existing != zone:
-            self._fill(zone, _removals_first(existing.changes_to(zone)))
+            settings = self._zones.settings(zone.name)
+            self._fill(zone, _removals_first(existing.changes_to(zone)), settings)
 
     def apply(self, plan: Plan) -> Receipt:
         self._zones.begin()
@@ -128,13 +130,13 @@ class PowerDNS(Backend):
     def close(self) -> None:
         self._api.close()
 
-    def _fill(self, zone: ZoneContents, changes: list[RRsetChange]) -> None:
+    def _fill(self, zone: ZoneContents, changes: list[RRsetChange], settings: Settings) -> None:
         """The changes in as few PATCHes as the server's body size allows; the SOA goes live with the last."""
         *first, last = _pieces(changes)
         for piece in first:
             self._zones.patch(zone.name, piece, None)
         # After the others: they needn't rectify.
-        self._zones.ensure_settings(zone.name, self._zones.settings(zone.name), changes)
+        self._zones.ensure_settings(zone.name, settings, changes)
         self._zones.patch(zone.name, last, zone.soa)
 
 

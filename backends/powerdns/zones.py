@@ -20,6 +20,8 @@ from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key
 
 Json = dict[str, Any]
+#: A zone as the API describes it.
+Settings = Json
 
 #: Kinds that take their contents from elsewhere, under their names in all versions.
 _SECONDARY_KINDS = ("Slave", "Secondary", "Consumer")
@@ -55,10 +57,7 @@ class Zones:
         answer = self._call("GET", _path(zone), params=params, accept=(200, 404), is_bulk=not params)
         if not self._is_present(answer):
             return None
-        item = answer.json()
-        if not isinstance(item, dict) or "kind" not in item or "serial" not in item:
-            raise ServerFailure("the answer is not a zone of a PowerDNS API")
-        return item
+        return self._as_zone(answer)
 
     def contents(self, zone: Name) -> ZoneContents | None:
         """The whole zone; None also for one without a live SOA, which PowerDNS refuses to serve."""
@@ -68,13 +67,13 @@ class Zones:
         soa, rrsets = convert.contents_from_api(zone, item["rrsets"])
         return ZoneContents(soa=soa, rrsets=rrsets, name=zone) if soa else None
 
-    def settings(self, zone: Name) -> Json:
+    def settings(self, zone: Name) -> Settings:
         item = self.get(zone, {"rrsets": "false"})
         if item is None:
             raise missing(zone)
         return item
 
-    def settings_and_soa(self, zone: Name) -> tuple[Json, SOA] | None:
+    def settings_and_soa(self, zone: Name) -> tuple[Settings, SOA] | None:
         """In one request; None as in `contents`."""
         item = self.get(zone, {"rrset_name": convert.name_to_api(zone), "rrset_type": "SOA"})
         if item is None:
@@ -82,8 +81,8 @@ class Zones:
         soa, _ = convert.contents_from_api(zone, item["rrsets"])
         return (item, soa) if soa else None
 
-    def post(self, zone: Name, soa: SOA) -> bool:
-        """Creates the zone with its SOA disabled; False when there is one already.
+    def post(self, zone: Name, soa: SOA) -> Settings | None:
+        """Creates the zone with its SOA disabled, and gives its settings; None when there is one already.
 
         PowerDNS refuses queries for it until the SOA is live: nobody sees it half-filled or caches an
         NXDOMAIN from it.
@@ -108,7 +107,7 @@ class Zones:
         answer = self._refusable(send, zone, ())
         if not self._is_present(answer):
             raise ServerFailure("PowerDNS answered 404 to the creation of a zone")
-        return answer.status == 201
+        return self._as_zone(answer) if answer.status == 201 else None
 
     def patch(self, zone: Name, changes: Collection[RRsetChange], soa: SOA | None) -> None:
         """One transaction: the changes in their order, then the SOA."""
@@ -131,7 +130,7 @@ class Zones:
         except BackendError:
             return
 
-    def ensure_settings(self, zone: Name, settings: Json, changes: Iterable[RRsetChange]) -> None:
+    def ensure_settings(self, zone: Name, settings: Settings, changes: Iterable[RRsetChange]) -> None:
         """Puts right what keeps our serials from being served as written, or the changes from resolving."""
         if settings["kind"] in _SECONDARY_KINDS:
             raise ServerFailure(
@@ -151,7 +150,7 @@ class Zones:
         ):
             raise missing(zone)
 
-    def _must_rectify(self, zone: Name, settings: Json, changes: Iterable[RRsetChange]) -> bool:
+    def _must_rectify(self, zone: Name, settings: Settings, changes: Iterable[RRsetChange]) -> bool:
         """Whether the next PATCH must rectify, in its own transaction (0.3 s for 100,000 names).
 
         Unrectified, a zone has no empty non-terminals: asked for `b` above `a.b`, PowerDNS answers NXDOMAIN
@@ -187,6 +186,12 @@ class Zones:
                 if key is None and exc.named and exc.named.name == convert.name_to_api(zone):
                     raise Unsupported(exc.message, zone=zone) from exc  # the zone's own name
                 raise RecordRejected(exc.message, rrset=key, zone=zone) from exc
+
+    def _as_zone(self, answer: Answer) -> Json:
+        item = answer.json()
+        if not isinstance(item, dict) or "kind" not in item or "serial" not in item:
+            raise ServerFailure("the answer is not a zone of a PowerDNS API")
+        return item
 
     def _is_present(self, answer: Answer) -> bool:
         """False for a 404, if it is the right server's: it says the same 404 to a wrong server_id."""
