@@ -1,0 +1,57 @@
+"""pdns.conf and pools.yaml of docs/backends/powerdns.md, run as they stand, addresses and ports aside."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import dns.message
+import dns.query
+
+from dev.servers import PowerDNS
+from dnsworker.backend import load_backend
+from dnsworker.contents import ZoneContents
+from dnsworker.names import Name
+from dnsworker.pools import build_options, load_pools
+from dnsworker.records import SOA, RRset
+
+PAGE = Path(__file__).parents[2] / "docs" / "backends" / "powerdns.md"
+PDNS_CONF, POOLS_YAML = re.findall(
+    r"^```(?:yaml)?\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
+)[:2]
+
+
+class _DocumentedPowerDNS(PowerDNS):
+    def _configure(self) -> None:
+        super()._configure()  # the empty database
+        conf = PDNS_CONF.replace("192.0.2.53", self.address).replace("192.0.2.0/24", self.address)
+        conf = conf.replace("local-port=53", f"local-port={self.port}")
+        conf = conf.replace("webserver-port=8081", f"webserver-port={self.api_port}")
+        conf = conf.replace("/var/lib/powerdns", str(self.folder))
+        # What a service's unit brings along on a real machine.
+        conf += f"\nsocket-dir={self.folder}\ndaemon=no\nguardian=no\nsecurity-poll-suffix=\n"
+        (self.folder / "pdns.conf").write_text(conf)
+
+
+def test_the_documented_files_work_together() -> None:
+    server = _DocumentedPowerDNS()
+    server.api_key = "example-key-change-me"
+    with server:
+        text = POOLS_YAML.replace("192.0.2.53", server.address)
+        text = text.replace(":8081", f":{server.api_port}").replace("port: 53\n", f"port: {server.port}\n")
+        (pool,) = load_pools(text)
+        (target,) = pool.targets
+        backend = load_backend(target.type)(target.name, build_options(target))
+        assert backend.check().ok, backend.check().message
+        soa = SOA(Name("ns1.example.net."), Name("hostmaster.example.net."), 7)
+        ns = RRset("example.org.", "NS", 60, [record.hostname for record in pool.ns_records])
+        zone = ZoneContents.of(Name("example.org."), soa, [ns])
+        backend.create_zone(zone)
+        assert backend.read_zone(zone.name) == zone
+        (nameserver,) = pool.nameservers
+        query = dns.message.make_query(zone.name, "NS")
+        answer = dns.query.udp(query, nameserver.host, port=nameserver.port, timeout=5)
+        assert RRset.from_rdataset(zone.name, answer.answer[0]) == ns
+        backend.delete_zone(zone.name)
+        assert backend.read_zone(zone.name) is None
+        backend.close()
