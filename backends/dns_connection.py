@@ -20,14 +20,16 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import dns.tsig
+from dns.rdtypes.ANY.TSIG import TSIG
 
-from backends.dns_wire import Message
+from backends.dns_wire import ANY, Message
 from dnsworker.errors import AuthenticationFailed, OutcomeUnknown, ServerFailure, Unreachable, Unsupported
 
 MAX_MESSAGE_BYTES = 65535  # RFC 1035, section 4.2.2
-#: What header, zone section, a complete SOA prerequisite, the SOA at the end and the TSIG take at most: two
-#: owner names and six in rdata of 255 octets, their fixed parts, a key name and a SHA-512.
-OVERHEAD_BYTES = 4096
+FUDGE_S = 300  # RFC 8945, section 10: how far the clocks may be apart
+
+_ID = struct.Struct(">H")
+_RECORD = struct.Struct(">HHIH")
 
 
 class TsigKey:
@@ -36,9 +38,33 @@ class TsigKey:
     def __init__(self, name: str, secret_base64: str, algorithm: str) -> None:
         self.key = dns.tsig.Key(dns.name.from_text(name), secret_base64, dns.name.from_text(algorithm))
         self.ring = {self.key.name: self.key}
+        self._owner = self.key.name.to_wire() or b""
 
     def __repr__(self) -> str:
         return f"TsigKey({self.name})"
+
+    def sign(
+        self, wire: bytes, *, request_mac: bytes = b"", context: Any = None, is_part: bool = False
+    ) -> tuple[bytes, bytes, Any]:
+        """The message with its signature at the end, the MAC, and what the next part of a transfer needs.
+
+        Raises `Unsupported` when the message is too long.
+        """
+        (message_id,) = _ID.unpack_from(wire)
+        (additionals,) = _ID.unpack_from(wire, 10)
+        blank = TSIG(  # type: ignore[no-untyped-call]
+            ANY, dns.rdatatype.TSIG, self.key.algorithm, 0, FUDGE_S, b"", message_id, 0, b""
+        )
+        tsig, context = dns.tsig.sign(  # type: ignore[no-untyped-call]
+            wire, self.key, blank, int(time.time()), request_mac, context, is_part
+        )
+        signature = (
+            self._owner + _RECORD.pack(dns.rdatatype.TSIG, ANY, 0, len(tsig.to_wire())) + tsig.to_wire()
+        )
+        signed = wire[:10] + _ID.pack(additionals + 1) + wire[12:] + signature
+        if len(signed) > MAX_MESSAGE_BYTES:
+            raise Unsupported("the request doesn't fit into one DNS message of 65,535 bytes")
+        return signed, tsig.mac, context
 
     @property
     def name(self) -> str:
@@ -65,39 +91,49 @@ class DNSConnection:
 
     def ask(self, query: dns.message.Message) -> dns.message.Message:
         """The answer to something that changes nothing. Raises `Unreachable` when there is none."""
-        return self._request(query, changes_something=False)
+        query.use_tsig(self.key.ring, self.key.key.name)
+        return self._parse(self._request(query.to_wire(), changes_something=False), query)
 
-    def send_update(self, update: dns.message.Message) -> dns.message.Message:
-        """The answer to something that can be sent twice without harm, but may have been carried out unseen.
+    def exchange(self, request: bytes, *, changes_something: bool = False) -> Message:
+        """The answer to an unsigned `request`, which gets signed here.
 
-        Raises `OutcomeUnknown` when it was sent and no answer came.
+        Something that changes something must bear being sent twice. Raises `OutcomeUnknown` when that was
+        sent and no answer came, and `Unreachable` otherwise.
         """
-        return self._request(update, changes_something=True)
+        signed, mac, _ = self.key.sign(request)
+        wire = self._request(signed, changes_something=changes_something)
+        message = _Verifier(self, mac, is_transfer=False).read(wire)
+        if message.id != int.from_bytes(request[:2], "big"):
+            self.close()
+            raise ServerFailure(f"{self} answered another question")
+        return message
 
-    def stream(self, query: dns.message.Message) -> Iterator[bytes]:
+    def stream(self, request: bytes) -> Iterator[Message]:
         """The messages that answer a zone transfer, one after the other, their signatures verified.
 
         Give up the generator as soon as the transfer is complete. When it is given up earlier, the rest
         stays unread: then `close` the connection.
         """
-        wire = self._sign(query)
-        self._send(wire, is_resend=False)
-        assert query.mac is not None
-        verifier = _StreamVerifier(self.key, query.mac)
-        unproven: list[bytes] = []
+        signed, mac, _ = self.key.sign(request)
+        self._send(signed, is_resend=False)
+        verifier = _Verifier(self, mac)
+        unproven: list[Message] = []
         while True:
             try:
-                message = self._receive()
+                wire = self._receive()
             except _LOST as exc:
                 self.close()
                 raise Unreachable(f"the transfer from {self} broke off: {_words(exc)}") from exc
+            message = verifier.read(wire)
+            if message.id != int.from_bytes(request[:2], "big"):
+                self.close()
+                raise ServerFailure(f"{self} answered another question")
             unproven.append(message)
-            if verifier.covers(message, self):
+            if verifier.has_proven:
                 yield from unproven
                 unproven.clear()
 
-    def _request(self, request: dns.message.Message, *, changes_something: bool) -> dns.message.Message:
-        wire = self._sign(request)
+    def _request(self, wire: bytes, *, changes_something: bool) -> bytes:
         was_kept = self._socket is not None
         for is_resend in (False, True):
             self._send(wire, is_resend=is_resend)
@@ -114,15 +150,8 @@ class DNSConnection:
                         f"{self} was sent an update and did not answer: {_words(exc)}"
                     ) from exc
                 raise Unreachable(f"{self} did not answer: {_words(exc)}") from exc
-            return self._parse(answer, request)
+            return answer
         raise AssertionError("the second round returns or raises")
-
-    def _sign(self, request: dns.message.Message) -> bytes:
-        request.use_tsig(self.key.ring, self.key.key.name)
-        try:
-            return request.to_wire(max_size=MAX_MESSAGE_BYTES)
-        except dns.exception.TooBig as exc:
-            raise Unsupported("the request doesn't fit into one DNS message of 65,535 bytes") from exc
 
     def _send(self, wire: bytes, *, is_resend: bool) -> None:
         if self._socket is not None and not is_resend and _is_readable(self._socket):
@@ -174,49 +203,62 @@ class DNSConnection:
         if answer.id != request.id:
             self.close()
             raise ServerFailure(f"{self} answered another question")
-        if not answer.had_tsig and answer.rcode() in (
-            dns.rcode.NOERROR,
-            dns.rcode.NXRRSET,
-            dns.rcode.NXDOMAIN,
-        ):
+        if not answer.had_tsig and answer.rcode() in _BELIEVED_ONLY_SIGNED:
             self.close()
             raise AuthenticationFailed(f"{self} sent an unsigned answer to a signed request")
         return answer
 
 
-class _StreamVerifier:
-    """Checks the signatures of a transfer; one may cover several messages (RFC 8945, section 5.3.1)."""
+class _Verifier:
+    """Checks the signatures of an answer; in a transfer one may cover several messages (RFC 8945, 5.3.1).
 
-    def __init__(self, key: TsigKey, request_mac: bytes) -> None:
-        self._key = key
+    An unsigned refusal passes, since servers that can't read a request don't sign: whoever asked says what
+    it means.
+    """
+
+    def __init__(self, connection: DNSConnection, request_mac: bytes, *, is_transfer: bool = True) -> None:
+        self._connection = connection
         self._mac = request_mac
+        self._is_transfer = is_transfer
         self._context: Any = None
+        #: All messages up to the last one are now known to be the server's.
+        self.has_proven = False
 
-    def covers(self, wire: bytes, connection: DNSConnection) -> bool:
-        """Whether all messages up to this one are now known to be the server's.
-
-        An unsigned refusal passes: whoever reads the records says what it means.
-        """
-        with tsig_errors(connection):
-            try:
-                tsig = Message(wire).tsig()
-                if tsig is not None:
-                    start, owner, data = tsig
-                    now = int(time.time())
+    def read(self, wire: bytes) -> Message:
+        """The message. Raises `AuthenticationFailed` and `ServerFailure`."""
+        connection = self._connection
+        self.has_proven = False
+        try:
+            message = Message(wire)
+            tsig = message.tsig()
+            if tsig is not None:
+                start, owner, data = tsig
+                now = int(time.time())
+                with tsig_errors(connection):
                     self._context = dns.tsig.validate(  # type: ignore[no-untyped-call]
-                        wire, self._key.key, owner, data, now, self._mac, start, self._context, True
+                        wire,
+                        connection.key.key,
+                        owner,
+                        data,
+                        now,
+                        self._mac,
+                        start,
+                        self._context,
+                        self._is_transfer,
                     )
-                    return True
-            except dns.exception.FormError as exc:
-                connection.close()
-                raise ServerFailure(f"{connection} sent an answer that can't be read: {exc}") from exc
-            if self._context is not None:
-                self._context.update(wire)
-                return False
-            if wire[3] & 15 == dns.rcode.NOERROR:
-                connection.close()
-                raise AuthenticationFailed(f"{connection} sent an unsigned answer to a signed request")
-            return True
+                self.has_proven = True
+                return message
+        except dns.exception.FormError as exc:
+            connection.close()
+            raise ServerFailure(f"{connection} sent an answer that can't be read: {exc}") from exc
+        if self._context is not None:
+            self._context.update(wire)
+        elif message.rcode in _BELIEVED_ONLY_SIGNED:
+            connection.close()
+            raise AuthenticationFailed(f"{connection} sent an unsigned answer to a signed request")
+        else:
+            self.has_proven = True
+        return message
 
 
 @contextmanager
@@ -247,6 +289,7 @@ def _refuse(connection: DNSConnection, message: str, exc: Exception) -> NoReturn
     raise AuthenticationFailed(message) from exc
 
 
+_BELIEVED_ONLY_SIGNED = (dns.rcode.NOERROR, dns.rcode.NXRRSET, dns.rcode.NXDOMAIN)
 #: No answer where one was due. A TimeoutError is an OSError.
 _LOST = (EOFError, OSError)
 

@@ -10,15 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 import dns.exception
-import dns.flags
-import dns.message
+import dns.opcode
 import dns.rcode
 import dns.rdatatype
-import dns.rrset
 
 from backends.dns_connection import DNSConnection
-from backends.dns_wire import SOA_TYPE, Message, Record
-from dnsworker import names, serials
+from backends.dns_wire import IN, SOA_TYPE, Record, request, soa_octets, type_text
+from backends.dns_wire import record as wire_record
+from dnsworker import serials
 from dnsworker.backend import ZoneDelta
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import AuthenticationFailed, ServerFailure, Unsupported, ZoneMissing
@@ -31,7 +30,7 @@ def read_zone(connection: DNSConnection, zone: Name) -> ZoneContents:
 
     Raises `ZoneMissing` (NOTAUTH), `AuthenticationFailed` (REFUSED) and the rest.
     """
-    query = dns.message.make_query(names.to_dnspython(zone), dns.rdatatype.AXFR)
+    query = request(dns.opcode.QUERY, zone, dns.rdatatype.AXFR)
     records = _records(connection, query, zone)
     first = next(records, None)
     if first is None or first.soa is None or first.name != zone:
@@ -53,9 +52,8 @@ def read_changes(connection: DNSConnection, zone: Name, since: SOA) -> ZoneDelta
 
     Raises `ZoneMissing` (NOTAUTH) and the rest.
     """
-    apex = names.to_dnspython(zone)
-    query = dns.message.make_query(apex, dns.rdatatype.IXFR)
-    query.authority.append(dns.rrset.from_rdata_list(apex, 0, list(since.to_rdataset())))
+    known = wire_record(zone, SOA_TYPE, IN, 0, soa_octets(since))
+    query = request(dns.opcode.QUERY, zone, dns.rdatatype.IXFR, (0, 1, 0), known)
     records = _records(connection, query, zone, than=since.serial)
     first = next(records, None)
     if first is None or first.soa is None or first.name != zone:
@@ -71,7 +69,7 @@ def read_changes(connection: DNSConnection, zone: Name, since: SOA) -> ZoneDelta
     sign, end = -1, first.soa
     for record in records:
         if record.soa is None:
-            net[(record.name, _type_text(record.type)), record.ttl, record.text] += sign
+            net[(record.name, type_text(record.type)), record.ttl, record.text] += sign
         elif sign == -1:
             sign, end = 1, record.soa
         elif record.soa == first.soa and end == first.soa:
@@ -83,26 +81,23 @@ def read_changes(connection: DNSConnection, zone: Name, since: SOA) -> ZoneDelta
 
 def read_soa(connection: DNSConnection, zone: Name) -> SOA | None:
     """The zone's SOA by a query; None where the answer doesn't hold it (the caller finds out why)."""
-    apex = names.to_dnspython(zone)
-    query = dns.message.make_query(apex, dns.rdatatype.SOA)
-    query.flags &= ~dns.flags.RD
-    answer = connection.ask(query)
-    found = answer.get_rrset(answer.answer, apex, dns.rdataclass.IN, dns.rdatatype.SOA)
-    if answer.rcode() != dns.rcode.NOERROR or not answer.flags & dns.flags.AA or found is None:
+    answer = connection.exchange(request(dns.opcode.QUERY, zone, SOA_TYPE))
+    if answer.rcode != dns.rcode.NOERROR or not answer.is_authoritative:
         return None
-    return SOA.from_rdataset(found)
+    try:
+        return next((record.soa for record in answer.records() if record.soa and record.name == zone), None)
+    except dns.exception.DNSException as exc:
+        connection.close()
+        raise ServerFailure(f"{connection} sent an answer that can't be read: {exc}") from exc
 
 
 def _records(
-    connection: DNSConnection, query: dns.message.Message, zone: Name, *, than: int | None = None
+    connection: DNSConnection, query: bytes, zone: Name, *, than: int | None = None
 ) -> Iterator[Record]:
     """The records of all messages. Ends only after a lone SOA that isn't newer than `than`."""
     is_first = True
-    for wire in connection.stream(query):
+    for message in connection.stream(query):
         try:
-            message = Message(wire)
-            if message.id != query.id:
-                raise dns.exception.FormError
             _raise_for_transfer(message.rcode, connection, zone)
             for record in message.records():
                 yield record
@@ -144,7 +139,7 @@ def _rrsets(grouped: dict[tuple[Name, int], list[Record]]) -> dict[Key, RRset]:
     for (name, kind), records in grouped.items():
         if len(records) > 1:
             records = sorted({record.order: record for record in records}.values(), key=lambda one: one.order)
-        text = _type_text(kind)
+        text = type_text(kind)
         rrsets[(name, text)] = RRset.trusted(
             name, text, records[0].ttl, tuple([record.text for record in records])
         )
@@ -162,13 +157,3 @@ def _delta(soa: SOA, net: Counter[tuple[Key, int, str]]) -> ZoneDelta:
         removed={key: frozenset(pairs) for key, pairs in removed.items()},
         added={key: frozenset(pairs) for key, pairs in added.items()},
     )
-
-
-_TYPE_TEXTS: dict[int, str] = {}
-
-
-def _type_text(kind: int) -> str:
-    text = _TYPE_TEXTS.get(kind)
-    if text is None:
-        text = _TYPE_TEXTS[kind] = dns.rdatatype.to_text(dns.rdatatype.RdataType.make(kind))
-    return text

@@ -7,6 +7,7 @@ names takes that 4.7 s and this a fraction of one. Whatever isn't plain goes to 
 from __future__ import annotations
 
 import re
+import secrets
 import socket
 import struct
 from collections.abc import Iterator
@@ -18,7 +19,6 @@ import dns.name
 import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
-import dns.rrset
 
 from dnsworker import names, rdata
 from dnsworker.names import Name
@@ -26,11 +26,13 @@ from dnsworker.records import SOA, RRset
 
 SOA_TYPE = int(dns.rdatatype.SOA)
 TSIG_TYPE = int(dns.rdatatype.TSIG)
+IN, NONE, ANY = int(dns.rdataclass.IN), int(dns.rdataclass.NONE), int(dns.rdataclass.ANY)
 _A, _AAAA = int(dns.rdatatype.A), int(dns.rdatatype.AAAA)
 _SINGLE_NAME = frozenset(int(kind) for kind in (dns.rdatatype.NS, dns.rdatatype.CNAME, dns.rdatatype.PTR))
 _PLAIN_LABEL = re.compile(rb"[a-z0-9_*-]+")
 _HEADER = struct.Struct(">HHHHHH")
 _RECORD = struct.Struct(">HHIH")
+_SOA_NUMBERS = struct.Struct(">IIIII")
 
 
 class Record(NamedTuple):
@@ -59,6 +61,7 @@ class Message:
                 _HEADER.unpack_from(wire)
             )
             self.rcode = flags & 15
+            self.is_authoritative = bool(flags & 0x0400)
             position = _HEADER.size
             for _ in range(questions):
                 position = self._skip_name(position) + 4
@@ -111,14 +114,16 @@ class Message:
                 text = dns.ipv6.inet_ntoa(data)
             elif kind in _SINGLE_NAME:
                 text, _ = self._name(position)
-                data = _name_octets(text)
+                data = name_octets(text)
+            elif kind == SOA_TYPE:
+                mname, position = self._name(position)
+                rname, position = self._name(position)
+                serial, refresh, retry, expire, minimum = _SOA_NUMBERS.unpack_from(wire, position)
+                soa = SOA(mname, rname, serial, refresh, retry, expire, minimum, ttl)
+                text = soa.rdata
             else:
                 parsed = dns.rdata.from_wire(rdclass, kind, wire, position, length)
-                if kind == SOA_TYPE:
-                    soa = SOA.from_rdataset(dns.rrset.from_rdata(dns.name.root, ttl, parsed))
-                    text = soa.rdata
-                else:
-                    (text,) = rdata.canonical_texts([parsed])
+                (text,) = rdata.canonical_texts([parsed])
                 data = parsed.to_wire(origin=None, canonicalize=True) or b""
             yield Record(owner, kind, ttl, text, data, soa)
             position = end
@@ -170,17 +175,55 @@ class Message:
         return Name(suffix or "."), end
 
 
-def encode(rrset: RRset) -> list[bytes]:
-    """The records of an RRset in wire format, owner names whole."""
-    kind = dns.rdatatype.from_text(rrset.type)
-    owner = _name_octets(rrset.name)
-    head = owner + struct.pack(">HHI", kind, dns.rdataclass.IN, rrset.ttl)
+def request(
+    opcode: int, zone: Name, kind: int, counts: tuple[int, int, int] = (0, 0, 0), rest: bytes = b""
+) -> bytes:
+    """An unsigned message with one question (or zone) and, in `rest`, as many records as `counts` says."""
+    header = _HEADER.pack(secrets.randbits(16), opcode << 11, 1, *counts)
+    return header + name_octets(zone) + struct.pack(">HH", kind, IN) + rest
+
+
+def record(owner: Name, kind: int, rdclass: int, ttl: int, data: bytes) -> bytes:
+    """One record, its names whole."""
+    return name_octets(owner) + _RECORD.pack(kind, rdclass, ttl, len(data)) + data
+
+
+def soa_octets(soa: SOA) -> bytes:
+    """The data of a SOA record."""
+    numbers = _SOA_NUMBERS.pack(soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum)
+    return name_octets(soa.mname) + name_octets(soa.rname) + numbers
+
+
+def type_number(kind: str) -> int:
+    """A record type's number."""
+    number = _TYPE_NUMBERS.get(kind)
+    if number is None:
+        number = _TYPE_NUMBERS[kind] = int(dns.rdatatype.from_text(kind))
+    return number
+
+
+def type_text(kind: int) -> str:
+    """A record type's name."""
+    text = _TYPE_TEXTS.get(kind)
+    if text is None:
+        text = _TYPE_TEXTS[kind] = dns.rdatatype.to_text(dns.rdatatype.RdataType.make(kind))
+    return text
+
+
+_TYPE_NUMBERS: dict[str, int] = {}
+_TYPE_TEXTS: dict[int, str] = {}
+
+
+def encode(rrset: RRset, *, rdclass: int = IN, ttl: int | None = None) -> list[bytes]:
+    """The records of an RRset, their names whole."""
+    kind = type_number(rrset.type)
+    head = name_octets(rrset.name) + struct.pack(">HHI", kind, rdclass, rrset.ttl if ttl is None else ttl)
     if kind == _A:
         datas = [socket.inet_aton(text) for text in rrset.data]
     elif kind == _AAAA:
         datas = [socket.inet_pton(socket.AF_INET6, text) for text in rrset.data]
     elif kind in _SINGLE_NAME:
-        datas = [_name_octets(text) for text in rrset.data]
+        datas = [name_octets(text) for text in rrset.data]
     else:
         datas = [one.to_wire() or b"" for one in rrset.to_rdataset()]
     return [head + struct.pack(">H", len(data)) + data for data in datas]
@@ -190,5 +233,6 @@ def _escaped(label: bytes) -> str:
     return names.from_dnspython(dns.name.Name((label, b""))).removesuffix(".")
 
 
-def _name_octets(name: str) -> bytes:
+def name_octets(name: str) -> bytes:
+    """A name in wire format, uncompressed."""
     return b"".join(bytes([len(label)]) + label for label in names.split_labels(Name(name))) + b"\0"

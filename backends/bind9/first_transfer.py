@@ -11,20 +11,17 @@ import itertools
 import selectors
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 
 import dns.exception
 import dns.flags
 import dns.message
 import dns.rcode
-import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
-import dns.tsig
 
 from backends.dns_connection import TsigKey
-from backends.dns_wire import encode
+from backends.dns_wire import IN, encode, name_octets
 from dnsworker import names
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import Busy
@@ -37,7 +34,6 @@ BATCH_BYTES = 32_000
 CLIENT_TIMEOUT_S = 5.0
 
 _HEADER = struct.Struct(">HHHHHH")
-_RECORD = struct.Struct(">HHIH")
 _AUTHORITATIVE = int(dns.flags.QR | dns.flags.AA)
 
 
@@ -56,9 +52,7 @@ class FirstTransfer:
         self._contents = contents
         self._apex = names.to_dnspython(contents.name)
         self._soa = dns.rrset.from_rdata_list(self._apex, contents.soa.ttl, list(contents.soa.to_rdataset()))
-        self._question = (self._apex.to_wire() or b"") + struct.pack(
-            ">HH", dns.rdatatype.AXFR, dns.rdataclass.IN
-        )
+        self._question = name_octets(contents.name) + struct.pack(">HH", dns.rdatatype.AXFR, IN)
         self._key = key
         self._checkpoint = checkpoint
         self._selector = selectors.DefaultSelector()
@@ -131,20 +125,13 @@ class FirstTransfer:
             response.answer.append(self._soa)
             _send(connection, response.to_wire())
             return True
-        unsigned = _response(query)  # holds what its signatures are made from
-        assert unsigned.tsig is not None
+        assert query.mac is not None
         context = None
         for count, records in self._batches():
             self._checkpoint()
             wire = _HEADER.pack(query.id, _AUTHORITATIVE, 1, count, 0, 0) + self._question + records
-            now = int(time.time())
-            tsig, context = dns.tsig.sign(  # type: ignore[no-untyped-call]
-                wire, self._key.key, unsigned.tsig[0], now, unsigned.request_mac, context, True
-            )
-            data = tsig.to_wire()
-            owner = self._key.key.name.to_wire() or b""
-            end = _RECORD.pack(dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(data))
-            _send(connection, wire[:10] + b"\0\x01" + wire[12:] + owner + end + data)
+            signed, _, context = self._key.sign(wire, request_mac=query.mac, context=context, is_part=True)
+            _send(connection, signed)
         self.is_served = True
         return True
 

@@ -11,20 +11,22 @@ import dns.message
 import dns.name
 import dns.rdatatype
 import dns.rrset
+import dns.update
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from backends.bind9 import BACKEND
 from backends.bind9.options import Bind9Options
 from backends.bind9.rndc import ControlChannel
 from backends.bind9.zones import _file_name
-from backends.dns_connection import DNSConnection, TsigKey, _StreamVerifier
+from backends.dns_connection import DNSConnection, TsigKey, _Verifier
 from backends.dns_update import update_message
 from backends.dns_wire import Message
 from dnsworker.errors import AuthenticationFailed, ServerFailure
 from dnsworker.names import Name
-from dnsworker.plan import Plan, RRsetChange
+from dnsworker.plan import Plan, RRsetChange, make_plan, split
 from dnsworker.records import SOA, RRset
 
 SECRET = base64.b64encode(b"a secret of some length, not short").decode()
@@ -146,16 +148,17 @@ def test_a_changed_octet_in_any_message_of_a_transfer_is_noticed() -> None:
         context = response.tsig_ctx
     connection = DNSConnection("192.0.2.1", 53, key, timeout_s=1)
     assert query.mac is not None
-    verifier = _StreamVerifier(key, query.mac)
-    assert all(verifier.covers(wire, connection) for wire in wires)
+    verifier = _Verifier(connection, query.mac)
+    assert [verifier.read(wire).answers for wire in wires] == [1, 1, 1]
+    assert verifier.has_proven
     for changed in range(3):
         tampered = [
             wire.replace(b"\xc0\x00\x02\x01", b"\x0a\x00\x02\x01") if number == changed else wire
             for number, wire in enumerate(wires)
         ]
-        verifier = _StreamVerifier(key, query.mac)
+        verifier = _Verifier(connection, query.mac)
         with pytest.raises(AuthenticationFailed):
-            _ = [verifier.covers(wire, connection) for wire in tampered]
+            _ = [verifier.read(wire) for wire in tampered]
 
 
 def test_an_unsigned_message_is_no_part_of_a_transfer() -> None:
@@ -163,7 +166,7 @@ def test_an_unsigned_message_is_no_part_of_a_transfer() -> None:
     query = dns.message.make_query("example.org.", dns.rdatatype.AXFR)
     wire = dns.message.make_response(query).to_wire()
     with pytest.raises(AuthenticationFailed, match="unsigned"):
-        _StreamVerifier(key, b"mac").covers(wire, DNSConnection("192.0.2.1", 53, key, timeout_s=1))
+        _Verifier(DNSConnection("192.0.2.1", 53, key, timeout_s=1), b"mac").read(wire)
 
 
 def _plan(*changes: RRsetChange) -> Plan:
@@ -171,9 +174,16 @@ def _plan(*changes: RRsetChange) -> Plan:
     return Plan(Name("example.org."), soa, soa.with_serial(8), changes)
 
 
+def parsed(plan: Plan) -> dns.update.UpdateMessage:
+    """The plan's message as dnspython reads it, record by record."""
+    update = dns.message.from_wire(update_message(plan), one_rr_per_rrset=True)
+    assert isinstance(update, dns.update.UpdateMessage)
+    return update
+
+
 def test_an_owner_loses_everything_before_it_gains_anything_and_the_soa_comes_last() -> None:
     www = "www.example.org."
-    update = update_message(
+    update = parsed(
         _plan(
             RRsetChange(None, RRset(www, "CNAME", 60, ["other.example.org."])),
             RRsetChange(RRset("a.example.org.", "A", 60, ["192.0.2.1"]), None),
@@ -193,22 +203,40 @@ def test_an_owner_loses_everything_before_it_gains_anything_and_the_soa_comes_la
 def test_one_value_of_many_travels_alone_but_a_new_ttl_takes_all() -> None:
     values = [f"192.0.2.{number}" for number in range(200)]
     before = RRset("www.example.org.", "A", 60, values)
-    one_less = update_message(_plan(RRsetChange(before, RRset("www.example.org.", "A", 60, values[1:]))))
+    one_less = parsed(_plan(RRsetChange(before, RRset("www.example.org.", "A", 60, values[1:]))))
     assert len(one_less.update) == 2  # the value and the SOA
-    new_ttl = update_message(_plan(RRsetChange(before, RRset("www.example.org.", "A", 61, values[1:]))))
+    new_ttl = parsed(_plan(RRsetChange(before, RRset("www.example.org.", "A", 61, values[1:]))))
     assert len(new_ttl.update) == 1 + 199 + 1
 
 
 def test_an_update_of_everything_is_no_longer_than_the_planner_counts_on() -> None:
     before = RRset("www.example.org.", "TXT", 60, [f'"before {number}"' for number in range(50)])
     after = RRset("www.example.org.", "TXT", 60, [f'"after {number}"' for number in range(50)])
-    assert len(update_message(_plan(RRsetChange(before, after))).update) == 1 + 50 + 1
+    assert len(parsed(_plan(RRsetChange(before, after))).update) == 1 + 50 + 1
+
+
+def test_a_long_value_goes_with_its_rrset_and_not_by_itself() -> None:
+    """The planner counts nothing for what is deleted."""
+    before = RRset("www.example.org.", "TXT", 60, ['"a"', " ".join(['"' + "x" * 255 + '"'] * 200)])
+    after = RRset("www.example.org.", "TXT", 60, ['"a"', '"b"'])
+    assert len(update_message(_plan(RRsetChange(before, after)))) < 1000
+
+
+def test_what_the_planner_takes_for_a_message_fits_into_one() -> None:
+    zone = Name(".".join(["z" * 63] * 3) + ".")
+    soa = SOA(Name("ns1." + zone), Name("hostmaster." + zone), 7)
+    changes = [RRsetChange(None, RRset(f"h{i}.{zone}", "A", 60, ["192.0.2.1"])) for i in range(1000)]
+    parts = split(make_plan(zone, soa, soa.with_serial(100), changes), BACKEND.capabilities)
+    key = TsigKey("k" * 63, SECRET, "hmac-sha512")
+    sizes = [len(key.sign(update_message(part))[0]) for part in parts]
+    assert len(sizes) > 1
+    assert max(sizes) <= 65535
 
 
 def test_apex_ns_are_added_before_single_ones_are_deleted() -> None:
     before = RRset("example.org.", "NS", 60, ["ns1.example.net.", "ns2.example.net."])
     after = RRset("example.org.", "NS", 60, ["ns2.example.net.", "ns3.example.net."])
-    update = update_message(_plan(RRsetChange(before, after)))
+    update = parsed(_plan(RRsetChange(before, after)))
     kinds = [rrset.deleting is not None for rrset in update.update]
     assert kinds == [False, False, True, False]  # two added, one deleted, the SOA
     assert update.update[2][0].to_text() == "ns1.example.net."
