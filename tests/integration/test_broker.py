@@ -72,6 +72,18 @@ def test_a_plain_celery_submission_is_received_and_its_outcome_is_its_result(
     assert notes.received()[0]["arguments"] == RECORD
 
 
+def test_taking_an_operation_in_is_not_its_outcome(
+    worker: Process, broker_url: str, redis: Redis, notes: Any
+) -> None:
+    # A plain Celery submission asks for the task's own result, which would be there first and stay.
+    app = plain_celery(broker_url, redis.url)
+    for arguments in (RECORD, {"zone": "example.org"}):
+        app.send_task("dnsworker.put_record", kwargs=arguments | {"comment": "untold"})
+    notes.wait_for("done", 2)
+    worker.stop(10)
+    assert notes.redis.keys("celery-task-meta-*") == []
+
+
 def test_a_user_who_may_only_write_can_submit_with_two_lines(
     worker: Process, rabbitmq: RabbitMQ, broker_url: str, notes: Any
 ) -> None:
