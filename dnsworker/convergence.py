@@ -201,11 +201,7 @@ class Convergence:
 
     def _push_changes(self, work: Work) -> bool:
         """The usual case: what the journal has since the target's last state."""
-        soa = work.current_soa
-        is_suspect = self._is_suspect(work)
-        if is_suspect:
-            soa = self._probe(work, soa)
-        soa = self._push(work, soa, work.groups, is_suspect)
+        soa = self._push(work, work.current_soa, work.groups, is_suspect=False)
         return self._arrive(work, soa)
 
     def _reconcile(self, work: Work) -> bool:
@@ -250,15 +246,22 @@ class Convergence:
             repair = f"repaired {len(drift)} RRsets that somebody else had changed: {names}"
             log.warning("zone %s at %s: %s", work.zone.name, self._claim.target, repair)
             self._note(last_repair=repair, **REPAIRED)
+        is_suspect = bool(entries) and self._is_suspect(work)
         try:
+            if is_suspect:
+                raise RecordRejected(work.delivery.last_error)
             soa = self._send(work, soa, work.zone.soa, differences)
         except (RecordRejected, Unsupported):
             soa = self._send_drift_first(work, soa, drift)
-            soa = self._push(work, soa, work.groups, is_suspect=False)
+            soa = self._push(work, soa, work.groups, is_suspect)
         return self._arrive(work, soa)
 
     def _send_drift_first(self, work: Work, soa: SOA, drift: Sequence[RRsetChange]) -> SOA:
-        """Some operation's records are refused: keep them apart from the repair."""
+        """Some operation's records are refused: keep them apart from the repair.
+
+        Without drift this is a plan of nothing but the SOA, and so the probe that tells a server that fails
+        from one that won't have these contents.
+        """
         self._need_room(work, soa, len(work.groups) + 2)
         try:
             soa = self._send(work, soa, work.zone.soa.with_serial(serials.add(soa.serial, 1)), drift)
@@ -328,15 +331,6 @@ class Convergence:
         wanted = {change.key: change.after for change in sent.changes}
         actual = {key: found.get(key) for key in suspicious}
         return comparison.foreign_changes(actual, wanted, self._capabilities)
-
-    def _probe(self, work: Work, soa: SOA) -> SOA:
-        """Does the server take anything at all for this zone? Then it is the contents that it refuses."""
-        self._need_room(work, soa, len(work.groups) + 2)
-        probed = self._backend.apply(
-            plan.make_plan(work.zone.name, soa, soa.with_serial(serials.add(soa.serial, 1)), [])
-        ).soa
-        self._note(soa=probed.rdata)
-        return probed
 
     def _is_suspect(self, work: Work) -> bool:
         return work.delivery.last_code == ServerFailure.__name__ and work.delivery.attempts >= SUSPECT_AFTER

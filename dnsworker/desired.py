@@ -137,9 +137,7 @@ class Desired:
         parsed = zonefile.parse_zone(request.text, request.zone_name, 3600)
         if not [rrset for rrset in parsed.rrsets if rrset.key != (request.zone_name, "NS")]:
             raise InvalidZoneFile(f"the zone file for {request.zone} holds no records; nothing was imported")
-        email = request.email or (parsed.soa and parsed.soa.email) or f"hostmaster.{request.zone}".rstrip(".")
-        if "@" not in email:
-            email = f"hostmaster@{request.zone.rstrip('.')}"
+        email = request.email or _mailbox(parsed.soa) or f"hostmaster@{request.zone.rstrip('.')}"
         known, zone = self._place(connection, request, email)
         ttl = parsed.soa.ttl if parsed.soa else zone.ttl
         existing = {rrset.key: rrset for rrset in zones.rrsets(connection, zone.id)}
@@ -452,6 +450,17 @@ def _changes_back(connection: sa.Connection, zone: ZoneRow, serial: int) -> list
         )
     collapsed = plan.collapse_changes(entry.change for entry in journal.since(connection, zone.id, revision))
     return [RRsetChange(change.after, change.before) for change in collapsed]
+
+
+def _mailbox(soa: SOA | None) -> str | None:
+    """The address that a zone file's SOA gives; None where its rname can't be one."""
+    if soa is None:
+        return None
+    try:
+        SOA.email_to_rname(soa.email)
+    except InvalidRequest:
+        return None
+    return soa.email
 
 
 def _first_values(known: KnownPool) -> dict[str, Any]:

@@ -25,6 +25,12 @@ metadata = sa.MetaData(
 
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers only INTEGER keys by itself
 DnsName = sa.String(1024)  # 255 octets, each up to four characters when escaped
+#: Compared octet by octet: a range of sort keys is a subtree, which a language's collation would break.
+SortKey = (
+    sa.String(1024)
+    .with_variant(sa.String(1024, collation="C"), "postgresql")
+    .with_variant(sa.String(1024, collation="utf8mb4_bin"), "mysql", "mariadb")
+)
 
 
 class Moment(sa.types.TypeDecorator[datetime]):
@@ -146,7 +152,7 @@ recordset = sa.Table(
     sa.Column("type", sa.String(16), primary_key=True),
     sa.Column("ttl", sa.BigInteger, nullable=False),
     sa.Column("data", sa.JSON, nullable=False),
-    sa.Column("sort_key", DnsName, nullable=False),  # names.sort_key: what is below a name follows it
+    sa.Column("sort_key", SortKey, nullable=False),  # names.sort_key: what is below a name follows it
     sa.Index("ix_recordset_zone_id_sort_key", "zone_id", "sort_key"),
 )
 
@@ -315,6 +321,6 @@ served_rrset = sa.Table(
     sa.Column("type", sa.String(16), primary_key=True),
     sa.Column("ttl", sa.BigInteger, nullable=False),
     sa.Column("data", sa.JSON, nullable=False),
-    sa.Column("sort_key", DnsName, nullable=False),
+    sa.Column("sort_key", SortKey, nullable=False),
     sa.Index("ix_served_rrset_zone_id_sort_key", "zone_id", "sort_key"),
 )
