@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+import dns.exception
 import dns.flags
 import dns.message
+import dns.opcode
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 
 from backends.dns_connection import DNSConnection
+from backends.dns_wire import request
 from dnsworker import names
 from dnsworker.names import Name
 from dnsworker.records import Key, RRset
@@ -74,9 +77,11 @@ class _Lookup:
 
     def _ask_server(self, name: Name, kind: str) -> RRset | None:
         qname, qtype = names.to_dnspython(name), dns.rdatatype.from_text(kind)
-        query = dns.message.make_query(qname, qtype)
-        query.flags &= ~dns.flags.RD
-        answer = self._connection.ask(query)
+        message = self._connection.exchange(request(dns.opcode.QUERY, name, qtype))
+        try:
+            answer = dns.message.from_wire(message.wire, keyring=False)  # its signature was verified
+        except dns.exception.DNSException as exc:
+            raise _CannotTell from exc
         if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) or not answer.flags & dns.flags.AA:
             raise _CannotTell
         if any(rrset.rdtype == dns.rdatatype.DNAME and rrset.name != qname for rrset in answer.answer):

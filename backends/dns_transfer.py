@@ -35,16 +35,16 @@ def read_zone(connection: DNSConnection, zone: Name) -> ZoneContents:
     first = next(records, None)
     if first is None or first.soa is None or first.name != zone:
         connection.close()
-        raise ServerFailure(f"the transfer of {zone} from {connection} doesn't start with its SOA")
+        raise ServerFailure(f"the transfer of {zone} from {connection.address} doesn't start with its SOA")
     grouped: dict[tuple[Name, int], list[Record]] = {}
     for record in records:
         if record.type == SOA_TYPE:
             if record.soa != first.soa:
                 connection.close()
-                raise ServerFailure(f"the transfer of {zone} from {connection} ends with another SOA")
+                raise ServerFailure(f"the transfer of {zone} from {connection.address} ends with another SOA")
             return ZoneContents(soa=first.soa, rrsets=_rrsets(grouped), name=zone)
         grouped.setdefault((record.name, record.type), []).append(record)
-    raise ServerFailure(f"the transfer of {zone} from {connection} ends without its SOA")
+    raise ServerFailure(f"the transfer of {zone} from {connection.address} ends without its SOA")
 
 
 def read_changes(connection: DNSConnection, zone: Name, since: SOA) -> ZoneDelta | None:
@@ -58,7 +58,7 @@ def read_changes(connection: DNSConnection, zone: Name, since: SOA) -> ZoneDelta
     first = next(records, None)
     if first is None or first.soa is None or first.name != zone:
         connection.close()
-        raise ServerFailure(f"the transfer of {zone} from {connection} doesn't start with its SOA")
+        raise ServerFailure(f"the transfer of {zone} from {connection.address} doesn't start with its SOA")
     second = next(records, None)
     if second is None:  # "nothing newer": up to date, or behind us
         return ZoneDelta(soa=first.soa) if first.soa == since else None
@@ -76,7 +76,7 @@ def read_changes(connection: DNSConnection, zone: Name, since: SOA) -> ZoneDelta
             return _delta(first.soa, net)
         else:
             sign = -1
-    raise ServerFailure(f"the incremental transfer of {zone} from {connection} ends without its SOA")
+    raise ServerFailure(f"the incremental transfer of {zone} from {connection.address} ends without its SOA")
 
 
 def read_soa(connection: DNSConnection, zone: Name) -> SOA | None:
@@ -88,7 +88,7 @@ def read_soa(connection: DNSConnection, zone: Name) -> SOA | None:
         return next((record.soa for record in answer.records() if record.soa and record.name == zone), None)
     except dns.exception.DNSException as exc:
         connection.close()
-        raise ServerFailure(f"{connection} sent an answer that can't be read: {exc}") from exc
+        raise ServerFailure(f"{connection.address} sent an answer that can't be read: {exc}") from exc
 
 
 def _records(
@@ -107,7 +107,9 @@ def _records(
                 is_first = False
         except dns.exception.DNSException as exc:
             connection.close()
-            raise ServerFailure(f"{connection} sent a transfer of {zone} that can't be read: {exc}") from exc
+            raise ServerFailure(
+                f"{connection.address} sent a transfer of {zone} that can't be read: {exc}"
+            ) from exc
 
 
 def _is_newer(soa: SOA | None, than: int | None) -> bool:
@@ -118,7 +120,7 @@ def _is_newer(soa: SOA | None, than: int | None) -> bool:
 def _raise_for_transfer(rcode: int, connection: DNSConnection, zone: Name) -> None:
     if rcode == dns.rcode.NOERROR:
         return
-    server = f"{connection.host}:{connection.port}"
+    server = f"{connection.address}"
     if rcode == dns.rcode.NOTAUTH:
         raise ZoneMissing(f"{server} has no zone {zone} (NOTAUTH)")
     if rcode == dns.rcode.REFUSED:

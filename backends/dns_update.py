@@ -71,7 +71,7 @@ def may_update(connection: DNSConnection, zone: Name, soa: SOA) -> bool:
 
 def raise_for_update(rcode: int, connection: DNSConnection, zone: Name) -> None:
     """Translates the rcode of an answer to an update (RFC 2136, section 2.2)."""
-    server = f"{connection.host}:{connection.port}"
+    server = f"{connection.address}"
     if rcode == dns.rcode.NOERROR:
         return
     if rcode == dns.rcode.NXRRSET:

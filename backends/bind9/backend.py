@@ -6,18 +6,17 @@ import base64
 from collections.abc import Collection, Mapping
 from typing import ClassVar
 
-import dns.flags
-import dns.message
-import dns.name
-import dns.rdatatype
+import dns.opcode
 
 from backends import dns_transfer, dns_update
 from backends.bind9.options import Bind9Options
 from backends.bind9.rndc import CommandFailed, ControlChannel
 from backends.bind9.zones import ConfiguredZones, is_unfinished
-from backends.dns_connection import DNSConnection, TsigKey
+from backends.dns_connection import DNSConnection
 from backends.dns_lookup import look_up
-from dnsworker import serials
+from backends.dns_tsig import TsigKey
+from backends.dns_wire import SOA_TYPE, request
+from dnsworker import names, serials
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt, ZoneDelta
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import AuthenticationFailed, BackendError, ServerFailure, Unsupported, ZoneMissing
@@ -134,9 +133,8 @@ class Bind9Backend(Backend):
     def check(self) -> Health:
         try:
             status = self._control.command("status")
-            query = dns.message.make_query(dns.name.root, dns.rdatatype.SOA)
-            query.flags &= ~dns.flags.RD
-            self._dns.ask(query)  # whatever it says, it has to accept our signature first
+            # Whatever it says, it has to accept our signature first.
+            self._dns.exchange(request(dns.opcode.QUERY, names.ROOT, SOA_TYPE))
         except BackendError as exc:
             return Health(ok=False, message=str(exc))
         except CommandFailed as exc:

@@ -20,7 +20,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from backends.dns_connection import TsigKey
+from backends.dns_tsig import TsigKey
 from backends.dns_wire import IN, encode, name_octets
 from dnsworker import names
 from dnsworker.contents import ZoneContents

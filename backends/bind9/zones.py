@@ -17,7 +17,7 @@ from pathlib import Path
 from backends.bind9.first_transfer import FirstTransfer
 from backends.bind9.options import Bind9Options
 from backends.bind9.rndc import CommandFailed, ControlChannel
-from backends.dns_connection import TsigKey
+from backends.dns_tsig import TsigKey
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import (
     BackendError,

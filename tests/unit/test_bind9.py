@@ -9,6 +9,7 @@ from typing import Any
 import dns.exception
 import dns.message
 import dns.name
+import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import dns.update
@@ -21,7 +22,7 @@ from backends.bind9 import BACKEND
 from backends.bind9.options import Bind9Options
 from backends.bind9.rndc import ControlChannel
 from backends.bind9.zones import _file_name
-from backends.dns_connection import DNSConnection, TsigKey, _Verifier
+from backends.dns_tsig import TsigKey, Verifier
 from backends.dns_update import update_message
 from backends.dns_wire import Message
 from dnsworker.errors import AuthenticationFailed, ServerFailure
@@ -146,9 +147,8 @@ def test_a_changed_octet_in_any_message_of_a_transfer_is_noticed() -> None:
         response.answer.append(dns.rrset.from_text(f"h{number}.example.org.", 60, "IN", "A", "192.0.2.1"))
         wires.append(response.to_wire(multi=True, tsig_ctx=context))
         context = response.tsig_ctx
-    connection = DNSConnection("192.0.2.1", 53, key, timeout_s=1)
     assert query.mac is not None
-    verifier = _Verifier(connection, query.mac)
+    verifier = Verifier(key, "192.0.2.1:53", query.mac, is_transfer=True)
     assert [verifier.read(wire).answers for wire in wires] == [1, 1, 1]
     assert verifier.has_proven
     for changed in range(3):
@@ -156,17 +156,19 @@ def test_a_changed_octet_in_any_message_of_a_transfer_is_noticed() -> None:
             wire.replace(b"\xc0\x00\x02\x01", b"\x0a\x00\x02\x01") if number == changed else wire
             for number, wire in enumerate(wires)
         ]
-        verifier = _Verifier(connection, query.mac)
+        verifier = Verifier(key, "192.0.2.1:53", query.mac, is_transfer=True)
         with pytest.raises(AuthenticationFailed):
             _ = [verifier.read(wire) for wire in tampered]
 
 
-def test_an_unsigned_message_is_no_part_of_a_transfer() -> None:
+@pytest.mark.parametrize("rcode", [dns.rcode.NOERROR, dns.rcode.NOTAUTH, dns.rcode.NXRRSET])
+def test_what_would_be_acted_upon_is_believed_only_when_signed(rcode: dns.rcode.Rcode) -> None:
+    """Anybody can say "I haven't got that zone"."""
     key = TsigKey("dnsworker", SECRET, "hmac-sha256")
-    query = dns.message.make_query("example.org.", dns.rdatatype.AXFR)
-    wire = dns.message.make_response(query).to_wire()
+    response = dns.message.make_response(dns.message.make_query("example.org.", dns.rdatatype.AXFR))
+    response.set_rcode(rcode)
     with pytest.raises(AuthenticationFailed, match="unsigned"):
-        _Verifier(DNSConnection("192.0.2.1", 53, key, timeout_s=1), b"mac").read(wire)
+        Verifier(key, "192.0.2.1:53", b"mac", is_transfer=False).read(response.to_wire())
 
 
 def _plan(*changes: RRsetChange) -> Plan:

@@ -1,0 +1,135 @@
+"""TSIG (RFC 8945): messages signed, and answers believed or not.
+
+Separate from the connection, because the first transfer of a new zone to BIND signs the other way round.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dns.exception
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.tsig
+from dns.rdtypes.ANY.TSIG import TSIG
+
+from backends.dns_wire import ANY, Message
+from dnsworker.errors import AuthenticationFailed, ServerFailure, Unsupported
+
+MAX_MESSAGE_BYTES = 65535  # RFC 1035, section 4.2.2
+FUDGE_S = 300  # RFC 8945, section 10: how far the clocks may be apart
+
+#: What would be acted upon. A server that can't read a request refuses it unsigned, and that changes nothing;
+#: but that a zone is absent (NOTAUTH) must come from the server itself.
+_BELIEVED_ONLY_SIGNED = (dns.rcode.NOERROR, dns.rcode.NXRRSET, dns.rcode.NXDOMAIN, dns.rcode.NOTAUTH)
+
+_ID = struct.Struct(">H")
+_RECORD = struct.Struct(">HHIH")
+
+
+class TsigKey:
+    """A name, a secret and an algorithm. Its repr shows no secret."""
+
+    def __init__(self, name: str, secret_base64: str, algorithm: str) -> None:
+        self.key = dns.tsig.Key(dns.name.from_text(name), secret_base64, dns.name.from_text(algorithm))
+        self.ring = {self.key.name: self.key}
+        self._owner = self.key.name.to_wire() or b""
+
+    def __repr__(self) -> str:
+        return f"TsigKey({self.name})"
+
+    def sign(
+        self, wire: bytes, *, request_mac: bytes = b"", context: Any = None, is_part: bool = False
+    ) -> tuple[bytes, bytes, Any]:
+        """The message with its signature at the end, the MAC, and what the next part of a transfer needs.
+
+        Raises `Unsupported` when the message is too long.
+        """
+        (message_id,) = _ID.unpack_from(wire)
+        (additionals,) = _ID.unpack_from(wire, 10)
+        blank = TSIG(  # type: ignore[no-untyped-call]
+            ANY, dns.rdatatype.TSIG, self.key.algorithm, 0, FUDGE_S, b"", message_id, 0, b""
+        )
+        tsig, context = dns.tsig.sign(  # type: ignore[no-untyped-call]
+            wire, self.key, blank, int(time.time()), request_mac, context, is_part
+        )
+        signature = (
+            self._owner + _RECORD.pack(dns.rdatatype.TSIG, ANY, 0, len(tsig.to_wire())) + tsig.to_wire()
+        )
+        signed = wire[:10] + _ID.pack(additionals + 1) + wire[12:] + signature
+        if len(signed) > MAX_MESSAGE_BYTES:
+            raise Unsupported("the request doesn't fit into one DNS message of 65,535 bytes")
+        return signed, tsig.mac, context
+
+    @property
+    def name(self) -> str:
+        return self.key.name.to_text(omit_final_dot=True)
+
+
+class Verifier:
+    """Checks the signatures of an answer; in a transfer one may cover several messages (section 5.3.1)."""
+
+    def __init__(self, key: TsigKey, where: str, request_mac: bytes, *, is_transfer: bool) -> None:
+        """`where` names the server in errors."""
+        self._key = key
+        self._where = where
+        self._mac = request_mac
+        self._is_transfer = is_transfer
+        self._context: Any = None
+        #: All messages up to the last one are now known to be the server's.
+        self.has_proven = False
+
+    def read(self, wire: bytes) -> Message:
+        """The message. Raises `AuthenticationFailed`, and `ServerFailure` when it can't be read."""
+        try:
+            message = Message(wire)
+            tsig = message.tsig()
+            if tsig is not None:
+                with _tsig_errors(self._where, self._key.name):
+                    self._validate(wire, *tsig)
+                self.has_proven = True
+                return message
+        except dns.exception.FormError as exc:
+            raise ServerFailure(f"{self._where} sent an answer that can't be read: {exc}") from exc
+        if self._context is not None:
+            self._context.update(wire)
+            self.has_proven = False
+        elif message.rcode in _BELIEVED_ONLY_SIGNED:
+            raise AuthenticationFailed(f"{self._where} sent an unsigned answer to a signed request")
+        else:
+            self.has_proven = True
+        return message
+
+    def _validate(self, wire: bytes, start: int, owner: dns.name.Name, data: Any) -> None:
+        key, now = self._key.key, int(time.time())
+        self._context = dns.tsig.validate(  # type: ignore[no-untyped-call]
+            wire, key, owner, data, now, self._mac, start, self._context, self._is_transfer
+        )
+
+
+@contextmanager
+def _tsig_errors(where: str, key: str) -> Iterator[None]:
+    """Says in words which part of the authentication failed."""
+    try:
+        yield
+    except dns.tsig.PeerBadKey as exc:
+        raise AuthenticationFailed(
+            f"{where} doesn't know the TSIG key {key!r}: compare name and algorithm (BADKEY)"
+        ) from exc
+    except dns.tsig.PeerBadSignature as exc:
+        raise AuthenticationFailed(f"{where} has another secret for the TSIG key {key!r} (BADSIG)") from exc
+    except dns.tsig.PeerBadTime as exc:
+        raise AuthenticationFailed(
+            f"{where} has another time than this machine: compare the clocks (BADTIME)"
+        ) from exc
+    except dns.tsig.PeerError as exc:
+        raise AuthenticationFailed(f"{where} refuses the TSIG key {key!r}: {exc}") from exc
+    except (dns.tsig.BadTime, dns.tsig.BadSignature, dns.tsig.BadKey, dns.tsig.BadAlgorithm) as exc:
+        raise AuthenticationFailed(
+            f"the answer of {where} is not signed rightly with the TSIG key {key!r}"
+        ) from exc
