@@ -20,7 +20,7 @@ from dnsworker.settings import Settings
 #: What a line may be about, in the order in which it is printed.
 FIELDS = ("operation", "pool", "zone", "target", "nameserver")
 #: Libraries that tell each request or connection at INFO.
-QUIETER = ("amqp", "kombu", "urllib3", "httpx", "httpcore", "alembic", "sqlalchemy")
+QUIETER = ("amqp", "celery", "kombu", "urllib3", "httpx", "httpcore", "alembic", "sqlalchemy")
 
 _ASSIGNED_SECRET = re.compile(
     r"(?i)\b((?:api_?key|secret|password|passwd|token|x-api-key)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&)}]+"

@@ -21,6 +21,7 @@ from kombu.transport import TRANSPORT_ALIASES, filesystem, virtual
 log = logging.getLogger(__name__)
 
 SCHEME = "dnsworker-files"
+LONGEST_DRAIN_S = 0.2
 
 
 class Channel(filesystem.Channel):
@@ -61,6 +62,11 @@ class Transport(filesystem.Transport):
         super().__init__(client, **options)
         # The original remembers the bindings of the whole process, and writes none for a second folder.
         self.state = virtual.BrokerState()
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **options: Any) -> Any:
+        # Between two calls a worker looks whether it is to stop; Celery would wait for 2 s in each.
+        wait_s = LONGEST_DRAIN_S if timeout is None else min(timeout, LONGEST_DRAIN_S)
+        return super().drain_events(connection, timeout=wait_s, **options)
 
 
 TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"

@@ -59,6 +59,8 @@ def run_worker(
         without_mingle=True,
         without_gossip=True,
     )
+    ways: list[str] = []
+    signals.worker_shutting_down.connect(lambda how="", **_: ways.append(how), weak=False)
     if on_ready is not None:
         signals.worker_ready.connect(lambda **_: on_ready(), weak=False)
     scheduler = _start_scheduler(app) if with_beat else None
@@ -68,7 +70,8 @@ def run_worker(
         if scheduler is not None:
             scheduler.stop()
         app.stop_runtime()
-    if worker.exitcode:
+    # Celery's code for Ctrl-C is 1 even when everything ended in order.
+    if worker.exitcode and ways != ["Warm"]:
         raise SystemExit(worker.exitcode)
 
 
