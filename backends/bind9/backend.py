@@ -67,10 +67,13 @@ class Bind9Backend(Backend):
             return dns_transfer.read_zone(self._dns, zone)
         except ZoneMissing:
             return None
-        except (AuthenticationFailed, ServerFailure):
+        except (AuthenticationFailed, ServerFailure) as exc:
             # A creation that broke off leaves a zone that nobody may see; for everybody it isn't there yet.
-            if self._is_unfinished(zone):
-                return None
+            try:
+                if self._is_unfinished(zone):
+                    return None
+            except BackendError:
+                raise exc from None  # what went wrong first says more
             raise
 
     def read_soa(self, zone: Name) -> SOA | None:

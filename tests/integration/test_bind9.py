@@ -606,6 +606,14 @@ def test_a_wrong_tsig_key_is_named_for_what_it_is(
     assert word in health.message
 
 
+def test_a_wrong_tsig_key_is_said_even_where_rndc_fails_too(
+    running: Bind, make_backend: Callable[..., Backend], zone: ZoneContents
+) -> None:
+    stranger = make_backend(tsig_key_name="nobody", rndc_port=1)
+    with pytest.raises(AuthenticationFailed, match="BADKEY"):
+        stranger.read_zone(zone.name)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
