@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -36,7 +37,7 @@ class Case:
 
     @pytest.fixture
     def lab(self, request: pytest.FixtureRequest, server: ServerUnderTest, backend: Backend) -> Iterator[Lab]:
-        """The case's bench. At its end the server is restarted, and everything must still be there."""
+        """The case's bench. At its end the server goes down and up again, and all must still be there."""
         if request.function.__name__ in self.without:
             pytest.skip(f"{type(self).__name__}.without names this case")
         lacking = {each for each in ABILITIES if not server.can(each)} - self.without
@@ -49,7 +50,9 @@ class Case:
         yield lab
         if server.can("start") and server.can("stop"):
             server.start()  # a case may have ended with the server down
-            server.stop()
+            # Half of the cases end in an orderly way; always the same, so that a failure can be repeated.
+            ends_badly = server.can("kill") and zlib.crc32(request.node.name.encode()) % 2
+            server.kill() if ends_badly else server.stop()
             server.start()
         lab.assert_all_hold()
         if backend.capabilities.creates_zones:

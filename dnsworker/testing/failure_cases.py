@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import random
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -19,9 +21,9 @@ from dnsworker.errors import (
     Unreachable,
     ZoneChanged,
 )
-from dnsworker.plan import split
+from dnsworker.plan import Plan, split
 from dnsworker.testing.case import Case
-from dnsworker.testing.lab import Lab, edited, many, parts, rrset, whole_plan
+from dnsworker.testing.lab import Lab, assert_same, edited, many, parts, rrset, whole_plan
 from dnsworker.testing.zone_cases import LARGE
 
 
@@ -86,6 +88,29 @@ class FailureCases(Case):
         if not lab.capabilities.sets_serial:
             assert soa == (done[-1].desired_soa if done else zone.soa), "the serial says how far it got"
         lab.converge(desired)
+
+    def test_a_server_killed_while_it_writes_has_done_whole_parts(self, lab: Lab) -> None:
+        """At any moment: the serial that it comes back with says exactly what it holds."""
+        self.need(lab.server, "kill", "start")
+        zone = lab.create(lab.zone())
+        rng = random.Random(1511)  # noqa: S311 - a seed, so that a failure can be repeated
+        for number in range(3):
+            desired = edited(zone, *many(zone.name, LARGE // 2, prefix=f"r{number}-"))
+            plans = split(whole_plan(zone, desired), lab.capabilities)
+            killer = threading.Timer(rng.uniform(0.0, 0.5), lab.server.kill)
+            killer.start()
+            with contextlib.suppress(Unreachable, OutcomeUnknown):
+                for part in plans:
+                    lab.backend.apply(part)
+            killer.join()
+            lab.server.start()
+            states = _states(zone, plans)
+            found = lab.backend.read_zone(zone.name)
+            assert found is not None
+            assert found.soa.serial in states, "it stands at the end of a part"
+            if lab.capabilities.atomic == "message":
+                assert_same(found, states[found.soa.serial], lab.capabilities)
+            zone = lab.converge(edited(found, remove=[key for key in found.rrsets if key[1] == "A"]))
 
     def test_a_lost_answer_to_a_plan_converges(self, lab: Lab) -> None:
         self.need(lab.server, "lossy")
@@ -215,6 +240,18 @@ class FailureCases(Case):
                 write(lossy)
         finally:
             lossy.close()
+
+
+def _states(zone: ZoneContents, plans: Iterable[Plan]) -> dict[int, ZoneContents]:
+    """By serial, what the zone holds after each part."""
+    states = {zone.soa.serial: zone}
+    for plan in plans:
+        removed = {change.key for change in plan.changes}
+        put = {change.key: change.after for change in plan.changes if change.after is not None}
+        kept = {key: rrset for key, rrset in zone.rrsets.items() if key not in removed}
+        zone = replace(zone, soa=plan.desired_soa, rrsets={**kept, **put})
+        states[zone.soa.serial] = zone
+    return states
 
 
 def _reads(backend: Backend, zone: ZoneContents) -> list[Callable[[], object]]:

@@ -17,7 +17,7 @@ from backends.powerdns import BACKEND
 from dev.servers import PowerDNS
 from dnsworker.backend import Backend
 from dnsworker.contents import ZoneContents
-from dnsworker.errors import RecordRejected, ServerFailure, Transient, Unsupported, ZoneChanged
+from dnsworker.errors import ClaimLost, RecordRejected, ServerFailure, Transient, Unsupported, ZoneChanged
 from dnsworker.names import Name
 from dnsworker.plan import Plan, RRsetChange, make_plan, split
 from dnsworker.records import SOA, RRset
@@ -125,6 +125,21 @@ def test_a_stale_plan_writes_nothing(backend: Backend, name: Name) -> None:
     assert backend.read_zone(name) == contents(name, rrset(name, "www", "A", "192.0.2.1"), serial=11)
 
 
+def test_a_lost_claim_stops_a_change_between_the_look_and_the_write(backend: Backend, name: Name) -> None:
+    zone = contents(name)
+    backend.create_zone(zone)
+
+    def lose() -> None:
+        raise ClaimLost
+
+    backend.checkpoint = lose
+    with pytest.raises(ClaimLost):
+        backend.apply(adding(zone, rrset(name, "late", "A", "192.0.2.1")))
+    with pytest.raises(ClaimLost):
+        backend.read_rrsets(name, [(name, "NS")])
+    assert backend.read_zone(name) == zone
+
+
 def test_a_wrong_server_id_is_never_an_absent_zone(powerdns: PowerDNS, backend: Backend, name: Name) -> None:
     """PowerDNS answers 404 to it, with the very words that it has for an absent zone."""
     zone = contents(name)
@@ -176,6 +191,18 @@ def test_records_that_only_powerdns_knows_are_seen_and_can_be_removed(
     desired = zone.soa.with_serial(2)
     backend.apply(make_plan(name, zone.soa, desired, found.changes_to(zone)))
     assert backend.read_zone(name) == replace(zone, soa=desired)
+
+
+@pytest.mark.parametrize(("type", "data"), [("CDS", "0 0 0 00"), ("CDNSKEY", "0 3 0 AA==")])
+def test_a_type_that_powerdns_would_store_and_not_serve_is_refused(
+    backend: Backend, name: Name, type: str, data: str
+) -> None:
+    zone = contents(name)
+    backend.create_zone(zone)
+    with pytest.raises(RecordRejected, match="direct-dnskey=yes") as caught:
+        backend.apply(adding(zone, RRset(name, type, 300, [data])))
+    assert caught.value.rrset == (name, type)
+    assert backend.read_zone(name) == zone
 
 
 @pytest.mark.parametrize(
