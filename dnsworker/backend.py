@@ -11,10 +11,11 @@ import importlib.metadata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from dnsworker.capabilities import Capabilities as Capabilities  # part of the contract
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import ConfigError, ZoneMissing
 from dnsworker.names import Name
@@ -23,37 +24,6 @@ from dnsworker.records import SOA, Key, RRset
 
 ENTRY_POINT_GROUP = "dnsworker.backends"
 BUILT_IN = ("bind9", "builtin", "powerdns")
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a backend can do. Planning, intake and the documentation's table read it."""
-
-    #: Record types that the target can hold; None: every type, RFC 3597 included.
-    types: frozenset[str] | None = None
-    #: `message`: all changes of one `apply` take effect together or not at all; `rrset`: each for itself.
-    atomic: Literal["message", "rrset"] = "message"
-    #: RRset changes in one `apply` at most; None: no limit of its own.
-    max_batch: int | None = None
-    #: Bytes of rdata, owner names and headers in one `apply` at most (uncompressed wire format).
-    max_message_bytes: int | None = None
-    #: `create_zone` and `delete_zone` work; else the zone must be there.
-    creates_zones: bool = True
-    #: A new zone is not visible before it is complete.
-    hides_new_zones: bool = False
-    #: `read_zone` gives the contents.
-    reads_back: bool = True
-    #: `read_changes` gives what changed since a serial (IXFR).
-    reads_changes: bool = False
-    #: `server`: an `apply` whose `current_soa` isn't the server's is refused by the server (`ZoneChanged`);
-    #: `none`: the last writer wins.
-    fencing: Literal["server", "none"] = "none"
-    #: The provider sets the serial; ours is not kept.
-    sets_serial: bool = False
-    #: Who signs (design, "The backend contract"): records of the signer are invisible to plans.
-    signs: Literal["no", "dynamic", "inline", "hidden"] = "no"
-    #: The target transfers from a primary; `apply` is a NOTIFY.
-    pull: bool = False
 
 
 @dataclass(frozen=True, slots=True)

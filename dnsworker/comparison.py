@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from dnsworker.backend import Capabilities, ZoneDelta
+from dnsworker.backend import ZoneDelta
+from dnsworker.capabilities import Capabilities
 from dnsworker.plan import RRsetChange
 from dnsworker.records import Key, RRset
 

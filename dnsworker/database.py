@@ -12,7 +12,8 @@ from dnsworker.errors import ConfigError
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 CONNECT_TIMEOUT_S = 5
-STATEMENT_TIMEOUT_S = 60
+#: A statement or a forgotten transaction that takes longer is a mistake, and holds locks.
+SESSION = {"statement_timeout": "60s", "idle_in_transaction_session_timeout": "60s"}
 
 #: What a database raises that can't be reached, is restarting or is overloaded: wait, then try again.
 AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
@@ -37,7 +38,7 @@ def connect(url: str, *, pool_size: int = 20) -> sa.Engine:
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 20_000,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_S}s -c idle_in_transaction_session_timeout=60s",
+            "options": " ".join(f"-c {name}={value}" for name, value in SESSION.items()),
         }
         parsed = parsed.set(drivername="postgresql+psycopg2")
     return sa.create_engine(parsed, **options)

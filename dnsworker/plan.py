@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from dnsworker import serials
+from dnsworker.capabilities import Capabilities
 from dnsworker.errors import UnsafeChange
 from dnsworker.names import Name, sort_key
 from dnsworker.records import SOA, Key, RRset
-
-if TYPE_CHECKING:
-    from dnsworker.backend import Capabilities
 
 #: What one message is assumed to hold where nobody says otherwise (a DNS message has 65,535 bytes, some
 #: of which the header, the zone, the prerequisite, the SOA and the TSIG take).

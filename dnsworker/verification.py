@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
 
@@ -33,6 +33,9 @@ from dnsworker.store.rows import ZoneRow
 from dnsworker.tables import now
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 #: Seconds between looks at a zone that isn't right yet; the last one repeats.
 PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -166,7 +169,7 @@ class Verifier:
             seen = await asyncio.gather(*asked)
             return await self._in_thread(self._record, examination, list(seen))
 
-    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    async def _in_thread(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
         return await self._loop.run_in_executor(self._database, function, *arguments)
 
     # --- asking ----------------------------------------------------------------------------------------
@@ -215,15 +218,12 @@ class Verifier:
             highest = serials.latest(locked.seen_serial, *(row["serial"] for row in seen))
             settled = settlement.settle(connection, examination.known, zone.id)
             pause = self._pause(examination, settled, locked.looks)
-            connection.execute(
-                sa.update(zones.zone)
-                .where(zones.zone.c.id == zone.id)
-                .values(
-                    seen_serial=highest,
-                    looks=0 if pause is None else locked.looks + 1,
-                    look_at=None if pause is None else now(pause + SWEEP_SLACK_S),
-                )
-            )
+            zones.update(
+                connection, zone.id,
+                seen_serial=highest,
+                looks=0 if pause is None else locked.looks + 1,
+                look_at=None if pause is None else now(pause + SWEEP_SLACK_S),
+            )  # fmt: skip
         self._on_settled(settled)
         return pause
 

@@ -1,0 +1,40 @@
+"""What a backend declares that it can do.
+
+Separate from the contract, because planning needs it and knows no backend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do. Planning, intake and the documentation's table read it."""
+
+    #: Record types that the target can hold; None: every type, RFC 3597 included.
+    types: frozenset[str] | None = None
+    #: `message`: all changes of one `apply` take effect together or not at all; `rrset`: each for itself.
+    atomic: Literal["message", "rrset"] = "message"
+    #: RRset changes in one `apply` at most; None: no limit of its own.
+    max_batch: int | None = None
+    #: Bytes of rdata, owner names and headers in one `apply` at most (uncompressed wire format).
+    max_message_bytes: int | None = None
+    #: `create_zone` and `delete_zone` work; else the zone must be there.
+    creates_zones: bool = True
+    #: A new zone is not visible before it is complete.
+    hides_new_zones: bool = False
+    #: `read_zone` gives the contents.
+    reads_back: bool = True
+    #: `read_changes` gives what changed since a serial (IXFR).
+    reads_changes: bool = False
+    #: `server`: an `apply` whose `current_soa` isn't the server's is refused by the server (`ZoneChanged`);
+    #: `none`: the last writer wins.
+    fencing: Literal["server", "none"] = "none"
+    #: The provider sets the serial; ours is not kept.
+    sets_serial: bool = False
+    #: Who signs (design, "The backend contract"): records of the signer are invisible to plans.
+    signs: Literal["no", "dynamic", "inline", "hidden"] = "no"
+    #: The target transfers from a primary; `apply` is a NOTIFY.
+    pull: bool = False
