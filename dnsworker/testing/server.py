@@ -23,6 +23,8 @@ class ServerUnderTest(ABC):
 
     #: How long the server may take until it answers queries with what it has accepted. 0: at once.
     settle_s: float = 0.0
+    #: What `wrong_credentials` presents: it must show in no message and no repr.
+    wrong_secret: str = "bm90IHRoZSBzZWNyZXQgb2YgdGhpcyBzZXJ2ZXIhISE="  # noqa: S105 - of nothing
 
     @abstractmethod
     def new_backend(self) -> Backend:
@@ -49,7 +51,7 @@ class ServerUnderTest(ABC):
         raise NotImplementedError
 
     def wrong_credentials(self) -> Backend:
-        """A backend for this server whose credentials the server doesn't accept."""
+        """A backend for this server whose credentials, `wrong_secret`, the server doesn't accept."""
         raise NotImplementedError
 
     def lossy(self) -> Backend:

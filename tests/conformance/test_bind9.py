@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 
 import dns.flags
@@ -63,8 +62,7 @@ class BindUnderTest(ServerUnderTest):
         assert answer.rcode() == dns.rcode.NOERROR
 
     def wrong_credentials(self) -> Backend:
-        secret = base64.b64encode(b"not the key of this server, no!!").decode()
-        return self.new_backend(tsig_key_secret=secret, rndc_key_secret=secret)
+        return self.new_backend(tsig_key_secret=self.wrong_secret, rndc_key_secret=self.wrong_secret)
 
     def lossy(self) -> Backend:
         proxies = {"port": self.dns_proxy.port, "rndc_port": self.rndc_proxy.port}

@@ -44,7 +44,7 @@ class PowerDNSUnderTest(ServerUnderTest):
         self.server.api("PATCH", f"/zones/{plan.zone}", body)
 
     def wrong_credentials(self) -> Backend:
-        return self.new_backend(api_key="not-the-key-of-this-server")
+        return self.new_backend(api_key=self.wrong_secret)
 
     def lossy(self) -> Backend:
         return self.new_backend(api_url=f"http://{self.proxy.host}:{self.proxy.port}")
