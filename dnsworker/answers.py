@@ -7,17 +7,20 @@ RFC 2308 and the response codes of RFC 6604.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from dnsworker import names
 from dnsworker.names import Name
 from dnsworker.records import SOA, RRset
 
-MAX_CHAIN = 16  # BIND gives up after as many
-MAX_NAME_OCTETS = 255
+#: Links of a CNAME chain that are followed. Nobody needs as many; BIND 9.18 says SERVFAIL after 11.
+MAX_CHAIN = 16
 #: Types whose data name hosts whose addresses belong into the additional section (RFC 1034, 2782).
 HOST_AT = {"NS": 0, "MX": 1, "SRV": 3}
+#: These may stand beside a CNAME, so asking for them is asking about the alias itself (RFC 4035, section 2.5;
+#: RFC 2181, section 10.1).
+BESIDE_CNAME = ("RRSIG", "NSEC", "KEY")
 
 
 class ZoneView(Protocol):
@@ -88,9 +91,14 @@ def answer(zone: ZoneView, qname: Name, qtype: str) -> Answer:
 
 
 def relevant_names(qname: Name, zone: Name) -> list[Name]:
-    """The owners that `answer` may ask for, chains aside: the name, those above it, and their wildcards."""
-    above = [qname, *names.ancestors(qname, zone)] if names.is_within(qname, zone) else [zone]
-    return list(dict.fromkeys([*above, *(_wildcard(name) for name in above if len(name) < 1000)]))
+    """The owners that `answer` asks for: the name, those above it, and the wildcards below these.
+
+    Targets of chains and hosts in the additional section come on top, where there are any.
+    """
+    if not names.is_within(qname, zone):
+        return []
+    above = names.ancestors(qname, zone)
+    return [*dict.fromkeys([qname, *above, *map(names.wildcard_below, above)])]
 
 
 def _look_up(zone: ZoneView, name: Name, qtype: str) -> _Step:
@@ -99,7 +107,7 @@ def _look_up(zone: ZoneView, name: Name, qtype: str) -> _Step:
         if above != zone.name and "NS" in node:
             return _Step(referral=node["NS"])
         if "DNAME" in node:
-            return _redirected(node["DNAME"], name)
+            return _redirected(node["DNAME"], name, qtype)
     node = zone.node(name)
     if name != zone.name and "NS" in node and qtype != "DS":
         return _Step(referral=node["NS"])
@@ -110,7 +118,7 @@ def _look_up(zone: ZoneView, name: Name, qtype: str) -> _Step:
     encloser = next(
         (n for n in names.ancestors(name, zone.name) if zone.node(n) or zone.has_descendants(n)), zone.name
     )
-    source = _wildcard(encloser)
+    source = names.wildcard_below(encloser)
     node = zone.node(source)
     if node:
         expanded = {type_: RRset.trusted(name, type_, one.ttl, one.data) for type_, one in node.items()}
@@ -126,26 +134,23 @@ def _at_node(zone: ZoneView, node: Mapping[str, RRset], name: Name, qtype: str) 
         return _Step((*apex, *node.values()))
     if qtype in node:
         return _Step((node[qtype],))
-    if "CNAME" in node:
+    if "CNAME" in node and qtype not in BESIDE_CNAME:
         return _Step((node["CNAME"],), target=Name(node["CNAME"].data[0]))
     return _Step()
 
 
-def _redirected(dname: RRset, name: Name) -> _Step:
-    """A DNAME and the CNAME made from it (RFC 6672, section 3.1)."""
+def _redirected(dname: RRset, name: Name, qtype: str) -> _Step:
+    """A DNAME and the CNAME made from it (RFC 6672, section 3.1), where CNAME and ANY find what they ask for."""
     prefix = name[: len(name) - len(dname.name)] if dname.name != "." else name
     target = Name(prefix + (dname.data[0] if dname.data[0] != "." else ""))
-    if names.wire_size(target) > MAX_NAME_OCTETS:
+    if names.wire_size(target) > names.MAX_NAME_OCTETS:
         return _Step((dname,), rcode="YXDOMAIN")
     made = RRset.trusted(name, "CNAME", dname.ttl, (target,))
-    return _Step((dname, made), target=target)
+    return _Step((dname, made), target=None if qtype in ("CNAME", "ANY") else target)
 
 
 def _negative(soa: SOA) -> SOA:
-    return SOA(
-        soa.mname, soa.rname, soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum,
-        ttl=min(soa.ttl, soa.minimum),
-    )  # fmt: skip
+    return replace(soa, ttl=min(soa.ttl, soa.minimum))
 
 
 def _addresses(zone: ZoneView, answered: tuple[RRset | SOA, ...] | list[RRset | SOA]) -> tuple[RRset, ...]:
@@ -160,7 +165,3 @@ def _addresses(zone: ZoneView, answered: tuple[RRset | SOA, ...] | list[RRset | 
                 node = zone.node(host)
                 found.update(((host, type_), node[type_]) for type_ in ("A", "AAAA") if type_ in node)
     return tuple(found.values())
-
-
-def _wildcard(name: Name) -> Name:
-    return Name("*." if name == "." else f"*.{name}")

@@ -17,12 +17,9 @@ from dnsworker.contents import ZoneContents
 from dnsworker.names import Name
 from dnsworker.nameserver import wire
 from dnsworker.nameserver.wire import Query
-from dnsworker.records import RRset
 
 Network = IPv4Network | IPv6Network
 
-#: Zones that one CNAME chain may pass through, each bounded in itself.
-MAX_ZONES_OF_A_CHAIN = 8
 #: Questions that only servers of the 1980s could answer: MAILB, MAILA (RFC 1035, section 3.2.3).
 _OBSOLETE_QUESTIONS = (253, 254)
 #: No type of a question: OPT, TSIG and the reserved 0 stand in other places of a message.
@@ -92,29 +89,11 @@ def over_tcp(query: Query, source: ZoneSource, asker: str, transfer_to: Sequence
 
 
 def _ordinary(query: Query, source: ZoneSource, limit: int) -> bytes:
-    zone, found = _answer(query.name, query.type_text, source)
-    return wire.render(query, found, zone, limit)
-
-
-def _answer(qname: Name, qtype: str, source: ZoneSource) -> tuple[Name | None, Answer]:
-    """The answer of the closest zone, carried on into other zones of ours; and whose SOA it holds."""
-    zone = _find(qname, qtype, source)
+    # As BIND does for whoever asks without recursion, a chain is followed within its zone only.
+    zone = _find(query.name, query.type_text, source)
     if zone is None:
-        return None, Answer("REFUSED", authoritative=False)
-    total = answer(zone, qname, qtype)
-    for _ in range(MAX_ZONES_OF_A_CHAIN):
-        target = _leaves_for(total, zone.name, qtype)
-        elsewhere = _find(target, qtype, source) if target is not None else None
-        if target is None or elsewhere is None:
-            break
-        there = answer(elsewhere, target, qtype)
-        if any(rrset in total.answer for rrset in there.answer):
-            break  # a loop through several zones
-        zone = elsewhere
-        total = Answer(
-            there.rcode, total.authoritative, total.answer + there.answer, there.authority, there.additional
-        )
-    return zone.name, total
+        return wire.render_error(query, "REFUSED")
+    return wire.render(query, answer(zone, query.name, query.type_text), zone.name, limit)
 
 
 def _find(qname: Name, qtype: str, source: ZoneSource) -> ZoneView | None:
@@ -123,17 +102,6 @@ def _find(qname: Name, qtype: str, source: ZoneSource) -> ZoneView | None:
         # A DS is the parent's (RFC 4035, section 3.1.4.1), if the parent is here as well.
         return source.find(names.parent(qname)) or zone
     return zone
-
-
-def _leaves_for(found: Answer, zone: Name, qtype: str) -> Name | None:
-    """Where a chain goes on outside the zone."""
-    last = found.answer[-1] if found.answer else None
-    if not isinstance(last, RRset) or last.type != "CNAME" or found.authority or found.rcode != "NOERROR":
-        return None
-    if qtype in ("CNAME", "ANY") and (len(found.answer) < 2 or found.answer[-2].type != "DNAME"):  # type: ignore[union-attr]
-        return None
-    target = Name(last.data[0])
-    return None if names.is_within(target, zone) else target
 
 
 def _soa_alone(query: Query, source: ZoneSource) -> tuple[Query, Answer, Name | None]:
