@@ -15,7 +15,6 @@ import amqp
 from celery import bootsteps
 from celery.exceptions import WorkerShutdown
 from celery.worker import consumer as celery_consumer
-from celery.worker.consumer.connection import Connection
 from celery.worker.consumer.tasks import Tasks
 from kombu.exceptions import KombuError
 
@@ -88,22 +87,6 @@ def tidy(message: Any) -> None:
         headers["ignore_result"] = True
 
 
-class Declarations(bootsteps.StartStopStep):
-    """Declares every queue before the first is consumed, those that no worker of ours reads included."""
-
-    requires = (Connection,)
-
-    def start(self, consumer: Any) -> None:
-        wanted = {queue.name: queue for queue in [*queues.all_queues([]), queues.dead_queue()]}
-        channel = consumer.connection.default_channel
-        try:
-            for queue in [*wanted.values(), *consumer.app.amqp.queues.values()]:
-                queue.bind(channel).declare()
-        except amqp.PreconditionFailed as exc:
-            log.critical("a queue exists with other arguments; delete it, then start again: %s", exc)
-            raise WorkerShutdown(1) from exc
-
-
 class NewTargets(bootsteps.StartStopStep):
     """Consumes the queues of targets that `pool apply` adds while the worker runs, without a restart."""
 
@@ -157,7 +140,6 @@ class Consumer(celery_consumer.Consumer):
     class Blueprint(celery_consumer.Consumer.Blueprint):  # type: ignore[misc, valid-type]
         # Delayed delivery would declare 28 queues for ETAs that are refused anyway.
         default_steps = [  # noqa: RUF012 - Celery's name and form
-            Declarations,
             *(
                 step
                 for step in celery_consumer.Consumer.Blueprint.default_steps
@@ -165,6 +147,19 @@ class Consumer(celery_consumer.Consumer):
             ),
             NewTargets,
         ]
+
+    def connect(self) -> Any:
+        """Connects, and declares every queue: those that no worker of ours reads included."""
+        connection = super().connect()
+        channel = connection.default_channel
+        wanted = [*queues.all_queues([]), queues.dead_queue(), *self.app.amqp.queues.values()]
+        try:
+            for queue in {queue.name: queue for queue in wanted}.values():
+                queue.bind(channel).declare()
+        except amqp.PreconditionFailed as exc:
+            log.critical("a queue exists with other arguments; delete it, then start again: %s", exc)
+            raise WorkerShutdown(1) from exc
+        return connection
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         handle = super().create_task_handler(*args, **kwargs)
