@@ -9,7 +9,6 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +17,7 @@ import click
 from dnsworker.cli import output
 from dnsworker.cli.program import DONE, FAILED
 from dnsworker.cli.session import Session, with_session
+from dnsworker.errors import OperationFailed, WaitTimeout
 
 if TYPE_CHECKING:
     from dnsworker.client import Operation
@@ -28,6 +28,9 @@ R = TypeVar("R")
 DEFAULT_TIMEOUT_S = 60.0
 #: How often the progress line is drawn while waiting on a terminal.
 PROGRESS_INTERVAL_S = 0.5
+#: After this long without a worker, the people who wait are told.
+HINT_AFTER_S = 3.0
+NOBODY = "no worker has taken it in yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +102,9 @@ def wait_and_tell(
     session: Session, subject: str, operation: Operation, *, timeout_s: float, begun: float | None = None
 ) -> None:
     """Wait for the operation's end and say how it ended."""
-    from dnsworker.errors import OperationFailed, WaitTimeout
-
     begun = time.monotonic() if begun is None else begun
     try:
-        with _progress(session, subject, operation) as wait:
-            outcome = wait(timeout_s)
+        outcome = _wait(session, subject, operation, timeout_s)
     except OperationFailed as exc:
         outcome = exc.outcome if exc.outcome is not None else operation.outcome()
     except WaitTimeout as exc:
@@ -130,7 +130,7 @@ def tell(session: Session, subject: str, outcome: Outcome, elapsed_s: float) -> 
         because = ": ".join(part for part in (outcome.code, outcome.message) if part)
         output.say(f"{subject}  {word} after {took}: {because}", err=True)
     else:
-        nobody = "no worker has taken it in yet" if outcome.status == "PENDING" else ""
+        nobody = NOBODY if outcome.status == "PENDING" else ""
         reason = f": {outcome.message or nobody}".rstrip(": ")
         output.say(f"{subject}  still {word} after {took}{serial}{reason}", err=True)
         for line in unfinished(outcome):
@@ -162,35 +162,43 @@ def as_outcome(value: Any) -> Outcome:
     return value if isinstance(value, Outcome) else Outcome.model_validate(value)
 
 
-@contextmanager
-def _progress(session: Session, subject: str, operation: Operation) -> Iterator[Callable[[float], Outcome]]:
-    """How to wait: in one go, or on a terminal in slices with one line that says how far it is."""
-    if session.as_json or not sys.stderr.isatty():
-        yield lambda timeout_s: operation.wait(timeout=timeout_s)
-        return
+def _wait(session: Session, subject: str, operation: Operation, timeout_s: float) -> Outcome:
+    """In one go; but people hear early that nobody works, and see on a terminal how far it is."""
+    if session.as_json:
+        return operation.wait(timeout=timeout_s)
+    if sys.stderr.isatty():
+        try:
+            return _watch(subject, operation, timeout_s)
+        finally:
+            click.echo("\r\x1b[K", err=True, nl=False)
+    if timeout_s <= HINT_AFTER_S:
+        return operation.wait(timeout=timeout_s)
     try:
-        yield lambda timeout_s: _watch(subject, operation, timeout_s)
-    finally:
-        click.echo("\r\x1b[K", err=True, nl=False)
+        return operation.wait(timeout=HINT_AFTER_S)
+    except WaitTimeout as exc:
+        if exc.outcome is None or exc.outcome.status == "PENDING":
+            output.say(f"{NOBODY}; is `dnsworker up` or a worker running?", err=True)
+    return operation.wait(timeout=timeout_s - HINT_AFTER_S)
 
 
 def _watch(subject: str, operation: Operation, timeout_s: float) -> Outcome:
-    from dnsworker.errors import WaitTimeout
-
     begun = time.monotonic()
     while True:
         left = timeout_s - (time.monotonic() - begun)
         try:
             return operation.wait(timeout=max(min(left, PROGRESS_INTERVAL_S), 0.01))
-        except WaitTimeout:
+        except WaitTimeout as exc:
             if left <= PROGRESS_INTERVAL_S:
                 raise
-        line = progress_line(subject, operation.outcome(), time.monotonic() - begun)
+            line = progress_line(subject, exc.outcome, time.monotonic() - begun)
         click.echo(f"\r\x1b[K{line[:100]}", err=True, nl=False)
 
 
-def progress_line(subject: str, outcome: Outcome, elapsed_s: float) -> str:
+def progress_line(subject: str, outcome: Outcome | None, elapsed_s: float) -> str:
     """`example.org.  [######----]  ACCEPTED  2 of 3 servers  4 s`."""
+    if outcome is None or outcome.status == "PENDING":
+        nobody = f"  {NOBODY}" if elapsed_s > HINT_AFTER_S else ""
+        return f"{subject}  [{'-' * 20}]  PENDING  {output.duration(elapsed_s)}{nobody}"
     servers = [target.is_current for target in outcome.targets]
     servers += [server.is_current for server in outcome.nameservers]
     # taken in is the first step, each target and nameserver one more

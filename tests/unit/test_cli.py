@@ -156,6 +156,14 @@ def test_the_timeout_is_passed_on(run: Run, client: StubClient) -> None:
     assert client.operations[0].waited == [2.5]
 
 
+def test_whoever_waits_for_long_hears_early_that_no_worker_is_there(run: Run, client: StubClient) -> None:
+    client.result = WaitTimeout("late", outcome(Status.PENDING, serial=None))
+    result = run("zone", "delete", "example.org", "--timeout", "10")
+    assert client.operations[0].waited == [3, 7]
+    assert result.stderr.splitlines()[0].startswith("no worker has taken it in yet; is `dnsworker up`")
+    assert result.exit_code == 1
+
+
 def test_superseded_is_a_success(run: Run, client: StubClient) -> None:
     client.result = outcome(Status.SUPERSEDED)
     result = run("record", "delete", "example.org", "www", "A")
