@@ -119,6 +119,8 @@ class Intake:
         row = operations.lock(connection, operation_id)
         if row is None:
             return
+        if request is not None and request.order is not None:
+            self._take_other_number(connection, row, request.order, taken)
         if row.status != Status.PENDING.value:
             # A repeated message. Whoever handled the first may have died before telling anybody.
             if Status(row.status).is_final:
@@ -138,6 +140,15 @@ class Intake:
         else:
             operations.hold(connection, row.id, f"waits for operation {last + 1} of its client on {row.zone}")
         self._run_on(connection, row.client, row.zone, last, voids, taken)
+
+    def _take_other_number(self, connection: sa.Connection, row: Any, order: Order, taken: Taken) -> None:
+        """An operation that was submitted again took another number: nothing else will come under it."""
+        if (row.client, row.number) == (order.client, order.number):
+            return
+        position = operations.lock_order(connection, order.client, row.zone)
+        if order.number > position.last_number:
+            voids = {*position.voids, order.number}
+            self._run_on(connection, order.client, row.zone, position.last_number, voids, taken)
 
     def _run_on(
         self,

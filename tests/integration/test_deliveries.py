@@ -68,6 +68,15 @@ def test_an_operation_id_with_another_payload_is_refused(world: World) -> None:
     assert world.records() == {WWW: ("192.0.2.1",)}
 
 
+def test_an_operation_submitted_again_under_a_new_number_holds_nothing_up(world: World) -> None:
+    def order(number: int) -> dict[str, object]:
+        return {"client": "c", "number": number, "skips": []}
+
+    world.end_of(world.put("www", "192.0.2.1", operation_id="op-1", order=order(1)))
+    world.put("www", "192.0.2.1", operation_id="op-1", order=order(2))
+    assert world.end_of(world.put("www", "192.0.2.2", order=order(3))).status is Status.ACTIVE
+
+
 # --- rejections ---------------------------------------------------------------------------------------------
 
 
