@@ -20,6 +20,7 @@ from dnsworker.backend import Backend
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.testing import BackendConformance, Proxy, ServerUnderTest
+from dnsworker.testing.contents_cases import ContentsCases
 
 
 class BindUnderTest(ServerUnderTest):
@@ -106,7 +107,9 @@ class TestBind9(BackendConformance):
     max_values = 100
 
 
-class TestBind9WithoutALimitOfValues(BackendConformance):
+class TestBind9WithoutALimitOfValues(ContentsCases):
+    """With `max-records-per-type 0`; the limit concerns contents only."""
+
     @pytest.fixture
     def server(self, roomy_server: BindUnderTest) -> BindUnderTest:
         return roomy_server

@@ -1,17 +1,22 @@
-"""The shipped suite against the built-in backend: its "server" is a database, here SQLite."""
+"""The shipped suite against the built-in backend and nameserver; their server is a database, here SQLite."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import dns.message
+import dns.query
 import pytest
 import sqlalchemy as sa
 
 from backends.builtin import BACKEND
 from dnsworker import database
 from dnsworker.backend import Backend
+from dnsworker.names import Name
+from dnsworker.nameserver import NameServer
 from dnsworker.plan import Plan
+from dnsworker.serving import DatabaseSource
 from dnsworker.store import served
 from dnsworker.tables import served_rrset, served_zone
 from dnsworker.testing import BackendConformance, ServerUnderTest
@@ -23,6 +28,11 @@ class ServedTables(ServerUnderTest):
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = database.connect(url)
+        self.nameserver = NameServer(DatabaseSource(self.engine), port=0).start()
+
+    def close(self) -> None:
+        self.nameserver.stop()
+        self.engine.dispose()
 
     def new_backend(self) -> Backend:
         return BACKEND(TARGET, BACKEND.options_model.model_validate({"database_url": self.url}))
@@ -31,6 +41,10 @@ class ServedTables(ServerUnderTest):
         with self.engine.begin() as connection:
             connection.execute(sa.delete(served_rrset))
             connection.execute(sa.delete(served_zone))
+
+    def query(self, name: Name, type: str) -> dns.message.Message:
+        query = dns.message.make_query(name, type, flags=0)
+        return dns.query.tcp(query, self.nameserver.host, port=self.nameserver.port, timeout=5)
 
     def edit_by_hand(self, plan: Plan) -> None:
         with self.engine.begin() as connection:
@@ -46,14 +60,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedTables]:
     database.upgrade(url)
     server = ServedTables(url)
     yield server
-    server.engine.dispose()
+    server.close()
 
 
 class TestBuiltin(BackendConformance):
     without = frozenset(
         {
-            # No process, no credentials and no network: a file. What it answers has tests of its own.
-            *("kill", "lossy", "query", "start", "stop", "wrong_credentials"),
+            # No process of its own to end, no credentials and no network: a file.
+            *("kill", "lossy", "start", "stop", "wrong_credentials"),
             # The tables hold what they are given; the company of a CNAME is judged at intake.
             "test_an_alias_beside_other_data_is_never_done_silently",
         }
