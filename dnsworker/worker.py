@@ -98,6 +98,7 @@ def prepare(app: WorkerApp, wanted: list[str] | None = None) -> None:
     for queue in selected:
         app.amqp.queues.add(queue)
     signals.worker_shutting_down.connect(_Watchdog(app.settings.shutdown_grace_s), weak=False)
+    signals.worker_ready.connect(_say_ready, weak=False)
     log.info("taking %s", ", ".join(queue.name for queue in selected) or "no queue yet")
 
 
@@ -109,6 +110,11 @@ def run_beat(settings: Settings) -> None:
         signal.signal(number, lambda *_: service.stop())
     log.info("sweeping every %g s", settings.sweep_interval_s)
     service.start()
+
+
+def _say_ready(sender: Any = None, **_: Any) -> None:
+    """Celery's own line is too quiet to be seen; scripts and people wait for one."""
+    log.info("%s ready.", getattr(sender, "hostname", "worker"))
 
 
 def _start_scheduler(app: WorkerApp) -> Service:
