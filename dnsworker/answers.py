@@ -140,7 +140,7 @@ def _at_node(zone: ZoneView, node: Mapping[str, RRset], name: Name, qtype: str) 
 
 
 def _redirected(dname: RRset, name: Name, qtype: str) -> _Step:
-    """A DNAME and the CNAME made from it (RFC 6672, section 3.1), where CNAME and ANY find what they ask for."""
+    """A DNAME and the CNAME made from it (RFC 6672, section 3.1); CNAME and ANY have found theirs then."""
     prefix = name[: len(name) - len(dname.name)] if dname.name != "." else name
     target = Name(prefix + (dname.data[0] if dname.data[0] != "." else ""))
     if names.wire_size(target) > names.MAX_NAME_OCTETS:

@@ -1,183 +1,144 @@
-"""Asking nameservers, and what their answers say.
+"""Asking nameservers, for one asyncio loop.
 
-Time-outs, SERVFAIL and garbage mean "don't know": never "absent", never "done".
+Time-outs, SERVFAIL and garbage mean "don't know": never "absent", never "done". What an answer means is
+judged in `dnsworker.judgement`, without the network.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ipaddress
+import socket
 import time
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import replace
 
 import dns.asyncquery
 import dns.exception
 import dns.flags
 import dns.message
-import dns.name
-import dns.query
 import dns.rcode
-import dns.rdatatype
 import dns.tsig
 
 from dnsworker import names
-from dnsworker.answers import Answer
-from dnsworker.comparison import SIGNER_TYPES
 from dnsworker.errors import DNSWorkerError
+from dnsworker.judgement import NameserverAddress, Observed, agrees, is_gone, read_response, unknown
 from dnsworker.names import Name
-from dnsworker.records import SOA, RRset
+
+__all__ = ["NameserverAddress", "Observed", "Observer", "agrees", "is_gone", "read_response"]
 
 EDNS_PAYLOAD = 1232
-#: Codes with which a server speaks about the zone; any other means that it can't tell.
-TELLING = ("NOERROR", "NXDOMAIN", "REFUSED", "NOTAUTH", "YXDOMAIN")
-
-
-@dataclass(frozen=True, slots=True)
-class NameserverAddress:
-    """Where a nameserver is asked, and the key to sign with."""
-
-    host: str
-    port: int = 53
-    tsig_key: dns.tsig.Key | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """One answer, or why there is none."""
-
-    kind: Literal["answer", "unknown"]
-    rcode: str = ""
-    authoritative: bool = False
-    #: Of the SOA in the answer section.
-    serial: int | None = None
-    answer: tuple[RRset, ...] = ()
-    authority: tuple[RRset, ...] = ()
-    #: Owner of the SOA in the answer or authority section: the zone that the server speaks for.
-    soa_owner: Name | None = None
-    error: str | None = None
-    rtt_s: float = 0.0
+MAX_DATAGRAM = 65535
+#: Questions under way at once; each has a socket of its own, with a port that nobody can guess.
+MAX_UNDER_WAY = 200
+#: A datagram may get lost: ask once more after this share of the time.
+RESEND_AFTER = 0.4
+#: How long the address of a nameserver given by name is believed.
+ADDRESS_TTL_S = 60.0
 
 
 class Observer:
-    """Asks over UDP, over TCP where the answer is truncated. For one asyncio loop."""
+    """Asks over UDP, over TCP where the answer is truncated."""
+
+    def __init__(self) -> None:
+        self._gate = asyncio.Semaphore(MAX_UNDER_WAY)
+        self._addresses: dict[str, tuple[float, str]] = {}
 
     async def ask(self, server: NameserverAddress, qname: Name, qtype: str, timeout_s: float) -> Observed:
-        """One question. Never raises for what the network or the server does."""
-        started = time.monotonic()
-        try:
-            query = dns.message.make_query(
-                names.to_dnspython(qname), qtype, use_edns=0, payload=EDNS_PAYLOAD, flags=0
-            )
-            if server.tsig_key is not None:
-                query.use_tsig(server.tsig_key)
-            response = await self._exchange(query, server, timeout_s)
-            observed = read_response(response)
-        except dns.exception.Timeout:
-            return _unknown(f"no answer within {timeout_s:g} s")
-        except (dns.exception.DNSException, DNSWorkerError, OSError, EOFError, ValueError) as exc:
-            words = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-            return _unknown(f"{type(exc).__name__}: {words}" if words else type(exc).__name__)
-        return Observed(
-            observed.kind, observed.rcode, observed.authoritative, observed.serial, observed.answer,
-            observed.authority, observed.soa_owner, observed.error, time.monotonic() - started,
-        )  # fmt: skip
+        """One question. Never raises for what the network or the server does. Waiting for a free socket
+        doesn't count as the server's time.
+        """
+        async with self._gate:
+            started = time.monotonic()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    response = await self._exchange(server, qname, qtype, timeout_s)
+                observed = read_response(response)
+            except TimeoutError:
+                return unknown(f"no answer within {timeout_s:g} s")
+            except dns.tsig.PeerError as exc:
+                return unknown(f"does not accept our key ({type(exc).__name__})")
+            except (dns.exception.DNSException, DNSWorkerError, OSError, EOFError, ValueError) as exc:
+                return unknown(_words(exc))
+            return replace(observed, rtt_s=time.monotonic() - started)
 
     async def close(self) -> None:
         """Nothing is kept open between questions."""
 
-    @staticmethod
     async def _exchange(
-        query: dns.message.Message, server: NameserverAddress, timeout_s: float
+        self, server: NameserverAddress, qname: Name, qtype: str, timeout_s: float
     ) -> dns.message.Message:
-        response, _ = await dns.asyncquery.udp_with_fallback(
-            query, server.host, timeout=timeout_s, port=server.port,
-            ignore_unexpected=True, ignore_errors=True,
-        )  # fmt: skip
+        address = await self._address(server.host)
+        query = dns.message.make_query(
+            names.to_dnspython(qname), qtype, use_edns=0, payload=EDNS_PAYLOAD, flags=0
+        )
+        if server.tsig_key is not None:
+            query.use_tsig(server.tsig_key)
+        response = await _over_udp(query, address, server.port, timeout_s * RESEND_AFTER)
+        if response.flags & dns.flags.TC:
+            # The time-out around all of it ends this one as well.
+            response = await dns.asyncquery.tcp(query, address, port=server.port, timeout=timeout_s)
+            if server.tsig_key is not None and not response.had_tsig:
+                raise dns.tsig.PeerError  # an unsigned answer to a signed question
         return response
 
-
-def read_response(response: dns.message.Message) -> Observed:
-    """What a response says, in our own values."""
-    rcode = dns.rcode.to_text(response.rcode())
-    if rcode not in TELLING:
-        return _unknown(f"answers {rcode}", rcode)
-    serial: int | None = None
-    owner: Name | None = None
-    sections: list[list[RRset]] = [[], []]
-    for section, found in zip((response.answer, response.authority), sections, strict=True):
-        for rrset in section:
-            if rrset.rdtype == dns.rdatatype.SOA:
-                owner = names.from_dnspython(rrset.name)
-                if section is response.answer:
-                    serial = SOA.from_rdataset(rrset).serial
-                continue
-            found.append(RRset.from_rdataset(rrset.name, rrset))
-    return Observed(
-        "answer",
-        rcode,
-        bool(response.flags & dns.flags.AA),
-        serial,
-        tuple(sections[0]),
-        tuple(sections[1]),
-        owner,
-    )
+    async def _address(self, host: str) -> str:
+        """The host's IP address. Raises `OSError`."""
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(host))
+        known = self._addresses.get(host)
+        if known is None or known[0] < time.monotonic():
+            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+            known = (time.monotonic() + ADDRESS_TTL_S, str(found[0][4][0]))
+            self._addresses[host] = known
+        return known[1]
 
 
-def is_gone(observed: Observed, zone: Name) -> bool | None:
-    """Whether a nameserver no longer serves a zone, by its answer to the zone's SOA; None: can't tell.
+async def _over_udp(
+    query: dns.message.Message, address: str, port: int, resend_after_s: float
+) -> dns.message.Message:
+    """The first answer that belongs to the query; all else is passed over until the caller's time-out."""
+    loop = asyncio.get_running_loop()
+    wire = query.to_wire()
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as udp:
+        udp.setblocking(False)
+        # Connected: a stranger's datagrams don't arrive, and a closed port says so at once.
+        await loop.sock_connect(udp, (address, port))
+        await loop.sock_sendall(udp, wire)
+        with _resending(udp, wire, resend_after_s):
+            while True:
+                response = _matching(await loop.sock_recv(udp, MAX_DATAGRAM), query)
+                if response is not None:
+                    return response
 
-    A server that was asked and speaks without authority for the zone hasn't got it: it refuses, refers
-    elsewhere, or answers for a zone above.
-    """
-    if observed.kind != "answer":
+
+def _matching(octets: bytes, query: dns.message.Message) -> dns.message.Message | None:
+    """The response, if it is one to this query. Raises dnspython's errors about keys only."""
+    try:
+        response = dns.message.from_wire(octets, keyring=query.keyring, request_mac=query.mac)
+    except dns.tsig.PeerError:
+        raise
+    except (dns.exception.DNSException, ValueError, IndexError):
         return None
-    if observed.rcode in ("REFUSED", "NOTAUTH"):
-        return True
-    if observed.authoritative:
-        return observed.soa_owner != zone
-    return None if observed.soa_owner == zone else True
+    is_signed_as_asked = query.keyring is None or response.had_tsig
+    return response if query.is_response(response) and is_signed_as_asked else None
 
 
-def agrees(observed: Observed, expected: Answer, qtype: str) -> bool:
-    """Whether a nameserver answered what the zone must give.
+@contextlib.contextmanager
+def _resending(udp: socket.socket, wire: bytes, after_s: float) -> Iterator[None]:
+    def resend() -> None:
+        with contextlib.suppress(OSError):  # the one who waits for the answer hears of it
+            udp.send(wire)
 
-    Sets of records with their TTLs are compared, in any order; the signer's records are passed over.
-    """
-    if observed.kind != "answer":
-        return False
-    if expected.is_referral:
-        return not observed.authoritative and _same(observed.authority, expected.authority, only="NS")
-    if observed.rcode != expected.rcode or observed.authoritative != expected.authoritative:
-        return False
-    if qtype == "ANY":
-        return True  # RFC 8482: a server need not give everything
-    chain_leaves = expected.answer and not any(_type(one) == qtype for one in expected.answer)
-    if chain_leaves:
-        # A server may follow the chain into other zones that it serves: ours must be what it starts with.
-        wanted = _records(expected.answer)
-        return wanted <= _records(observed.answer)
-    if qtype == "SOA":
-        return observed.serial is not None
-    return _same(observed.answer, expected.answer)
+    timer = asyncio.get_running_loop().call_later(after_s, resend)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
-def _same(observed: tuple[RRset, ...], expected: tuple[RRset | SOA, ...], only: str | None = None) -> bool:
-    return _records(observed, only) == _records(expected, only)
-
-
-def _records(
-    rrsets: tuple[RRset, ...] | tuple[RRset | SOA, ...], only: str | None = None
-) -> set[tuple[Name, str, int, str]]:
-    return {
-        (one.name, one.type, one.ttl, value)
-        for one in rrsets
-        if isinstance(one, RRset) and one.type not in SIGNER_TYPES and only in (None, one.type)
-        for value in one.data
-    }
-
-
-def _type(one: RRset | SOA) -> str:
-    return one.type if isinstance(one, RRset) else "SOA"
-
-
-def _unknown(error: str, rcode: str = "") -> Observed:
-    return Observed("unknown", rcode, error=error)
+def _words(error: BaseException) -> str:
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
