@@ -37,8 +37,8 @@ _WORDS = 300  # characters of the server's words that go into an error
 
 #: How 4.7 names an RRset in its refusals.
 _NAMED = (
-    re.compile(r"RRset (?P<name>\S+) IN (?P<type>[A-Z0-9]+)"),
-    re.compile(r"Record (?P<name>\S+)/(?P<type>[A-Z0-9]+) "),
+    re.compile(r"RRset (?P<name>\S+) IN (?P<type>[A-Z0-9-]+)"),
+    re.compile(r"Record (?P<name>\S+)/(?P<type>[A-Z0-9-]+) "),
 )
 _NAMED_OWNER = re.compile(r"Name '(?P<name>[^']+)'")
 

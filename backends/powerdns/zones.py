@@ -26,6 +26,9 @@ Settings = Json
 #: Kinds that take their contents from elsewhere, under their names in all versions.
 _SECONDARY_KINDS = ("Slave", "Secondary", "Consumer")
 
+#: Types that PowerDNS stores and doesn't serve, unless it is told to: it makes them from its own keys.
+_FROM_ITS_KEYS = ("CDNSKEY", "CDS", "DNSKEY")
+
 
 class Zones:
     """The zones behind one API endpoint. `between` is called before each request after `begin`'s first."""
@@ -111,6 +114,7 @@ class Zones:
 
     def patch(self, zone: Name, changes: Collection[RRsetChange], soa: SOA | None) -> None:
         """One transaction: the changes in their order, then the SOA."""
+        self._refuse_unserved(zone, changes)
 
         def send() -> Answer:
             body = self._patch_body(zone, changes, soa)
@@ -149,6 +153,24 @@ class Zones:
             self._call("PUT", _path(zone), body=wanted, accept=(200, 204, 404))
         ):
             raise missing(zone)
+
+    def _refuse_unserved(self, zone: Name, changes: Iterable[RRsetChange]) -> None:
+        """PowerDNS would take these types without a word, and answer as if they weren't there."""
+        keys = [change.key for change in changes if change.after and change.key[1] in _FROM_ITS_KEYS]
+        if keys and not self._serves_dnskeys():
+            raise RecordRejected(
+                f"PowerDNS serves {keys[0][1]} records only with direct-dnskey=yes in its pdns.conf",
+                rrset=keys[0],
+                zone=zone,
+            )
+
+    def _serves_dnskeys(self) -> bool:
+        answer = self._call("GET", "/config", accept=(200, 404))
+        settings = answer.json() if answer.status == 200 else None
+        if not isinstance(settings, list):
+            return True  # a proxy that doesn't pass this on: verification will find out
+        values = {item.get("name"): item.get("value") for item in settings if isinstance(item, dict)}
+        return values.get("direct-dnskey", "yes") == "yes"
 
     def _must_rectify(self, zone: Name, settings: Settings, changes: Iterable[RRsetChange]) -> bool:
         """Whether the next PATCH must rectify, in its own transaction (0.3 s for 100,000 names).
