@@ -1,0 +1,63 @@
+"""One system for all tests that leave its servers standing; each test has zones of its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from dev.servers import PostgreSQL, PowerDNS, RabbitMQ
+from dev.stack import Stack
+from dnsworker import Client
+from tests.acceptance.comparison import assert_all_agree, client_of
+
+NewZone = Callable[..., str]
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def stack(rabbitmq: RabbitMQ, postgresql: PostgreSQL, _database_template: str) -> Iterator[Stack]:
+    """Two workers that take every queue, beat, BIND and PowerDNS in one pool. Default settings."""
+    shared: dict[str, Any] = {"rabbitmq": rabbitmq, "postgresql": postgresql, "template": _database_template}
+    powerdns = PowerDNS(direct_dnskey="yes")  # else it doesn't serve CDS and CDNSKEY
+    with powerdns, Stack(workers=2, powerdns=powerdns, **shared) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _whole(request: pytest.FixtureRequest) -> None:
+    """A test that ended a worker or a nameserver and failed must not take the next ones with it."""
+    if "stack" in request.fixturenames:
+        running: Stack = request.getfixturevalue("stack")
+        for each in (running.bind, running.powerdns, running.redis, *running.workers):
+            if not each.is_running:
+                each.start()
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[Client]:
+    with client_of(stack) as client:
+        yield client
+
+
+@pytest.fixture
+def names(stack: Stack) -> Iterator[NewZone]:
+    """Gives names for new zones; when the test is over, all servers and the database agree on each."""
+    given: list[str] = []
+
+    def name(label: str = "zone") -> str:
+        given.append(f"{label}{next(_numbers)}.test.")
+        return given[-1]
+
+    yield name
+    assert_all_agree(stack, *given)
+
+
+@pytest.fixture
+def zone(client: Client, names: NewZone) -> str:
+    """A zone that is ACTIVE."""
+    name = names()
+    client.create_zone(name, email="hostmaster@example.org").wait(20)
+    return name
