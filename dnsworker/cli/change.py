@@ -176,7 +176,7 @@ def _wait(session: Session, subject: str, operation: Operation, timeout_s: float
     try:
         return operation.wait(timeout=HINT_AFTER_S)
     except WaitTimeout as exc:
-        if exc.outcome is None or exc.outcome.status == "PENDING":
+        if (exc.outcome or operation.outcome()).status == "PENDING":
             output.say(f"{NOBODY}; is `dnsworker up` or a worker running?", err=True)
     return operation.wait(timeout=timeout_s - HINT_AFTER_S)
 
