@@ -17,7 +17,7 @@ import click
 from dnsworker.cli import output
 from dnsworker.cli.program import DONE, FAILED
 from dnsworker.cli.session import Session, with_session
-from dnsworker.errors import OperationFailed, WaitTimeout
+from dnsworker.errors import NoAnswer, OperationFailed, WaitTimeout
 
 if TYPE_CHECKING:
     from dnsworker.client import Operation
@@ -176,9 +176,16 @@ def _wait(session: Session, subject: str, operation: Operation, timeout_s: float
     try:
         return operation.wait(timeout=HINT_AFTER_S)
     except WaitTimeout as exc:
-        if (exc.outcome or operation.outcome()).status == "PENDING":
+        if _is_untaken(operation, exc.outcome):
             output.say(f"{NOBODY}; is `dnsworker up` or a worker running?", err=True)
     return operation.wait(timeout=timeout_s - HINT_AFTER_S)
+
+
+def _is_untaken(operation: Operation, outcome: Outcome | None) -> bool:
+    try:
+        return (outcome or operation.outcome()).status == "PENDING"
+    except NoAnswer:
+        return True
 
 
 def _watch(subject: str, operation: Operation, timeout_s: float) -> Outcome:
