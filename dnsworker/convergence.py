@@ -226,7 +226,8 @@ class Convergence:
             raise Blocked(
                 "ahead",
                 f"serial {contents.soa.serial} at the target is ahead of ours ({work.zone.serial}) and "
-                f"{len(unasked)} RRsets differ; `operation retry` or `zone sync` decides which side is right",
+                f"{len(unasked)} RRsets differ; nothing more is written there until a change of the zone is "
+                "submitted with force=True, which keeps our side",
             )
         return self._bring(work, contents.soa, differences, work.entries)
 
@@ -432,7 +433,9 @@ class Convergence:
                 minimum=self._settings.guard_minimum, zone=work.zone.name,
             )  # fmt: skip
         except UnsafeChange as exc:
-            raise Blocked("held", f"a repair is held back: {exc}") from exc
+            raise Blocked(
+                "held", f"a repair of what somebody else changed there is held back: {exc.message}"
+            ) from exc
 
     # --- what the zone should be here ------------------------------------------------------------------
 

@@ -131,7 +131,7 @@ class Desired:
     ) -> Accepted:
         wanted = {field: getattr(request, field) for field in SETTABLE if getattr(request, field) is not None}
         values = {field: value for field, value in wanted.items() if getattr(zone, field) != value}
-        return write(connection, known, zone, operation_id, [], values)
+        return write(connection, known, zone, operation_id, [], values, force=request.force)
 
     def _import(self, connection: sa.Connection, operation_id: str, request: ImportZone) -> Accepted:
         parsed = zonefile.parse_zone(request.text, request.zone_name, 3600)
@@ -215,7 +215,14 @@ def write(
     """
     values = dict(values or {})
     if not changes and not values and not zone.is_deleted:
-        return Accepted(zone.id, zone.revision, zone.serial, ())
+        if not force:
+            return Accepted(zone.id, zone.revision, zone.serial, ())
+        # Nothing to change here, but targets that are blocked are to be brought to it all the same.
+        targets = known.target_ids
+        deliveries.want(
+            connection, zone.id, targets.values(), goal="present", revision=zone.revision, force=True
+        )
+        return Accepted(zone.id, zone.revision, zone.serial, tuple(targets))
     revision, serial = _next(zone, plan.messages_needed(changes), seen)
     after = {**values, "revision": revision, "serial": serial}
     soa_change = _soa_change(zone, after) if values else None

@@ -246,6 +246,20 @@ def test_unexplained_contents_under_a_serial_ahead_of_ours_stop_all_writing(worl
     assert f"serial {ahead} at the target is ahead of ours" in (found.message or "")
 
 
+@pytest.mark.parametrize("lead", [-1, 1000])
+def test_force_brings_a_blocked_target_to_our_side_even_if_nothing_changes(world: World, lead: int) -> None:
+    world.end_of(world.put("www", "192.0.2.1"))
+    many = [RRset(f"h{i}.example.org.", "A", 60, ["192.0.2.7"]) for i in range(40)]
+    world.servers["one"].edit("example.org.", add=many, serial=world.zone()["serial"] + lead)
+    world.put("a", "192.0.2.2")
+    world.until(
+        lambda: world.row("SELECT state FROM delivery").state in ("held", "ahead"), "nothing is blocked"
+    )
+    world.end_of(world.put("www", "192.0.2.1", force=True))
+    assert world.served("one") == world.records()
+    world.wait_for_zone("ACTIVE")
+
+
 def test_a_higher_serial_over_equal_contents_lifts_ours(world: World) -> None:
     world.end_of(world.put("www", "192.0.2.1"))
     ahead = world.zone()["serial"] + 1000
