@@ -28,6 +28,8 @@ MAX_UDP_WITHOUT_EDNS = 512  # RFC 1035, section 4.2.1
 MAX_UDP = 1232  # fits into the smallest IPv6 packet (RFC 9715)
 MAX_TCP = 65535
 _MAX_POINTER = 0x3FFF
+#: Pointers on the way to one name: readers stop somewhere (Go's after 10, dnspython's after 16; 2026-11).
+_MAX_HOPS = 8
 _OPT_OCTETS = 11
 #: A transfer is cut into messages of about this many octets: beyond it no name could be pointed at.
 TRANSFER_OCTETS = 16_000
@@ -230,7 +232,8 @@ class _Message:
         self._query = query
         self._octets = bytearray(HEADER.size) + query.question
         self._counts = [0, 0, 0]
-        self._offsets: dict[Name, int] = {}
+        #: Where a name starts in the message, and how many pointers lead from there to its end.
+        self._places: dict[Name, tuple[int, int]] = {}
         if query.question:
             self._remember_question()
 
@@ -258,7 +261,7 @@ class _Message:
                     break
         if len(self._octets) > limit:
             del self._octets[before:]
-            self._offsets = {name: at for name, at in self._offsets.items() if at < before}
+            self._places = {name: place for name, place in self._places.items() if place[0] < before}
             return False
         self._counts[section] += added
         return True
@@ -281,7 +284,7 @@ class _Message:
     def _remember_question(self) -> None:
         name, position = self._query.name, HEADER.size
         for label in self._query.labels:
-            self._offsets[name] = position
+            self._places[name] = (position, 0)
             position += len(label) + 1
             name = names.parent(name)
 
@@ -309,18 +312,22 @@ class _Message:
 
     def _add_name(self, name: Name) -> None:
         """Write a name, pointing at what of it was written before (RFC 1035, section 4.1.4)."""
+        written: list[tuple[Name, int]] = []
+        hops = 0
         while name != names.ROOT:
-            known = self._offsets.get(name)
-            if known is not None:
-                self._octets += struct.pack("!H", 0xC000 | known)
-                return
-            if len(self._octets) <= _MAX_POINTER:
-                self._offsets[name] = len(self._octets)
+            known = self._places.get(name)
+            if known is not None and known[1] < _MAX_HOPS:
+                self._octets += struct.pack("!H", 0xC000 | known[0])
+                hops = known[1] + 1
+                break
+            written.append((name, len(self._octets)))
             label = names.split_labels(name)[0] if "\\" in name else name[: name.index(".")].encode("ascii")
             self._octets.append(len(label))
             self._octets += label
             name = names.parent(name)
-        self._octets.append(0)
+        else:
+            self._octets.append(0)
+        self._places.update((one, (at, hops)) for one, at in written if at <= _MAX_POINTER)
 
 
 def _encoded(type_: str, value: str) -> bytes:
