@@ -5,9 +5,11 @@
         yield MyServer(…)
 
     class TestMine(BackendConformance):
+        backend_class = MyBackend
         without = frozenset({"wipe"})  # what MyServer can't do, and why
 
-Needs pytest; nothing else in dnsworker imports this package.
+Cases that the declarations rule out, `without` and the backend's capabilities, are not collected.
+Needs pytest (`pip install dnsworker[testing]`); nothing else in dnsworker imports this package.
 """
 
 import pytest

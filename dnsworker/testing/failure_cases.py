@@ -21,7 +21,7 @@ from dnsworker.errors import (
     ZoneChanged,
 )
 from dnsworker.plan import Plan, split
-from dnsworker.testing.case import Case
+from dnsworker.testing.case import Case, needs
 from dnsworker.testing.lab import Lab, assert_same, edited, many, parts, rrset, whole_plan
 from dnsworker.testing.zone_cases import LARGE
 
@@ -34,8 +34,8 @@ class FailureCases(Case):
         assert health.ok, health.message
         assert health.message
 
+    @needs("wrong_credentials")
     def test_wrong_credentials_are_never_taken_for_an_absent_zone(self, lab: Lab) -> None:
-        self.need(lab.server, "wrong_credentials")
         zone = lab.create(lab.zone())
         stranger = lab.server.wrong_credentials()
         try:
@@ -49,8 +49,8 @@ class FailureCases(Case):
             stranger.close()
         lab.assert_holds(zone)
 
+    @needs("stop", "start")
     def test_a_server_that_is_gone_is_unreachable_and_comes_back(self, lab: Lab) -> None:
-        self.need(lab.server, "stop", "start")
         zone = lab.create(lab.zone())
         lab.server.stop()
         fresh = lab.server.new_backend()
@@ -70,8 +70,8 @@ class FailureCases(Case):
         lab.assert_holds(zone)
         lab.converge(edited(zone, rrset(zone.name, "www", "A", "192.0.2.1")))
 
+    @needs("kill", "start")
     def test_a_plan_broken_off_in_the_middle_is_taken_up_again(self, lab: Lab) -> None:
-        self.need(lab.server, "kill", "start")
         zone = lab.create(lab.zone())
         desired = edited(zone, *many(zone.name, LARGE))
         plans = split(whole_plan(zone, desired), lab.capabilities)
@@ -88,9 +88,9 @@ class FailureCases(Case):
             assert soa == (done[-1].desired_soa if done else zone.soa), "the serial says how far it got"
         lab.converge(desired)
 
+    @needs("kill", "start")
     def test_a_server_killed_while_it_writes_has_done_whole_parts(self, lab: Lab) -> None:
         """At any moment: the serial that it comes back with says exactly what it holds."""
-        self.need(lab.server, "kill", "start")
         zone = lab.create(lab.zone())
         rng = random.Random(1511)  # noqa: S311 - a seed, so that a failure can be repeated
         for number in range(3):
@@ -111,8 +111,8 @@ class FailureCases(Case):
                 assert_same(found, states[found.soa.serial], lab.capabilities)
             zone = lab.converge(edited(found, remove=[key for key in found.rrsets if key[1] == "A"]))
 
+    @needs("lossy")
     def test_a_lost_answer_to_a_plan_converges(self, lab: Lab) -> None:
-        self.need(lab.server, "lossy")
         zone = lab.create(lab.zone())
         desired = edited(zone, rrset(zone.name, "www", "A", "192.0.2.1"))
         [plan] = parts(lab.capabilities, zone, desired)
@@ -124,8 +124,8 @@ class FailureCases(Case):
         lab.assert_holds(desired)
         lab.converge(edited(desired, rrset(zone.name, "www", "A", "192.0.2.2")))
 
+    @needs("lossy")
     def test_a_lost_answer_to_a_creation_converges(self, lab: Lab) -> None:
-        self.need(lab.server, "lossy")
         name = lab.name()
         zone = lab.zone(rrset(name, "www", "A", "192.0.2.1"), rrset(name, "a.b", "TXT", '"x"'), name=name)
         self._lose(lab, lambda lossy: lossy.create_zone(zone))
@@ -134,8 +134,8 @@ class FailureCases(Case):
             www = zone.rrsets[rrset(name, "www", "A", "192.0.2.1").key]
             lab.assert_served(www.name, www.type, www)
 
+    @needs("lossy")
     def test_a_lost_answer_to_a_deletion_converges(self, lab: Lab) -> None:
-        self.need(lab.server, "lossy")
         zone = lab.create(lab.zone())
         self._lose(lab, lambda lossy: lossy.delete_zone(zone.name))
         lab.backend.delete_zone(zone.name)
@@ -143,8 +143,8 @@ class FailureCases(Case):
         assert lab.backend.read_zone(zone.name) is None
         lab.create(lab.zone(name=zone.name, serial=zone.soa.serial + 1))
 
+    @needs("edit_by_hand")
     def test_a_hand_edit_is_noticed_and_repaired(self, lab: Lab) -> None:
-        self.need(lab.server, "edit_by_hand")
         name = lab.name()
         www, extra = rrset(name, "www", "A", "192.0.2.1"), rrset(name, "hand", "TXT", '"made"')
         zone = lab.create(lab.zone(www, rrset(name, "kept", "A", "192.0.2.3"), name=name))
@@ -155,9 +155,9 @@ class FailureCases(Case):
         lab.assert_holds(hand)
         lab.converge(edited(zone, rrset(name, "new", "A", "192.0.2.4")))
 
+    @needs("edit_by_hand")
     def test_a_hand_edit_to_the_serial_that_we_want_is_not_ours(self, lab: Lab) -> None:
         """The SOA at the end of the hand's edit is the very one that our plan wants to reach."""
-        self.need(lab.server, "edit_by_hand")
         zone = lab.create(lab.zone())
         ours = edited(zone, rrset(zone.name, "ours", "A", "192.0.2.1"))
         hand = edited(zone, rrset(zone.name, "hand", "A", "192.0.2.66"))
@@ -169,11 +169,10 @@ class FailureCases(Case):
             lab.assert_holds(hand)
         lab.converge(ours)
 
+    @needs(fencing="server")
     @pytest.mark.parametrize("field", ["serial", "refresh", "minimum", "rname"])
     def test_a_plan_from_another_soa_is_fenced(self, lab: Lab, field: str) -> None:
         """The whole SOA is the fence, not its serial."""
-        if lab.capabilities.fencing != "server":
-            pytest.skip("capabilities.fencing is none")
         zone = lab.create(lab.zone())
         zone = lab.converge(edited(zone, rrset(zone.name, "www", "A", "192.0.2.1")))
         other = {
@@ -187,9 +186,8 @@ class FailureCases(Case):
             lab.backend.apply(whole_plan(replace(zone, soa=other), desired))
         lab.assert_holds(zone)
 
+    @needs(fencing="server")
     def test_an_old_plan_doesnt_take_the_serial_down(self, lab: Lab) -> None:
-        if lab.capabilities.fencing != "server":
-            pytest.skip("capabilities.fencing is none")
         zone = lab.create(lab.zone())
         old = whole_plan(zone, edited(zone, rrset(zone.name, "www", "A", "192.0.2.1")))
         for number in range(3):
@@ -198,8 +196,8 @@ class FailureCases(Case):
             lab.backend.apply(old)
         lab.assert_holds(zone)
 
+    @needs("wipe")
     def test_a_wiped_server_is_filled_again(self, lab: Lab) -> None:
-        self.need(lab.server, "wipe")
         zone = lab.create(lab.zone())
         lab.server.wipe()
         assert lab.backend.read_zone(zone.name) is None
@@ -219,8 +217,8 @@ class FailureCases(Case):
         lab.backend.checkpoint = lambda: None
         lab.create(zone)
 
+    @needs("wrong_credentials")
     def test_no_secret_shows(self, lab: Lab) -> None:
-        self.need(lab.server, "wrong_credentials")
         stranger = lab.server.wrong_credentials()
         texts = [repr(stranger), str(vars(stranger)), stranger.check().message]
         for call in _reads(stranger, lab.zone()):

@@ -18,7 +18,7 @@ class ServerUnderTest(ABC):
     """One server, running when the suite gets it.
 
     Only `new_backend` is a must. What a subclass can't do it leaves out and says so, under the method's name,
-    in the suite's `without`: cases that need it are skipped then. What is just missing fails every case.
+    in the suite's `without`, which takes out the cases that need it. What is just missing fails every case.
     """
 
     #: How long the server may take until it answers queries with what it has accepted. 0: at once.

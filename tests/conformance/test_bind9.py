@@ -104,11 +104,14 @@ def roomy_server() -> Iterator[BindUnderTest]:
 class TestBind9(BackendConformance):
     """As Debian ships it."""
 
+    backend_class = BACKEND
     max_values = 100
 
 
 class TestBind9WithoutALimitOfValues(ContentsCases):
     """With `max-records-per-type 0`; the limit concerns contents only."""
+
+    backend_class = BACKEND
 
     @pytest.fixture
     def server(self, roomy_server: BindUnderTest) -> BindUnderTest:

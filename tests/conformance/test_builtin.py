@@ -64,6 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedTables]:
 
 
 class TestBuiltin(BackendConformance):
+    backend_class = BACKEND
     without = frozenset(
         {
             # No process of its own to end, no credentials and no network: a file.

@@ -69,3 +69,5 @@ def server() -> Iterator[PowerDNSUnderTest]:
 
 class TestPowerDNS(BackendConformance):
     """Everything that the server can."""
+
+    backend_class = BACKEND

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -22,12 +25,25 @@ from dnsworker.errors import (
 )
 from dnsworker.names import Name
 from dnsworker.plan import Plan
-from dnsworker.records import RRset
+from dnsworker.records import SOA, RRset
 from dnsworker.testing import BackendConformance, Lab, ServerUnderTest
+from dnsworker.testing.server import ABILITIES
 
 
 class MemoryOptions(Options):
     password: SecretStr
+
+
+class Zones(dict[Name, ZoneContents]):
+    """What is served; remembers every version for `read_changes`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.versions: dict[tuple[Name, SOA], ZoneContents] = {}
+
+    def __setitem__(self, name: Name, zone: ZoneContents) -> None:
+        super().__setitem__(name, zone)
+        self.versions[name, zone.soa] = zone
 
 
 class MemoryServer(ServerUnderTest):
@@ -35,7 +51,7 @@ class MemoryServer(ServerUnderTest):
 
     def __init__(self, kind: type[MemoryBackend]) -> None:
         self.kind = kind
-        self.zones: dict[Name, ZoneContents] = {}
+        self.zones = Zones()
         self.up = True
 
     def new_backend(self, password: str = "right", loses: bool = False) -> Backend:
@@ -103,10 +119,20 @@ class MemoryBackend(Backend):
     def read_zone(self, zone: Name) -> ZoneContents | None:
         return self._reach().get(zone)
 
-    def read_changes(self, zone: Name, since: object) -> ZoneDelta | None:
-        if zone not in self._reach():
+    def read_changes(self, zone: Name, since: SOA) -> ZoneDelta | None:
+        current = self._reach().get(zone)
+        if current is None:
             raise ZoneMissing
-        return None
+        before = self.server.zones.versions.get((zone, since))
+        if before is None:
+            return None
+        removed, added = {}, {}
+        for change in before.changes_to(current):
+            gone, new = _pairs(change.before), _pairs(change.after)
+            removed[change.key], added[change.key] = gone - new, new - gone
+        return ZoneDelta(
+            current.soa, {k: v for k, v in removed.items() if v}, {k: v for k, v in added.items() if v}
+        )
 
     def create_zone(self, zone: ZoneContents) -> None:
         self._reach()[zone.name] = zone
@@ -138,7 +164,12 @@ class MemoryBackend(Backend):
         return Health(True, "memory")
 
 
+def _pairs(rrset: RRset | None) -> frozenset[tuple[int, str]]:
+    return frozenset((rrset.ttl, text) for text in rrset.data) if rrset else frozenset()
+
+
 class TestMemory(BackendConformance):
+    backend_class = MemoryBackend
     without = frozenset({"query"})  # it speaks no DNS
     max_values = None
 
@@ -263,6 +294,21 @@ class _ReadsAliasesThrough(MemoryBackend):
         return found
 
 
+class _CantTellWhatChanged(MemoryBackend):
+    def read_changes(self, zone: Name, since: SOA) -> ZoneDelta | None:
+        super().read_changes(zone, since)
+        return None
+
+
+class _TellsChangesOneByOne(MemoryBackend):
+    """Not the net difference: what came and went is told, too."""
+
+    def read_changes(self, zone: Name, since: SOA) -> ZoneDelta | None:
+        delta = super().read_changes(zone, since)
+        passing = (Name(f"passing.{zone}"), "A")
+        return delta and replace(delta, added={**delta.added, passing: frozenset({(300, "192.0.2.9")})})
+
+
 S = BackendConformance
 SPOILED: list[tuple[type[MemoryBackend], Callable[..., None], tuple[object, ...]]] = [
     (_TakesUnauthorizedForAbsent, S.test_wrong_credentials_are_never_taken_for_an_absent_zone, ()),
@@ -281,6 +327,8 @@ SPOILED: list[tuple[type[MemoryBackend], Callable[..., None], tuple[object, ...]
     (_MergesWhenCreatingAgain, S.test_creating_over_other_contents_leaves_exactly_the_new_ones, ()),
     (_SetsTheLastSerialAtOnce, S.test_each_part_of_a_plan_sets_its_own_serial, ()),
     (_TellsThePassword, S.test_no_secret_shows, ()),
+    (_CantTellWhatChanged, S.test_read_changes_tells_the_net_difference, ()),
+    (_TellsChangesOneByOne, S.test_read_changes_tells_the_net_difference, ()),
     (_ReadsAliasesThrough, S.test_single_rrsets_are_read_as_stored, ()),
 ]
 
@@ -304,13 +352,139 @@ def test_what_a_restart_loses_is_seen_at_the_end_of_a_case() -> None:
         lab.assert_all_hold()
 
 
+def _bench(
+    suite: type[BackendConformance], request: pytest.FixtureRequest, server: MemoryServer
+) -> Iterator[Lab]:
+    lab: Iterator[Lab] = BackendConformance.lab.__wrapped__(  # type: ignore[attr-defined]
+        suite(), request, server, server.new_backend()
+    )
+    return lab
+
+
 def test_an_ability_that_is_missing_and_not_declared_fails(request: pytest.FixtureRequest) -> None:
     class Mute(MemoryServer):
         kill = ServerUnderTest.kill
 
-    server = Mute(MemoryBackend)
-    lab: Iterator[Lab] = BackendConformance.lab.__wrapped__(  # type: ignore[attr-defined]
-        BackendConformance(), request, server, server.new_backend()
-    )
     with pytest.raises(pytest.fail.Exception, match="kill"):
-        next(lab)
+        next(_bench(TestMemory, request, Mute(MemoryBackend)))
+
+
+def test_capabilities_other_than_the_declared_ones_fail(request: pytest.FixtureRequest) -> None:
+    class Tested(BackendConformance):
+        backend_class = _Unfenced
+
+    class Undeclared(BackendConformance):
+        pass
+
+    for suite in (Tested, Undeclared):
+        with pytest.raises(pytest.fail.Exception, match=r"backend_class .* fencing='server'"):
+            next(_bench(suite, request, MemoryServer(MemoryBackend)))
+
+
+class _Unfenced(MemoryBackend):
+    capabilities = replace(MemoryBackend.capabilities, fencing="none")
+
+
+#: What one declaration takes out, written down once more by hand.
+RULED_OUT_WITHOUT: dict[str, set[str]] = {
+    "edit_by_hand": {
+        "test_a_hand_edit_is_noticed_and_repaired",
+        "test_a_hand_edit_to_the_serial_that_we_want_is_not_ours",
+    },
+    "kill": {
+        "test_a_plan_broken_off_in_the_middle_is_taken_up_again",
+        "test_a_server_killed_while_it_writes_has_done_whole_parts",
+    },
+    "lossy": {
+        "test_a_lost_answer_to_a_creation_converges",
+        "test_a_lost_answer_to_a_deletion_converges",
+        "test_a_lost_answer_to_a_plan_converges",
+    },
+    "query": {
+        "test_a_new_zone_is_not_seen_before_it_is_complete",
+        "test_an_empty_non_terminal_comes_and_goes",
+    },
+    "start": {
+        "test_a_plan_broken_off_in_the_middle_is_taken_up_again",
+        "test_a_server_killed_while_it_writes_has_done_whole_parts",
+        "test_a_server_that_is_gone_is_unreachable_and_comes_back",
+    },
+    "stop": {"test_a_server_that_is_gone_is_unreachable_and_comes_back"},
+    "wipe": {"test_a_wiped_server_is_filled_again"},
+    "wrong_credentials": {
+        "test_no_secret_shows",
+        "test_wrong_credentials_are_never_taken_for_an_absent_zone",
+    },
+    # A case by its own name.
+    "test_a_ttl_changes_alone": {"test_a_ttl_changes_alone"},
+}
+RULED_OUT_BY_CAPABILITY: list[tuple[dict[str, object], set[str]]] = [
+    ({}, set()),
+    (
+        {"fencing": "none"},
+        {"test_a_plan_from_another_soa_is_fenced", "test_an_old_plan_doesnt_take_the_serial_down"},
+    ),
+    ({"hides_new_zones": False}, {"test_a_new_zone_is_not_seen_before_it_is_complete"}),
+    ({"reads_changes": False}, {"test_read_changes_tells_the_net_difference"}),
+    ({"sets_serial": True}, {"test_serials_jump_and_wrap"}),
+]
+CASES = {name for name in dir(BackendConformance) if name.startswith("test_")}
+
+
+def _suite(without: frozenset[str] = frozenset(), **capabilities: object) -> type[BackendConformance]:
+    kind = type(
+        "Kind", (MemoryBackend,), {"capabilities": replace(MemoryBackend.capabilities, **capabilities)}
+    )
+    return type("Suite", (BackendConformance,), {"backend_class": kind, "without": without})
+
+
+def _concerned(suite: type[BackendConformance]) -> set[str]:
+    return {name for name in CASES if getattr(suite, name) is not None}
+
+
+def test_every_ability_has_its_rule_here() -> None:
+    assert set(ABILITIES) == {name for name in RULED_OUT_WITHOUT if not name.startswith("test_")}
+
+
+@pytest.mark.parametrize(("ability", "ruled_out"), RULED_OUT_WITHOUT.items(), ids=RULED_OUT_WITHOUT)
+def test_what_a_server_cant_do_takes_out_the_cases_that_need_it(ability: str, ruled_out: set[str]) -> None:
+    assert CASES - _concerned(_suite(frozenset({ability}))) == ruled_out
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "ruled_out"),
+    RULED_OUT_BY_CAPABILITY,
+    ids=[str(each) for each, _ in RULED_OUT_BY_CAPABILITY],
+)
+def test_a_capability_that_is_not_declared_takes_out_its_cases(
+    capabilities: dict[str, object], ruled_out: set[str]
+) -> None:
+    assert CASES - _concerned(_suite(**capabilities)) == ruled_out
+
+
+def test_a_subclass_decides_anew() -> None:
+    lesser = _suite(frozenset({"wipe"}), fencing="none")
+    full = type("Full", (lesser,), {"backend_class": MemoryBackend, "without": frozenset()})
+    assert _concerned(full) == CASES
+
+
+def test_a_word_in_without_that_means_nothing_is_refused() -> None:
+    with pytest.raises(TypeError, match="wype"):
+        _suite(frozenset({"wype"}))
+
+
+def test_pytest_collects_the_cases_that_concern_a_class_and_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "test_gated.py"
+    file.write_text(
+        "from tests.conformance.test_suite_itself import _suite\n"
+        "TestGated = _suite(frozenset({'query', 'test_a_ttl_changes_alone'}), fencing='none')\n"
+    )
+    root = Path(__file__).parents[2]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-c", root / "pyproject.toml", file],
+        cwd=root, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    collected = {line.split("::")[-1].split("[")[0] for line in run.stdout.splitlines() if "::" in line}
+    left_out = RULED_OUT_WITHOUT["query"] | RULED_OUT_WITHOUT["test_a_ttl_changes_alone"]
+    assert collected == CASES - left_out - RULED_OUT_BY_CAPABILITY[1][1]
