@@ -42,6 +42,8 @@ class Taken:
     targets: dict[str, None] = field(default_factory=dict)
     #: Zones on which an operation changed nothing: it ends as soon as they are verified.
     unchanged: set[int] = field(default_factory=set)
+    #: The message was another operation under a known id: refused, and it has no row to say so.
+    reused: OperationIdReused | None = None
 
 
 def submit(connection: sa.Connection, operation_id: str, request: Request, user: str | None = None) -> None:
@@ -59,7 +61,7 @@ class Intake:
         self._desired = Desired(directory, settings)
 
     def receive(self, operation_id: str, kind: str, arguments: Mapping[str, Any], user: str | None) -> Taken:
-        """Take in one message. Raises `OperationIdReused`; every other refusal is the operation's outcome."""
+        """Take in one message. Refusals are the operation's outcome, save `Taken.reused`."""
         taken = Taken()
         request: Request | None = None
         refusal: InvalidRequest | None = None
@@ -71,6 +73,12 @@ class Intake:
             with self._engine.begin() as connection:
                 _insert(connection, _row(operation_id, kind, request, arguments, user, refusal))
                 self._take(connection, operation_id, request, taken)
+        except OperationIdReused as exc:
+            taken.reused = exc
+            if request is not None and request.order is not None:
+                with self._engine.begin() as connection:
+                    known = operations.lock(connection, operation_id)
+                    self._take_other_number(connection, known, request.zone, request.order, taken)
         except sa.exc.DataError as exc:
             # Nothing that passed validation should get here; if it does, it must not come back for ever.
             log.exception("the database can't hold operation %s", operation_id)
@@ -120,7 +128,7 @@ class Intake:
         if row is None:
             return
         if request is not None and request.order is not None:
-            self._take_other_number(connection, row, request.order, taken)
+            self._take_other_number(connection, row, row.zone, request.order, taken)
         if row.status != Status.PENDING.value:
             # A repeated message. Whoever handled the first may have died before telling anybody.
             if Status(row.status).is_final:
@@ -141,14 +149,19 @@ class Intake:
             operations.hold(connection, row.id, f"waits for operation {last + 1} of its client on {row.zone}")
         self._run_on(connection, row.client, row.zone, last, voids, taken)
 
-    def _take_other_number(self, connection: sa.Connection, row: Any, order: Order, taken: Taken) -> None:
-        """An operation that was submitted again took another number: nothing else will come under it."""
-        if (row.client, row.number) == (order.client, order.number):
+    def _take_other_number(
+        self, connection: sa.Connection, row: Any, zone: str, order: Order, taken: Taken
+    ) -> None:
+        """An id that was submitted again took another number: nothing else will come under it."""
+        own = row.number if row.client == order.client and row.zone == zone else None
+        if order.number == own:
             return
-        position = operations.lock_order(connection, order.client, row.zone)
-        if order.number > position.last_number:
-            voids = {*position.voids, order.number}
-            self._run_on(connection, order.client, row.zone, position.last_number, voids, taken)
+        position = operations.lock_order(connection, order.client, zone)
+        # The operation may itself be held under a number that its submitter has given up.
+        numbers = {order.number, *order.skips} - {own}
+        if voids := {number for number in numbers if number > position.last_number}:
+            voids |= set(position.voids)
+            self._run_on(connection, order.client, zone, position.last_number, voids, taken)
 
     def _run_on(
         self,

@@ -143,6 +143,8 @@ class Outcome(_Report):
     message: str | None = None
     serial: int | None = None
     comment: str | None = None
+    #: Of what was asked for (`Request.digest`): another one under the same id is another operation.
+    digest: str | None = None
     submitted_at: datetime | None = None
     accepted_at: datetime | None = None
     finished_at: datetime | None = None

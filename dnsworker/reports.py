@@ -275,7 +275,8 @@ def _outcome(
         message = _waiting_for(targets, nameservers)
     return Outcome(
         id=row.id, kind=row.kind, zone=row.zone, pool=pool_name, status=Status(row.status), code=row.code,
-        message=message, serial=row.serial, comment=row.comment, submitted_at=_submitted_at(row),
+        message=message, serial=row.serial, comment=row.comment, digest=row.digest,
+        submitted_at=_submitted_at(row),
         accepted_at=row.accepted_at, finished_at=row.finished_at, targets=targets, nameservers=nameservers,
     )  # fmt: skip
 

@@ -71,7 +71,11 @@ class Runtime:
         self, operation_id: str, kind: str, arguments: Mapping[str, Any], user: str | None
     ) -> Outcome:
         """Take in one submission. Raises `OperationIdReused`; any other refusal is in the outcome."""
-        self._spread(self._intake.receive(operation_id, kind, arguments, user))
+        taken = self._intake.receive(operation_id, kind, arguments, user)
+        self._spread(taken)
+        if taken.reused is not None:
+            log.warning("refused: %s (submitted by %s)", taken.reused.message, user or "nobody known")
+            raise taken.reused
         with self._reading.connect() as connection:
             return reports.show_operation(connection, operation_id)
 

@@ -269,7 +269,7 @@ class Client:
             arguments["data"] = list(arguments["data"])
         request = requests.parse_request(kind, arguments)
         self._way.submit(operation_id, request)
-        return Operation(self._way, operation_id, kind, request.zone)
+        return Operation(self._way, operation_id, kind, request.zone, request.digest())
 
     def _ask(self, kind: str, given: dict[str, Any]) -> Any:
         query = requests.parse_query(kind, self._arguments(given))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dnsworker.errors import OperationFailed, OperationNotFound, WaitTimeout
+from dnsworker.errors import OperationFailed, OperationIdReused, OperationNotFound, WaitTimeout
 from dnsworker.operations import Outcome, Status
 
 
@@ -21,9 +21,17 @@ class Teller(Protocol):
 class Operation:
     """One submitted operation. It needs not be kept: `Client.operation(id)` makes another handle."""
 
-    def __init__(self, teller: Teller, operation_id: str, kind: str = "", zone: str = "") -> None:
+    def __init__(
+        self,
+        teller: Teller,
+        operation_id: str,
+        kind: str = "",
+        zone: str = "",
+        digest: str | None = None,
+    ) -> None:
+        """`digest`: of what was submitted; without it the handle takes whatever the id stands for."""
         self._teller = teller
-        self._kind, self._zone = kind, zone
+        self._kind, self._zone, self._digest = kind, zone, digest
         #: UUIDv7; later operations have greater ones.
         self.id = operation_id
 
@@ -52,6 +60,14 @@ class Operation:
             raise WaitTimeout(f"operation {self.id} {state} after {timeout:g} s{reason}", outcome)
         if outcome.status is Status.ERROR:
             raise OperationFailed(outcome.code or "Error", outcome.message or "no reason given", outcome)
+        if None not in (self._digest, outcome.digest) and self._digest != outcome.digest:
+            # The refused one has no row of its own: the id says only how the first got on.
+            raise OperationFailed(
+                OperationIdReused.__name__,
+                f"operation id {self.id} was used before, for {outcome.kind} {outcome.zone}; "
+                "every operation needs its own",
+                outcome,
+            )
         return outcome
 
     def __repr__(self) -> str:

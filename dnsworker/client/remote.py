@@ -167,7 +167,8 @@ class _Waiting:
     def __init__(self, remote: Remote, operation_id: str, timeout_s: float) -> None:
         self._remote, self._id = remote, operation_id
         self._deadline = time.monotonic() + timeout_s
-        self._pause_s = FIRST_QUESTION_S
+        # A short wait that ends without an outcome should still say where the operation is.
+        self._pause_s = min(FIRST_QUESTION_S, timeout_s / 2)
         self.outcome: Outcome | None = None
 
     @property
