@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dev.servers import PostgreSQL, PowerDNS, RabbitMQ
+from dev.program import Program
+from dev.servers import PostgreSQL, PowerDNS, RabbitMQ, Server
 from dev.stack import Stack
 from dnsworker import Client
 from tests.acceptance.comparison import assert_all_agree, client_of
@@ -31,6 +32,7 @@ def _whole(request: pytest.FixtureRequest) -> None:
     """A test that ended a worker or a nameserver and failed must not take the next ones with it."""
     if "stack" in request.fixturenames:
         running: Stack = request.getfixturevalue("stack")
+        each: Server | Program
         for each in (running.bind, running.powerdns, running.redis, *running.workers):
             if not each.is_running:
                 each.start()
@@ -61,3 +63,9 @@ def zone(client: Client, names: NewZone) -> str:
     name = names()
     client.create_zone(name, email="hostmaster@example.org").wait(20)
     return name
+
+
+def rows(stack: Stack, query: str) -> list[tuple[Any, ...]]:
+    """What a query gives in the stack's own database."""
+    database = stack.env["DNSWORKER_DATABASE_URL"].rpartition("/")[2]
+    return stack.postgresql.execute(query, database=database)
