@@ -175,8 +175,10 @@ def _error(method: str, answer: Answer, headers: httpx.Headers, *, is_refusable:
         return refused
     if answer.status in (502, 504) and method != "GET":
         return OutcomeUnknown(said)  # a proxy gave up waiting: PowerDNS may go on
-    if answer.status >= 500 and "locked" in words:
-        return Busy(said)  # SQLite, where PowerDNS doesn't keep it to its log
+    if answer.status in (500, 502, 503, 504):
+        # Never about a record, for which 422 is: a repeated ServerFailure would have the delivery suspect
+        # the contents. 500 is what PowerDNS makes of its database ("locked", as SQLite says; away).
+        return Busy(said)
     return ServerFailure(said)
 
 

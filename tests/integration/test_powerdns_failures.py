@@ -141,9 +141,11 @@ STATUSES = [
     (418, {}, b"", ServerFailure),
     (429, {"Retry-After": "17"}, b"slow down", RateLimited),
     (500, {}, b'{"error": "Could not start transaction: database is locked"}', Busy),
-    (500, {}, b"Internal Server Error", ServerFailure),
-    (502, {}, b"<html>Bad Gateway</html>", ServerFailure),
-    (503, {}, b"", ServerFailure),
+    (500, {}, b"Internal Server Error", Busy),
+    (501, {}, b"", ServerFailure),
+    (502, {}, b"<html>Bad Gateway</html>", Busy),
+    (503, {}, b"", Busy),
+    (504, {}, b"", Busy),
     (200, {}, b"<html>Welcome</html>", ServerFailure),
     (200, {}, b"[]", ServerFailure),
     (204, {}, b"", ServerFailure),
@@ -169,7 +171,7 @@ def test_a_read_is_never_absent_unless_the_server_says_so(
 
 
 WRITES = [
-    *(row for row in STATUSES if row[0] not in (200, 204, 400, 502)),
+    *(row for row in STATUSES if row[0] not in (200, 204, 400, 502, 504)),
     (400, {}, b"Bad Request", RecordRejected),
     (413, {}, b"", RecordRejected),
     (422, {}, b'{"error": "RRset www.example.org. IN A: Conflicts"}', RecordRejected),
