@@ -6,6 +6,7 @@ somebody who never reads the rest of this package.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 from abc import ABC, abstractmethod
@@ -148,6 +149,7 @@ class Backend(ABC):
         """Give up connections."""
 
 
+@functools.cache  # every installed distribution is searched for entry points
 def load_backend(kind: str) -> type[Backend]:
     """The backend class for a target's `type`: built in, or registered under `dnsworker.backends`.
 

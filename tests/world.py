@@ -250,6 +250,7 @@ def a_world(folder: Path, *targets: str, **options: Any) -> Iterator[World]:
     kinds = contract.BUILT_IN
     sys.modules["backends.memory"] = module
     contract.BUILT_IN = (*kinds, "memory")
+    contract.load_backend.cache_clear()
     url = options.pop("url", None) or f"sqlite:///{folder / 'world.db'}"
     world = World(url, targets or ("one",), **options)
     try:
