@@ -20,9 +20,10 @@ from ipaddress import ip_network
 from types import TracebackType
 from typing import Any, Self
 
-from dnsworker.nameserver import questions, wire
+from dnsworker.nameserver import questions
+from dnsworker.nameserver.query import Query
 from dnsworker.nameserver.questions import ZoneSource
-from dnsworker.nameserver.wire import Query
+from dnsworker.nameserver.response import render_error
 
 log = logging.getLogger(__name__)
 
@@ -232,7 +233,7 @@ class NameServer:
             log.error(
                 "can't answer %s %s: %s: %s", query.name, query.type_text, type(error).__name__, first_line
             )
-        return wire.render_error(query, "SERVFAIL")
+        return render_error(query, "SERVFAIL")
 
 
 def _send(udp: socket.socket, response: bytes | None, asker: Any) -> None:

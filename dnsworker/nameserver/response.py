@@ -1,7 +1,6 @@
-"""DNS messages as octets (RFC 1035, section 4; EDNS, RFC 6891): reading queries, writing responses.
+"""Responses as octets: sections, compressed names, truncation, EDNS, the messages of a transfer.
 
-Separate from dnspython's messages because a nameserver reads what strangers send and answers thousands of
-times a second: a query is read without building objects for it, and the data of a record is encoded once.
+Written without dnspython's renderer: the data of a record is encoded once, and names are text until then.
 """
 
 from __future__ import annotations
@@ -10,34 +9,39 @@ import functools
 import socket
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-import dns.name
 import dns.rdatatype
 
 from dnsworker import names, rdata
 from dnsworker.answers import Answer
 from dnsworker.names import Name
+from dnsworker.nameserver.query import (
+    AA,
+    ANY_CLASS,
+    CD,
+    DO,
+    HEADER,
+    IN,
+    OPT,
+    QR,
+    RD,
+    RECORD,
+    SOA_NUMBERS,
+    TC,
+    TSIG,
+    Query,
+)  # fmt: skip
 from dnsworker.records import SOA, RRset
 
-HEADER = struct.Struct("!HHHHHH")
-_RECORD = struct.Struct("!HHIH")  # type, class, TTL, length of the data
-_SOA_NUMBERS = struct.Struct("!IIIII")
-
-MAX_UDP_WITHOUT_EDNS = 512  # RFC 1035, section 4.2.1
 MAX_UDP = 1232  # fits into the smallest IPv6 packet (RFC 9715)
 MAX_TCP = 65535
-_MAX_POINTER = 0x3FFF
-#: Pointers on the way to one name: readers stop somewhere (Go's after 10, dnspython's after 16; 2026-11).
-_MAX_HOPS = 8
 _OPT_OCTETS = 11
 #: A transfer is cut into messages of about this many octets: beyond it no name could be pointed at.
 TRANSFER_OCTETS = 16_000
 
-QR, AA, TC, RD, CD, DO = 0x8000, 0x0400, 0x0200, 0x0100, 0x0010, 0x8000
-QUERY = 0  # opcode
-IN, ANY_CLASS = 1, 255
-OPT, TSIG, IXFR, AXFR = 41, 250, 251, 252
+_MAX_POINTER = 0x3FFF
+#: Pointers on the way to one name: readers stop somewhere (Go's after 10, dnspython's after 16; 2026-11).
+_MAX_HOPS = 8
 RCODES = {
     "NOERROR": 0, "FORMERR": 1, "SERVFAIL": 2, "NXDOMAIN": 3, "NOTIMP": 4, "REFUSED": 5, "YXDOMAIN": 6,
     "NOTAUTH": 9, "BADVERS": 16,
@@ -45,125 +49,6 @@ RCODES = {
 _BADKEY = 17
 #: Types with one name as data that may be compressed (RFC 3597, section 4).
 _NAME_TYPES = frozenset(("NS", "CNAME", "PTR"))
-
-
-class FormatError(Exception):
-    """The query can't be read. `query` is what could be read of it; None if not even the header."""
-
-    def __init__(self, query: Query | None = None) -> None:
-        super().__init__("FORMERR")
-        self.query = query
-
-
-@dataclass(slots=True)
-class Query:
-    """One question and what came along with it."""
-
-    id: int
-    flags: int
-    #: The question section as it came, so that the case of its letters comes back (RFC 1035 says so).
-    question: bytes = b""
-    name: Name = names.ROOT
-    type: int = 0
-    rdclass: int = IN
-    #: Where each label of the name starts in the message, for names to point at.
-    labels: tuple[bytes, ...] = ()
-    has_edns: bool = False
-    edns_version: int = 0
-    payload: int = MAX_UDP_WITHOUT_EDNS
-    wants_dnssec: bool = False
-    #: In an IXFR: the serial that the asker has (RFC 1995, section 3).
-    known_serial: int | None = None
-    #: The name, algorithm and time of a signature (RFC 8945), as octets for the error that answers it.
-    signature: tuple[bytes, bytes, bytes] | None = None
-
-    @property
-    def opcode(self) -> int:
-        return self.flags >> 11 & 0xF
-
-    @property
-    def is_response(self) -> bool:
-        return bool(self.flags & QR)
-
-    @property
-    def is_transfer(self) -> bool:
-        return self.type in (AXFR, IXFR)
-
-    @property
-    def type_text(self) -> str:
-        return _type_text(self.type)
-
-
-def read_query(wire: bytes) -> Query:
-    """The query in a message. Raises `FormatError`; of other opcodes only the header is read."""
-    if len(wire) < HEADER.size:
-        raise FormatError
-    id_, flags, questions, answers, authorities, additionals = HEADER.unpack_from(wire)
-    query = Query(id_, flags)
-    if query.is_response or query.opcode != QUERY:
-        return query
-    if questions != 1:
-        raise FormatError(query)
-    try:
-        labels, position = _read_labels(wire, HEADER.size, allow_pointer=False)
-        query.type, query.rdclass = struct.unpack_from("!HH", wire, position)
-        query.question = wire[HEADER.size : position + 4]
-        query.labels = labels
-        query.name = names.from_dnspython(dns.name.Name((*labels, b"")))
-        _read_records(query, wire, position + 4, (answers, authorities, additionals))
-    except (struct.error, IndexError, ValueError, dns.name.NameTooLong, dns.name.LabelTooLong) as exc:
-        raise FormatError(query) from exc
-    return query
-
-
-def _read_labels(wire: bytes, position: int, *, allow_pointer: bool = True) -> tuple[tuple[bytes, ...], int]:
-    """The labels from `position` on, and where the name ends. A pointer ends it: where to, nobody asks."""
-    labels: list[bytes] = []
-    size = 1
-    while length := wire[position]:
-        if length >= 0xC0 and allow_pointer:
-            return tuple(labels), position + 2
-        size += length + 1
-        if length > names.MAX_LABEL_OCTETS or size > names.MAX_NAME_OCTETS:
-            raise ValueError("not a name")
-        if position + 1 + length >= len(wire):
-            raise ValueError("cut off")
-        labels.append(wire[position + 1 : position + 1 + length])
-        position += length + 1
-    return tuple(labels), position + 1
-
-
-def _read_records(query: Query, wire: bytes, position: int, counts: tuple[int, int, int]) -> None:
-    """Skip the records, picking out the serial of an IXFR, EDNS and TSIG."""
-    total = sum(counts)
-    for index in range(total):
-        start = position
-        _, position = _read_labels(wire, position)
-        name_end = position
-        type_, class_, ttl, length = _RECORD.unpack_from(wire, position)
-        position += _RECORD.size
-        data = wire[position : position + length]
-        position += length
-        if len(data) != length:
-            raise ValueError("cut off")
-        if counts[0] <= index < counts[0] + counts[1] and type_ == dns.rdatatype.SOA and length >= 22:
-            query.known_serial = _SOA_NUMBERS.unpack_from(data, length - 20)[0]
-        if index < counts[0] + counts[1]:
-            continue
-        if type_ == OPT:
-            if query.has_edns or wire[start] != 0:
-                raise ValueError("one OPT, at the root")  # RFC 6891, section 6.1.1
-            query.has_edns = True
-            query.payload = max(MAX_UDP_WITHOUT_EDNS, class_)
-            query.edns_version = ttl >> 16 & 0xFF
-            query.wants_dnssec = bool(ttl & DO)
-        elif type_ == TSIG:
-            if index != total - 1:
-                raise ValueError("TSIG comes last")  # RFC 8945, section 5.1
-            _, algorithm_end = _read_labels(data, 0, allow_pointer=False)
-            query.signature = (wire[start:name_end], data[:algorithm_end], data[algorithm_end:][:8])
-    if position != len(wire):
-        raise ValueError("something follows")
 
 
 def render(query: Query, answer: Answer, zone: Name | None, limit: int) -> bytes:
@@ -196,7 +81,7 @@ def render_bad_key(query: Query) -> bytes:
     assert query.signature is not None, "only a signed query has a bad key"
     owner, algorithm, time_and_fudge = query.signature
     data = algorithm + time_and_fudge + struct.pack("!HHHH", 0, query.id, _BADKEY, 0)
-    tsig = owner + _RECORD.pack(TSIG, ANY_CLASS, 0, len(data)) + data
+    tsig = owner + RECORD.pack(TSIG, ANY_CLASS, 0, len(data)) + data
     return _Message(query).finish(0, "NOTAUTH", tsig)
 
 
@@ -253,7 +138,7 @@ class _Message:
             number = _type_number(rrset.type)
             for value in rrset.data:
                 self._add_name(rrset.name)
-                self._octets += _RECORD.pack(number, IN, rrset.ttl, 0)
+                self._octets += RECORD.pack(number, IN, rrset.ttl, 0)
                 start = len(self._octets)
                 self._add_data(rrset.type, value)
                 self._set_length(start)
@@ -270,7 +155,7 @@ class _Message:
         query, code = self._query, RCODES[rcode]
         if query.has_edns and not tsig:
             ttl = code >> 4 << 24 | (DO if query.wants_dnssec else 0)  # our version is 0
-            self._octets += b"\0" + _RECORD.pack(OPT, MAX_UDP, ttl, 0)
+            self._octets += b"\0" + RECORD.pack(OPT, MAX_UDP, ttl, 0)
             self._counts[2] += 1
         self._octets += tsig
         additional = self._counts[2] + bool(tsig)
@@ -290,11 +175,11 @@ class _Message:
 
     def _add_soa(self, soa: SOA, zone: Name) -> None:
         self._add_name(zone)
-        self._octets += _RECORD.pack(dns.rdatatype.SOA, IN, soa.ttl, 0)
+        self._octets += RECORD.pack(dns.rdatatype.SOA, IN, soa.ttl, 0)
         start = len(self._octets)
         self._add_name(soa.mname)
         self._add_name(soa.rname)
-        self._octets += _SOA_NUMBERS.pack(soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum)
+        self._octets += SOA_NUMBERS.pack(soa.serial, soa.refresh, soa.retry, soa.expire, soa.minimum)
         self._set_length(start)
 
     def _add_data(self, type_: str, value: str) -> None:
@@ -348,8 +233,3 @@ def _encoded_by_dnspython(type_: str, value: str) -> bytes:
 @functools.lru_cache(maxsize=512)
 def _type_number(type_: str) -> int:
     return int(dns.rdatatype.from_text(type_))
-
-
-@functools.lru_cache(maxsize=512)
-def _type_text(number: int) -> str:
-    return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(number))
