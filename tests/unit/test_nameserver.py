@@ -30,6 +30,7 @@ HELD = ZoneContents.of(
         *(RRset(f"ns{number}.cut.{ZONE}", "AAAA", 300, [f"2001:db8::{number}"]) for number in range(13)),
         RRset(f"mail.{ZONE}", "MX", 300, [f"{number} mx{number}.{ZONE}" for number in range(9)]),
         *(RRset(f"mx{number}.{ZONE}", "AAAA", 300, [f"2001:db8::{number}"]) for number in range(9)),
+        RRset(f"grows.{ZONE}", "DNAME", 300, [f"a.grows.{ZONE}"]),
         RRset(f"_sip._tcp.{ZONE}", "SRV", 300, [f"1 2 3 host.{ZONE}"]),
         RRset(f"\\000\\.a.{ZONE}", "TYPE65280", 300, ["\\# 3 010203"]),
     ],
@@ -184,6 +185,13 @@ def test_odd_names_and_unknown_types_are_answered() -> None:
     assert [rrset.to_text() for rrset in response.answer] == [
         "\\000\\.a.example.org. 300 IN TYPE65280 \\# 3 010203"
     ]
+
+
+def test_a_long_chain_of_names_within_names_can_be_read() -> None:
+    # Each name points at the one before it; dnspython reads 16 pointers to a name, others fewer.
+    response = ask(query_for("a.grows.example.org.", use_edns=0, payload=1232))
+    assert len(response.answer) > 16
+    assert not response.flags & dns.flags.TC
 
 
 def test_a_signed_question_gets_bad_key() -> None:
