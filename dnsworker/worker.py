@@ -16,6 +16,7 @@ from typing import Any
 
 from celery import signals
 from celery.beat import Scheduler, Service
+from celery.utils.nodenames import default_nodename, host_format
 
 from dnsworker import queues as queue_names
 from dnsworker.app import MakeRuntime, WorkerApp, make_app
@@ -53,7 +54,7 @@ def run_worker(
     # Mingle and gossip are Celery's talk between workers; ours share a database.
     worker = app.Worker(
         concurrency=concurrency,
-        hostname=hostname,
+        hostname=host_format(default_nodename(hostname or "")),  # `%h` and so on, as on Celery's command line
         loglevel=settings.log_level.upper(),
         quiet=True,
         without_mingle=True,
