@@ -12,13 +12,10 @@ import redis
 from celery import Celery
 from celery.exceptions import BackendError
 
-from dnsworker import queues
 from dnsworker.broker import Publisher
-from dnsworker.client.ids import new_id
+from dnsworker.client.waker import delivery_wake_up
 from dnsworker.errors import NoAnswer, OperationFailed, SubmissionFailed
-from dnsworker.messages import Message
 from dnsworker.operations import Outcome, Status
-from dnsworker.queues import DELIVER_TASK, INTERNAL
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +35,8 @@ class CelerySignals:
 
     def wake_delivery(self, target: str) -> None:
         """A wake-up for one delivery to `target`. Never raises for a broker's trouble."""
-        message = Message(
-            DELIVER_TASK,
-            new_id(),
-            {"target": target},
-            INTERNAL.name,
-            queues.deliver_key(target),
-            summary=target,
-            is_durable=False,
-            must_be_routed=False,
-        )
         try:
-            self._publishing().publish(message, WAKE_TIMEOUT_S)
+            self._publishing().publish(delivery_wake_up(target), WAKE_TIMEOUT_S)
         except SubmissionFailed as exc:
             log.warning("no worker was woken (the next sweep does it): %s", exc, extra={"target": target})
 

@@ -84,13 +84,13 @@ def retry(session: Session, id: str) -> None:
 
     with session.connection(writes=True) as connection:
         targets = deliveries.retry_operation(connection, id)
+    is_told = session.wake(targets)
     if session.as_json:
         output.print_json({"id": id, "due_now": targets})
-    else:
-        # the sweep wakes the deliveries within its interval
-        output.say(
-            f"{id}  " + (f"due now at {', '.join(targets)}" if targets else "nothing left to try again")
-        )
+        return
+    output.say(f"{id}  " + (f"due now at {', '.join(targets)}" if targets else "nothing left to try again"))
+    if not is_told:
+        output.say("no worker could be told (the broker is away): the next sweep takes it up", err=True)
 
 
 def print_operation(outcome: Outcome) -> None:

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from dnsworker.errors import ConfigError
+from dnsworker.errors import ConfigError, SubmissionFailed
 
 if TYPE_CHECKING:
     from dnsworker.client import Client
     from dnsworker.settings import Settings
 
 R = TypeVar("R")
+
+#: The sweep repeats a wake-up: nobody waits long for a broker.
+WAKE_TIMEOUT_S = 3.0
 
 
 class Session:
@@ -45,6 +48,12 @@ class Session:
         self._check_started()
         return Client(database=self.settings.database())
 
+    def close(self) -> None:
+        """End the client's connections; a wake-up that was due is sent first."""
+        client = self.__dict__.pop("client", None)
+        if client is not None:
+            client.close()
+
     @contextmanager
     def connection(self, *, writes: bool = False) -> Iterator[Any]:
         """A database connection in one transaction (committed at the end, rolled back by an error)."""
@@ -58,6 +67,22 @@ class Session:
                 yield connection
         finally:
             engine.dispose()
+
+    def wake(self, targets: Iterable[str]) -> bool:
+        """Have workers look at these targets now. False when that couldn't be said: the sweep does it."""
+        from dnsworker import broker
+        from dnsworker.client.waker import delivery_wake_up
+
+        options = broker.folder_options(self.data_dir) if self.settings.is_embedded else None
+        publisher = broker.Publisher(self.settings.broker(), options=options)
+        try:
+            for target in targets:
+                publisher.publish(delivery_wake_up(target), WAKE_TIMEOUT_S)
+        except (SubmissionFailed, ConfigError):
+            return False
+        finally:
+            publisher.close()
+        return True
 
     def _check_started(self) -> None:
         if self.settings.database_url is None and not (self.data_dir / "dnsworker.db").exists():
@@ -77,8 +102,11 @@ def with_session(function: Callable[..., R]) -> Callable[..., R]:
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> R:
-        as_json = bool(kwargs.pop("as_json"))
-        return function(Session(as_json), *args, **kwargs)
+        session = Session(bool(kwargs.pop("as_json")))
+        try:
+            return function(session, *args, **kwargs)
+        finally:
+            session.close()
 
     return run
 

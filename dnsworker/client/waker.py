@@ -13,9 +13,23 @@ from dnsworker.broker import Publisher
 from dnsworker.client.ids import new_id
 from dnsworker.errors import ConfigError, SubmissionFailed
 from dnsworker.messages import Message
-from dnsworker.queues import INTAKE_TASK, INTERNAL, SWEEP_KEY
+from dnsworker.queues import DELIVER_TASK, INTAKE_TASK, INTERNAL, SWEEP_KEY, deliver_key
 
 log = logging.getLogger(__name__)
+
+
+def delivery_wake_up(target: str) -> Message:
+    """Has some worker look at what is due for the target."""
+    return Message(
+        DELIVER_TASK,
+        new_id(),
+        {"target": target},
+        INTERNAL.name,
+        deliver_key(target),
+        summary=target,
+        is_durable=False,
+        must_be_routed=False,
+    )
 
 
 class Waker:

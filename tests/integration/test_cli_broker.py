@@ -12,6 +12,9 @@ from click.testing import CliRunner, Result
 
 from dnsworker import queues
 from dnsworker.cli import cli
+from dnsworker.operations import Outcome
+from dnsworker.runtime import Runtime
+from dnsworker.settings import load_settings
 
 Run = Callable[..., Result]
 
@@ -37,6 +40,24 @@ def system(broker_url: str, database_url: str, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "pools.yaml").write_text(POOLS, encoding="utf-8")
     assert invoke("pool", "apply", str(tmp_path / "pools.yaml")).exit_code == 0
     return invoke
+
+
+class StubSignals:
+    """Nobody is woken and nobody is told."""
+
+    def wake_delivery(self, target: str) -> None: ...
+    def publish_outcome(self, outcome: Outcome) -> None: ...
+
+
+def take_in(operation: str) -> None:
+    """What a worker does with the submission that is in the queue."""
+    runtime = Runtime(load_settings(), StubSignals())
+    runtime.start()
+    try:
+        arguments = {"zone": "example.org.", "email": "a@example.org"}
+        runtime.receive(operation, "create_zone", arguments, None)
+    finally:
+        runtime.stop()
 
 
 def test_declaring_makes_every_queue_and_is_safe_to_repeat(system: Run, broker_url: str) -> None:
@@ -92,3 +113,23 @@ def test_a_broker_url_that_is_none_is_one_line(system: Run, monkeypatch: pytest.
         result = system(*arguments)
         assert len(result.stderr.splitlines()) == (0 if arguments == ["status"] else 1), result.output
         assert "hunter2" not in result.output
+
+
+def test_an_operation_that_is_tried_again_wakes_its_targets(
+    system: Run, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system("queues", "declare")
+    submitted = system("zone", "create", "example.org", "--email", "a@example.org", "--no-wait", "--json")
+    operation = json.loads(submitted.stdout)["id"]
+    take_in(operation)
+    wake_ups = kombu.Queue("dns.deliver.served")
+    with kombu.Connection(broker_url, connect_timeout=5) as connection:
+        queue = wake_ups.bind(connection.default_channel)
+        assert queue.get() is None
+        assert "due now at served" in system("operation", "retry", operation).stdout
+        message = queue.get(no_ack=True)
+        assert message is not None
+        assert message.payload[1] == {"target": "served"}
+    monkeypatch.setenv("DNSWORKER_BROKER_URL", "amqp://127.0.0.1:1//")
+    told = system("operation", "retry", operation)
+    assert (told.exit_code, "the next sweep takes it up" in told.stderr) == (0, True)

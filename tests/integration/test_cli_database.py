@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,10 @@ def deliver() -> None:
         runtime.take_in()
         runtime.deliver("served")
         runtime.sweep()
+        deadline = time.monotonic() + 30
+        while runtime.ask("show_zone", {"zone": "example.org."})["status"] != "ACTIVE":
+            assert time.monotonic() < deadline, "what was delivered is verified by a thread of the runtime"
+            time.sleep(0.01)
     finally:
         runtime.stop()
 
