@@ -1,0 +1,76 @@
+"""What the code imports is declared in the extra that brings it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+OURS = {"backends", "celeryconfig", "dev", "dnsworker", "migrations", "tasks", "tests"}
+#: pydantic's other half, which it pins: some of its words are to be had there only.
+PARTS = {"pydantic-core": "pydantic"}
+
+#: Path -> the extras that are there when it is imported; the longest prefix that fits.
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "dnsworker": ("database",),
+    "dnsworker/database.py": ("worker",),  # its `upgrade` works in a checkout only
+    "dnsworker/testing": ("testing",),
+    "tasks": ("worker",),
+    "backends": ("worker",),
+    "migrations": ("worker",),
+    "celeryconfig.py": ("worker",),
+    "dev": ("dev",),
+    "tests": ("dev",),
+}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _declared(extra: str | None = None) -> set[str]:
+    """Distributions that are installed with an extra (with none: the plain package)."""
+    found = {_normal(re.split(r"[^\w.-]", line)[0]) for line in PROJECT["dependencies"]}
+    for line in PROJECT["optional-dependencies"][extra] if extra else ():
+        if match := re.match(r"dnsworker\[(.+)\]", line):
+            for other in match[1].split(","):
+                found |= _declared(other)
+        else:
+            found.add(_normal(re.split(r"[^\w.-]", line)[0]))
+    return found
+
+
+def _imported(path: Path) -> set[str]:
+    """Top-level packages that a file imports, those of the standard library and ours left out."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return {name.split(".")[0] for name in names} - OURS - set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("where", EXTRAS)
+def test_every_import_is_declared(where: str) -> None:
+    declared = set().union(*(_declared(extra) for extra in EXTRAS[where]))
+    distributions = packages_distributions()
+    files = [ROOT / where] if where.endswith(".py") else sorted((ROOT / where).rglob("*.py"))
+    assert files
+    missing = {}
+    for path in files:
+        within = [other for other in EXTRAS if path.is_relative_to(ROOT / other)]
+        if max(within, key=len) != where:
+            continue
+        for name in _imported(path):
+            candidates = {PARTS.get(_normal(each), _normal(each)) for each in distributions.get(name, [name])}
+            if not candidates & declared:
+                missing[str(path.relative_to(ROOT))] = name
+    assert not missing
