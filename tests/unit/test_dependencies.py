@@ -1,15 +1,18 @@
-"""What the code imports is declared in the extra that brings it."""
+"""What the code imports: declared in the extra that brings it, and not loaded before it is used."""
 
 from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+import dnsworker
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -74,3 +77,19 @@ def test_every_import_is_declared(where: str) -> None:
             if not candidates & declared:
                 missing[str(path.relative_to(ROOT))] = name
     assert not missing
+
+
+def test_every_public_name_is_there() -> None:
+    for name in dnsworker.__all__:
+        assert getattr(dnsworker, name).__module__.startswith("dnsworker.")
+    with pytest.raises(AttributeError, match="Klient"):
+        dnsworker.Klient  # noqa: B018 - the access is the test
+    assert set(dnsworker.__all__) <= set(dir(dnsworker))
+
+
+@pytest.mark.parametrize("module", ["dnsworker", "dnsworker.cli"])
+def test_an_import_alone_loads_no_client_and_no_database(module: str) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True, timeout=60).split())
+    assert module in loaded
+    assert not loaded & {"amqp", "asyncio", "celery", "dns", "kombu", "pydantic", "redis", "sqlalchemy"}
