@@ -34,9 +34,9 @@ def send_plan(connection: DNSConnection, plan: Plan) -> None:
     answer = connection.exchange(update_message(plan), changes_something=True)
     if answer.rcode == dns.rcode.REFUSED and may_update(connection, plan.zone, plan.current_soa):
         raise RecordRejected(
-            f"{connection.host} takes our updates of {plan.zone} but refuses this one: an apex NS without an "
-            "address in the zone, a record of its signer, or a name or type that its update policy keeps "
-            "from us; its log says which"
+            f"{connection.host} takes our updates of {plan.zone} but refuses this one: an MX or apex NS in "
+            "the zone that has no address there (yet), a record of its signer, or a name or type that its "
+            "update policy keeps from us; its log says which"
         )
     raise_for_update(answer.rcode, connection, plan.zone)
 

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from dnsworker.errors import ConfigError
-from dnsworker.pools import KINDS, Pool, first_error, path_text
+from dnsworker.pools import KINDS, Pool, first_error, option_error, path_text
 
 Where = tuple[str | int, ...]
 
@@ -43,7 +43,7 @@ class _OneOfEachLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load(source: Path | str, notes: list[str]) -> list[Pool]:
+def load(source: Path | str, notes: list[str], *, checks_options: bool = False) -> list[Pool]:
     """The pools of a file or text. Raises `ConfigError` with file, line and reason."""
     is_text = isinstance(source, str) and "\n" in source
     file = "pools.yaml" if is_text else str(source)
@@ -66,6 +66,8 @@ def load(source: Path | str, notes: list[str]) -> list[Pool]:
             inner, reason = first_error(exc)
             raise refuse((index, *inner), reason) from exc
     _refuse_repeats(pools, refuse)
+    if checks_options:
+        _refuse_unusable(pools, refuse)
     return pools
 
 
@@ -149,3 +151,12 @@ def _refuse_repeats(pools: list[Pool], refuse: Any) -> None:
                     f"{target.name!r} is also a target of pool {targets[target.name]}; names are unique",
                 )
             targets[target.name] = pool.name
+
+
+def _refuse_unusable(pools: list[Pool], refuse: Any) -> None:
+    """What a target's backend can't work with."""
+    for index, pool in enumerate(pools):
+        for position, target in enumerate(pool.targets):
+            if error := option_error(target):
+                where, reason = error
+                raise refuse((index, "targets", position, *where), reason)

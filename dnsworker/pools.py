@@ -235,15 +235,32 @@ def check_options(pools: Iterable[Pool], *, reads_secrets: bool = False) -> None
                 raise ConfigError(f"pool {pool.name}: {exc.message}") from exc
 
 
-def load_pools(source: Path | str, *, notes: list[str] | None = None) -> list[Pool]:
+def option_error(target: Target) -> tuple[tuple[str | int, ...], str] | None:
+    """Where in a target, and why, its backend can't work with it; secrets are not read."""
+    try:
+        model = load_backend(target.type).options_model
+    except ConfigError as exc:
+        return ("type",), exc.message
+    try:
+        model.model_validate(_with_stand_ins(target.options))
+    except ValidationError as exc:
+        where, reason = first_error(exc)
+        return ("options", *where), reason
+    return None
+
+
+def load_pools(
+    source: Path | str, *, notes: list[str] | None = None, checks_options: bool = False
+) -> list[Pool]:
     """The pools that a file describes; what was read over is added to `notes`.
 
-    `source` is a path, or the YAML itself (a text of more than one line). Raises `ConfigError`:
+    `source` is a path, or the YAML itself (a text of more than one line). `checks_options`: also asks each
+    target's backend. Raises `ConfigError`:
     `pools.yaml:12: pool default: targets[0].limits.burst: Input should be …`.
     """
     from dnsworker import poolfile  # reads into the classes above
 
-    return poolfile.load(source, notes if notes is not None else [])
+    return poolfile.load(source, notes if notes is not None else [], checks_options=checks_options)
 
 
 def first_error(error: ValidationError) -> tuple[tuple[str | int, ...], str]:

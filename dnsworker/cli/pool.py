@@ -100,15 +100,13 @@ def check(session: Session, file: Path | None) -> None:
 @with_session
 def apply(session: Session, file: Path | None, dry_run: bool) -> None:
     """Make FILE (default: DNSWORKER_POOLS) the pools of this system."""
-    from dnsworker.pools import check_options
     from dnsworker.store import pools as store
 
     path = file or session.settings.pools
     if path is None:
         raise click.UsageError("which file? Give FILE or set DNSWORKER_POOLS")
     notes: list[str] = []
-    pools = _load(path, notes)
-    check_options(pools)
+    pools = _load(path, notes, checks_options=True)
     with session.connection(writes=True) as connection:
         done = store.apply(connection, pools, dry_run=dry_run).lines
     if session.as_json:
@@ -172,10 +170,10 @@ def _last_error(one: dict[str, Any]) -> str:
     return f"{one['last_error']} ({output.ago(one.get('last_error_at')) or 'once'})"
 
 
-def _load(path: Path, notes: list[str]) -> list[Pool]:
+def _load(path: Path, notes: list[str], *, checks_options: bool = False) -> list[Pool]:
     from dnsworker.pools import load_pools
 
-    pools = load_pools(path, notes=notes)
+    pools = load_pools(path, notes=notes, checks_options=checks_options)
     if not pools:
         raise ConfigError(f"{path} has no pools")
     return pools
