@@ -32,8 +32,8 @@ def _whole(request: pytest.FixtureRequest) -> None:
     """A test that ended a worker or a nameserver and failed must not take the next ones with it."""
     if "stack" in request.fixturenames:
         running: Stack = request.getfixturevalue("stack")
-        each: Server | Program
-        for each in (running.bind, running.powerdns, running.redis, *running.workers):
+        every: list[Server | Program] = [running.bind, running.powerdns, running.redis, *running.workers]
+        for each in every:
             if not each.is_running:
                 each.start()
 

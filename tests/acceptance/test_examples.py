@@ -1,0 +1,64 @@
+"""The examples of the README, run as a service would run them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dev.stack import Stack
+from dnsworker import Client
+from tests.acceptance.comparison import answers, assert_all_agree, texts, wait_for
+
+EXAMPLES = Path(__file__).parent / "examples"
+ZONE = "example.org."
+
+
+@pytest.fixture
+def example_zone(stack: Stack, client: Client) -> str:
+    """The zone of the examples, as the first of them leaves it."""
+    if texts(stack.bind, ZONE, "SOA"):
+        client.delete_zone(ZONE).wait(30)
+    assert _run(stack, "python_client.py") == "ACTIVE\n"
+    return ZONE
+
+
+def test_the_python_example_does_what_it_says(stack: Stack, example_zone: str) -> None:
+    for server in (stack.bind, stack.powerdns):
+        assert answers(server, example_zone, "MX")
+        assert texts(server, f"www.{example_zone}", "A") == ["192.0.2.1", "192.0.2.2"]
+    assert_all_agree(stack, example_zone)
+
+
+def test_a_service_with_celery_alone_submits_as_a_user_who_may_only_write(
+    stack: Stack, client: Client, example_zone: str
+) -> None:
+    vhost = stack.env["DNSWORKER_BROKER_URL"].rpartition("/")[2]
+    url = stack.rabbitmq.add_user("submitter", "secret", write=r"^dns\.submit$", vhost=vhost)
+    assert _run(stack, "plain_celery.py", broker=url) == ""
+    both = (stack.bind, stack.powerdns)
+    wait_for(
+        lambda: all(texts(server, f"celery.{example_zone}", "A") == ["192.0.2.3"] for server in both),
+        "the record",
+    )
+    assert_all_agree(stack, example_zone)
+
+
+def test_a_user_who_may_only_write_submits_through_the_client(stack: Stack, example_zone: str) -> None:
+    vhost = stack.env["DNSWORKER_BROKER_URL"].rpartition("/")[2]
+    url = stack.rabbitmq.add_user("submitter2", "secret", write=r"^dns\.submit$", vhost=vhost)
+    with Client(url, stack.env["DNSWORKER_RESULT_URL"]) as submitter:
+        submitter.put_record(example_zone, "write-only", "A", ["192.0.2.4"]).wait(20)
+    assert texts(stack.bind, f"write-only.{example_zone}", "A") == ["192.0.2.4"]
+
+
+def _run(stack: Stack, name: str, broker: str | None = None) -> str:
+    env = stack.process_env() | ({"DNSWORKER_BROKER_URL": broker} if broker else {})
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    return done.stdout
