@@ -16,6 +16,7 @@ from dnsworker.records import SOA, RRset
 
 #: Links of a CNAME chain that are followed. Nobody needs as many; BIND 9.18 says SERVFAIL after 11.
 MAX_CHAIN = 16
+LONG_CHAIN = 11  # as many links servers no longer follow: PowerDNS 4.7 goes to 10, BIND 9.18 to 11
 #: Types whose data name hosts whose addresses belong into the additional section (RFC 1034, 2782).
 HOST_AT = {"NS": 0, "MX": 1, "SRV": 3}
 #: These may stand beside a CNAME, so asking for them is asking about the alias itself (RFC 4035, section 2.5;
@@ -52,6 +53,14 @@ class Answer:
     @property
     def is_referral(self) -> bool:
         return not self.authoritative and self.rcode == "NOERROR"
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether it is a chain that servers give up: a loop, or a long one. They say SERVFAIL then, and
+        asking them proves nothing.
+        """
+        links = [one for one in self.answer if isinstance(one, RRset) and one.type == "CNAME"]
+        return len(links) >= LONG_CHAIN or (bool(links) and links[-1].data[0] in {one.name for one in links})
 
 
 @dataclass(frozen=True, slots=True)

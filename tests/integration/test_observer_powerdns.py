@@ -19,8 +19,6 @@ from dnsworker.records import SOA, RRset
 ZONE = Name("judged.test.")
 CHILD = Name("child.judged.test.")
 TYPES = ("A", "TXT", "MX", "NS", "CNAME", "DNAME", "DS")
-#: PowerDNS 4.7 says SERVFAIL for a chain of aliases that doesn't end: that tells nothing.
-ENDLESS = {Name(f"{owner}.{ZONE}") for owner in ("loop", "pool")}
 
 
 def contents(zone: Name, *lines: str) -> ZoneContents:
@@ -84,10 +82,13 @@ def wrong(powerdns: PowerDNS, questions: list[tuple[Name, str]]) -> list[str]:
 
 def test_every_answer_is_as_expected(powerdns: PowerDNS, backend: Backend) -> None:
     backend.create_zone(HELD)
-    owners = {name for name, _ in HELD.rrsets} - ENDLESS
+    owners = {name for name, _ in HELD.rrsets}
     names = {Name(f"{label}{owner}") for owner in owners for label in ("", "x.", "y.x.")}
     questions = [(name, qtype) for name in sorted(names) for qtype in TYPES]
-    assert wrong(powerdns, questions) == []
+    endless = [question for question in questions if answer(HELD, *question).is_endless]
+    assert wrong(powerdns, [question for question in questions if question not in endless]) == []
+    # Of these it can't tell anything: they must not be asked.
+    assert {observed.rcode for observed in ask_all(powerdns, endless)} == {"SERVFAIL"}
     assert is_gone(ask_all(powerdns, [(ZONE, "SOA")])[0], ZONE) is False
 
 

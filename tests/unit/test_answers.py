@@ -149,6 +149,17 @@ def test_hosts_that_are_named_bring_their_addresses() -> None:
     assert [one.name for one in ask("mail", "MX").additional] == [f"www.{ZONE}"]
 
 
+def test_chains_that_servers_give_up_are_known() -> None:
+    assert [ask(owner, "A").is_endless for owner in ("loop", "alias", "outside", "www", "nothing")] == [
+        *(True, False, False, False, False)
+    ]
+    assert not ask("loop", "CNAME").is_endless
+    links = [rrset(f"c{number} CNAME c{number + 1}~") for number in range(20)]
+    long_one = ZoneContents.of(ZONE, SOA_, [*links, rrset("c20 A 192.0.2.1")])
+    endless = [answer(long_one, Name(f"c{number}.{ZONE}"), "A").is_endless for number in (0, 9, 10)]
+    assert endless == [True, True, False]
+
+
 def test_names_outside_the_zone_are_refused() -> None:
     assert answer(CONTENTS, Name("example.net."), "A") == Answer("REFUSED", authoritative=False)
     assert answer(CONTENTS, Name("notexample.org."), "A").rcode == "REFUSED"
