@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import NoReturn
 
 import sqlalchemy as sa
@@ -266,9 +266,29 @@ class Convergence:
         self._need_room(work, soa, len(work.groups) + 2)
         try:
             soa = self._send(work, soa, work.zone.soa.with_serial(serials.add(soa.serial, 1)), drift)
-        except (RecordRejected, Unsupported) as exc:
-            raise Blocked("held", f"the target refuses its own repair: {exc}") from exc
+        except (RecordRejected, Unsupported):
+            if not drift:
+                raise
+            soa = self._send_drift_piecemeal(work, soa, drift)
         self._note(state="present", soa=soa.rdata, must_read=False)
+        return soa
+
+    def _send_drift_piecemeal(self, work: Work, soa: SOA, drift: Sequence[RRsetChange]) -> SOA:
+        """Repair what the target lets us; an RRset that it won't take back is withheld, the rest goes on."""
+        self._need_room(work, soa, len(work.groups) + len(drift) + 2)
+        with self._reading.connect() as connection:
+            makers = journal.last_entries(connection, work.zone.id, [change.key for change in drift])
+        for change in drift:
+            self._renew()
+            step = work.zone.soa.with_serial(serials.add(soa.serial, 1))
+            try:
+                soa = self._send(work, soa, step, [change])
+            except (RecordRejected, Unsupported) as exc:
+                maker = makers.get(change.key)
+                if maker is None:
+                    raise Blocked("held", f"the target refuses its own repair: {exc}") from exc
+                refused = replace(maker, change=RRsetChange(change.before, maker.change.after))
+                self._withhold(work, [refused], exc, is_delivered=False)
         return soa
 
     # --- sending ---------------------------------------------------------------------------------------
@@ -292,9 +312,12 @@ class Convergence:
             middle = len(groups) // 2
             soa = self._push(work, soa, groups[:middle], is_suspect)
             return self._push(work, soa, groups[middle:], is_suspect)
-        self._note(
-            state="present", soa=soa.rdata, delivered_revision=groups[-1][-1].revision, must_read=False
-        )
+        with self._engine.begin() as connection:
+            deliveries.note(
+                connection, self._claim,
+                state="present", soa=soa.rdata, delivered_revision=groups[-1][-1].revision, must_read=False,
+            )  # fmt: skip
+            deliveries.stop_withholding(connection, self._claim, _last_changes(chain.from_iterable(groups)))
         return soa
 
     def _send(self, work: Work, soa: SOA, target_soa: SOA, changes: Iterable[RRsetChange]) -> SOA:
@@ -356,7 +379,9 @@ class Convergence:
 
     # --- refusals --------------------------------------------------------------------------------------
 
-    def _withhold(self, work: Work, group: Sequence[Entry], refusal: Exception) -> None:
+    def _withhold(
+        self, work: Work, group: Sequence[Entry], refusal: Exception, *, is_delivered: bool = True
+    ) -> None:
         """One operation is refused by this target: leave it out here, and remember what the target has."""
         before = self._overlay(work)
         rows = [
@@ -375,13 +400,21 @@ class Convergence:
         )
         with self._engine.begin() as connection:
             deliveries.withhold(connection, self._claim, rows)
-            deliveries.note(connection, self._claim, delivered_revision=group[-1].revision)
+            if is_delivered:
+                deliveries.note(connection, self._claim, delivered_revision=group[-1].revision)
+            else:
+                deliveries.renew(connection, self._claim, self._settings.lease_s)
 
     def _withhold_dropped(self, work: Work, dropped: Sequence[RRsetChange]) -> None:
         """RRsets that the target took without a word and doesn't have."""
         if not dropped:
             return
-        owner = {entry.key: entry for entry in work.entries}
+        sent = {change.key: change.after for change in dropped}
+        owner = {
+            entry.key: entry
+            for entry in work.entries
+            if entry.key in sent and comparison.is_same(entry.change.after, sent[entry.key])
+        }
         unknown = [change.key for change in dropped if change.key not in owner]
         if unknown:
             raise ZoneChanged(f"{DROPPED}: {unknown[0][0]} {unknown[0][1]}")
@@ -446,16 +479,18 @@ class Convergence:
         return {row.key: row.accepted for row in rows if row.key[1] != "SOA"}
 
     def _collapsed(self, work: Work, groups: Iterable[Iterable[Entry]]) -> list[RRsetChange]:
-        """The operations as one change per RRset, from what the target really has."""
-        overlay = self._overlay(work) if work.withheld else {}
-        collapsed = plan.collapse_changes(entry.change for group in groups for entry in group)
-        started = {key: change for change in collapsed if (key := change.key) in overlay}
-        changes = [change for change in collapsed if change.key not in started]
-        changes += [replace(change, before=overlay[key]) for key, change in started.items()]
-        if started:
-            with self._engine.begin() as connection:
-                deliveries.stop_withholding(connection, work.zone.id, self._claim.target_id, started)
-        return [change for change in changes if change.before != change.after]
+        """The operations as one change per RRset, from what the target really has.
+
+        What is withheld stays on record until the target has taken what replaces it.
+        """
+        overlay = dict(self._overlay(work))
+        changes = []
+        for entry in chain.from_iterable(groups):
+            has_other = entry.key in overlay
+            changes.append(
+                replace(entry.change, before=overlay.pop(entry.key)) if has_other else entry.change
+            )
+        return plan.collapse_changes(change for change in changes if change.before or change.after)
 
     def _wanted(self, work: Work) -> dict[Key, RRset]:
         """The RRsets that the target should hold: the desired ones, save what it refused."""
@@ -527,6 +562,9 @@ class Convergence:
         with self._engine.begin() as connection:
             # The zone before its deliveries, as everywhere: two orders of locking are a deadlock.
             zones.update(connection, work.zone.id, look_at=now(desired.LOOK_GUARD_S), looks=0)
+            if state == "present":
+                apex = {(work.zone.name, "SOA"): work.zone.revision + 1}  # somebody else's zone is gone
+                deliveries.stop_withholding(connection, self._claim, apex | _last_changes(work.entries))
             return deliveries.finish(
                 connection, self._claim, delivered_revision=work.zone.revision, goal=work.delivery.goal,
                 state=state, soa=soa.rdata if soa else None, **values,
@@ -545,6 +583,11 @@ class Convergence:
 
 
 REPAIRED = {"last_repair_at": now()}
+
+
+def _last_changes(entries: Iterable[Entry]) -> dict[Key, int]:
+    """The revision that last changed each RRset."""
+    return {entry.key: entry.revision for entry in entries}
 
 
 def _both(found: ZoneContents, wanted: Mapping[Key, RRset]) -> dict[Key, RRset | None]:

@@ -215,6 +215,8 @@ def write(
     """
     values = dict(values or {})
     if not changes and not values and not zone.is_deleted:
+        # Somebody must see that the operation has ended, should this worker die now.
+        zones.update(connection, zone.id, look_at=now(LOOK_GUARD_S), looks=0)
         if not force:
             return Accepted(zone.id, zone.revision, zone.serial, ())
         # Nothing to change here, but targets that are blocked are to be brought to it all the same.
@@ -295,10 +297,13 @@ def take_back(
         return 0, []
     revision = max(entry.revision for entry in done.values())
     later = journal.changed_later(connection, zone.id, revision, done, operation_id)
+    # What was there before may be another rejected operation's: that one never takes effect either.
+    before = journal.before_rejections(
+        connection, zone.id, {key: entry.revision for key, entry in done.items() if key not in later}
+    )
+    current = zones.rrsets_at(connection, zone.id, {name for name, _ in before})
     back = [
-        RRsetChange(entry.change.after, entry.change.before)
-        for key, entry in done.items()
-        if key not in later
+        RRsetChange(current.get(key), value) for key, value in before.items() if current.get(key) != value
     ]
     stuck: list[Key] = []
     try:

@@ -233,6 +233,10 @@ def target_reports(
             for one in standing.withheld
             if one.target_id == row.target_id and operation_id in (None, one.operation_id)
         ]
+        stopped = standing.standstills.get(name)
+        next_attempt = row.due_at
+        if next_attempt is not None and stopped is not None and stopped.until is not None:
+            next_attempt = max(next_attempt, stopped.until)
         serial = None if row.soa is None else int(row.soa.split()[2])
         reports.append(
             TargetReport(
@@ -243,8 +247,8 @@ def target_reports(
                 withheld=withheld,
                 is_current=row.delivered_revision >= (revision or 0)
                 and row.state not in ("foreign", "creating"),
-                last_error=row.last_error,
-                next_attempt_at=row.due_at,
+                last_error=row.last_error or (stopped.reason if stopped else None),
+                next_attempt_at=next_attempt,
             )
         )
     return reports

@@ -6,7 +6,7 @@ Separate from the asking, because the same judgement follows every delivery, eve
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +14,9 @@ import sqlalchemy as sa
 from dnsworker import desired
 from dnsworker.operations import Status, ZoneStatus
 from dnsworker.pools import Nameserver
-from dnsworker.store import deliveries, journal, observations, operations, zones
+from dnsworker.records import Key
+from dnsworker.store import breakers, deliveries, journal, observations, operations, zones
+from dnsworker.store.breakers import Standstill
 from dnsworker.store.deliveries import BLOCKED, DeliveryRow, Withheld
 from dnsworker.store.observations import Observation
 from dnsworker.store.pools import KnownPool
@@ -40,6 +42,9 @@ class Settled:
     ended: list[str] = field(default_factory=list)
     #: Some witness doesn't show the zone as it should be yet.
     is_open: bool = False
+    #: Everything that this rests on, and the zone then.
+    standing: Standing | None = None
+    zone: ZoneRow | None = None
     #: Targets that have something new to do (a refused operation was taken back).
     targets: tuple[str, ...] = ()
 
@@ -53,6 +58,10 @@ class Standing:
     rows: dict[str, DeliveryRow]
     seen: Mapping[str, Observation]
     withheld: list[Withheld]
+    #: Targets to which nothing is sent now.
+    standstills: Mapping[str, Standstill]
+    #: Operation → RRsets for which it stands or falls with the withheld operation.
+    found_there: Mapping[str, Collection[Key]] = field(default_factory=dict)
 
     def verified(self, witness: Witness) -> int:
         """Up to which revision the witness was found right."""
@@ -68,8 +77,18 @@ class Standing:
 
     def refusers(self, operation_id: str) -> set[str]:
         """The targets that withhold something of the operation."""
-        ids = {row.target_id for row in self.withheld if row.operation_id == operation_id}
+        ids = {row.target_id for row in self.refusals(operation_id)}
         return {name for name, target_id in self.known.target_ids.items() if target_id in ids}
+
+    def refusals(self, operation_id: str) -> list[Withheld]:
+        """What targets withhold of the operation."""
+        found = self.found_there.get(operation_id, ())
+        return [row for row in self.withheld if row.operation_id == operation_id or row.key in found]
+
+    def reached(self) -> int:
+        """The latest revision at which enough witnesses were found right."""
+        verified = sorted((self.verified(one) for one in self.witnesses), reverse=True)
+        return next((revision for count, revision in enumerate(verified, 1) if self.is_met(count)), 0)
 
     def is_met(self, good: int) -> bool:
         """Whether so many good witnesses reach the pool's threshold."""
@@ -94,12 +113,15 @@ def read_standing(connection: sa.Connection, known: KnownPool, zone_id: int) -> 
     rows = {
         names[row.target_id]: row for row in deliveries.of_zone(connection, zone_id) if row.target_id in names
     }
+    behind = [row.target_id for row in rows.values() if not row.is_current]
+    stopped = breakers.standstills(connection, behind) if behind else {}
     return Standing(
         known=known,
         witnesses=witnesses(known),
         rows=rows,
         seen=observations.of_zone(connection, zone_id),
         withheld=deliveries.withheld_in(connection, zone_id),
+        standstills={names[key]: one for key, one in stopped.items()},
     )
 
 
@@ -109,6 +131,7 @@ def settle(connection: sa.Connection, known: KnownPool, zone_id: int) -> Settled
     standing = read_standing(connection, known, zone_id)
     settled = Settled()
     accepted = operations.accepted_in(connection, zone_id)
+    standing = _with_found_there(connection, standing, zone_id, accepted)
     hopeless = [row for row in accepted if _is_hopeless(standing, row.id)]
     for row in hopeless:
         _reject(connection, standing, zone, row, settled)
@@ -116,12 +139,44 @@ def settle(connection: sa.Connection, known: KnownPool, zone_id: int) -> Settled
     if hopeless:
         standing = read_standing(connection, known, zone_id)
         accepted = operations.accepted_in(connection, zone_id)
+        standing = _with_found_there(connection, standing, zone_id, accepted)
     _end_arrived(connection, standing, zone, accepted, settled)
     status, reason = zone_status(standing, zone)
     settled.is_open = any(standing.verified(one) < zone.revision for one in standing.witnesses)
     if (status.value, reason) != (zone.status, zone.reason):
         zones.update(connection, zone_id, status=status.value, reason=reason)
+    settled.standing, settled.zone = standing, zone
     return settled
+
+
+def _with_found_there(
+    connection: sa.Connection, standing: Standing, zone_id: int, accepted: Sequence[Any]
+) -> Standing:
+    """What concerns operations in refusals of other operations.
+
+    One that had nothing to do for an RRset, because an earlier one had just done it, is refused where that
+    one is; and one whose value was to come back after a later one's rejection, where that is refused.
+    """
+    withheld = {row.key: row for row in standing.withheld}
+    if not withheld or not accepted:
+        return standing
+    wishes = operations.wishes(connection, [row.id for row in accepted])
+    own = journal.keys_of_operations(connection, wishes, {name for name, _ in withheld})
+    rejected = operations.in_error(connection, {row.operation_id for row in withheld.values()})
+    found: dict[str, set[Key]] = {}
+    for row in accepted:
+        wanted, mine = wishes[row.id], own.get(row.id, set())
+        back = {key for key in mine & withheld.keys() if withheld[key].operation_id in rejected}
+        if back:
+            value = {entry.key: entry.change.after for entry in journal.of_operation(connection, row.id)}
+            back = {key for key in back if withheld[key].accepted != value[key]}
+            back -= journal.changed_later(connection, zone_id, row.revision, back, row.id)
+        found[row.id] = back | {
+            key
+            for key, refused in withheld.items()
+            if refused.revision <= row.revision and (wanted is None or key in wanted) and key not in mine
+        }
+    return replace(standing, found_there=found)
 
 
 def zone_status(standing: Standing, zone: ZoneRow) -> tuple[ZoneStatus, str | None]:
@@ -148,8 +203,10 @@ def zone_status(standing: Standing, zone: ZoneRow) -> tuple[ZoneStatus, str | No
 
 def _troubles(standing: Standing, zone: ZoneRow) -> Iterable[str]:
     for name, row in standing.rows.items():
-        if row.last_error and not row.is_current:
-            yield f"target {name}: {row.last_error}"
+        standstill = standing.standstills.get(name)
+        error = row.last_error or (standstill and standstill.reason)
+        if error and not row.is_current:
+            yield f"target {name}: {error}"
     names = {target_id: name for name, target_id in standing.known.target_ids.items()}
     for refused in standing.withheld:
         if refused.key[1] != "SOA":
@@ -174,16 +231,22 @@ def _free_of(standing: Standing, refusers: Collection[str]) -> list[Witness]:
 def _end_arrived(
     connection: sa.Connection, standing: Standing, zone: ZoneRow, accepted: Sequence[Any], settled: Settled
 ) -> None:
+    reached = standing.reached()
     arrived = [row for row in accepted if _has_arrived(standing, row)]
-    if not arrived:
-        return
-    ids = [row.id for row in arrived]
-    until = max(row.revision for row in arrived)
-    showing = set(ids)
+    # Of a zone that is gone nothing shows; what was done to it before ends with its deletion.
+    gone = [row.revision for row in accepted if row.kind == "delete_zone" and row not in arrived]
+    deleted = max((revision for revision in gone if revision <= reached), default=0)
+    arrived = [row for row in arrived if row.revision >= deleted]
     later = [row.id for row in arrived if row.revision < zone.revision]
+    hidden = journal.hidden_by_rejections(connection, zone.id, later, reached) if later else set()
+    ids = [row.id for row in arrived if row.id not in hidden]
+    later = [one for one in later if one not in hidden]
+    if not ids:
+        return
+    showing = set(ids)
     if later:
         with_entries = journal.operations_with_entries(connection, later)
-        showing -= with_entries - journal.still_showing(connection, zone.id, with_entries, until)
+        showing -= with_entries - journal.still_showing(connection, zone.id, with_entries, reached)
     replaced = [one for one in ids if one not in showing]
     operations.end(connection, [one for one in ids if one in showing], Status.ACTIVE)
     operations.end(
@@ -204,7 +267,7 @@ def _has_arrived(standing: Standing, row: Any) -> bool:
 
 def _reject(connection: sa.Connection, standing: Standing, zone: ZoneRow, row: Any, settled: Settled) -> None:
     """End an operation that the targets won't have, and take back what it changed."""
-    refused = next(one for one in standing.withheld if one.operation_id == row.id)
+    refused = standing.refusals(row.id)[0]
     names = {target_id: name for name, target_id in standing.known.target_ids.items()}
     code = "ZoneExists" if refused.key == (zone.name, "SOA") else "RecordRejected"
     message = f"target {names.get(refused.target_id, '?')}: {refused.message}"
@@ -217,6 +280,8 @@ def _reject(connection: sa.Connection, standing: Standing, zone: ZoneRow, row: A
     apex = (zone.name, "NS")
     entries = journal.of_operation(connection, row.id)
     is_creation = any(entry.key == apex and entry.change.before is None for entry in entries)
+    if is_creation and journal.was_removed_since(connection, zone.id, apex, row.revision):
+        return  # that zone is gone already; this one is another
     if not is_creation:
         desired.take_back(connection, standing.known, zone, row.id)
         settled.targets = tuple(standing.known.target_ids)

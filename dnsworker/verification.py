@@ -194,12 +194,7 @@ class Verifier:
             zone = zones.get(connection, zone_id)
             known = self._directory.get(zone.pool_id)
             standing = settlement.read_standing(connection, known, zone_id)
-            inquiries = [
-                inquiry
-                for witness in standing.witnesses
-                if witness.nameserver is not None
-                and (inquiry := _inquiry(standing, zone, witness, witness.nameserver)) is not None
-            ]
+            inquiries = _inquiries(standing, zone)
             if not zone.is_deleted:
                 _expect(connection, standing, zone, inquiries)
         return Examination(known, zone, inquiries)
@@ -217,7 +212,7 @@ class Verifier:
             observations.put(connection, zone.id, seen)
             highest = serials.latest(locked.seen_serial, *(row["serial"] for row in seen))
             settled = settlement.settle(connection, examination.known, zone.id)
-            pause = self._pause(examination, settled, locked.looks)
+            pause = self._pause(settled, locked.looks)
             zones.update(
                 connection, zone.id,
                 seen_serial=highest,
@@ -228,11 +223,27 @@ class Verifier:
         return pause
 
     @staticmethod
-    def _pause(examination: Examination, settled: Settled, looks: int) -> float | None:
-        """None where there is nobody to ask again: the next delivery starts the next look."""
-        if not settled.is_open or not examination.inquiries:
+    def _pause(settled: Settled, looks: int) -> float | None:
+        """None where there is nobody to ask again: the next delivery starts the next look.
+
+        Judged by the rows as they are under the zone's lock: since the nameservers were asked, another worker
+        may have delivered, and died.
+        """
+        if not settled.is_open or settled.standing is None or settled.zone is None:
+            return None
+        if not _inquiries(settled.standing, settled.zone):
             return None
         return PAUSES_S[min(looks, len(PAUSES_S) - 1)]
+
+
+def _inquiries(standing: Standing, zone: ZoneRow) -> list[Inquiry]:
+    """Whom to ask what."""
+    return [
+        inquiry
+        for witness in standing.witnesses
+        if witness.nameserver is not None
+        and (inquiry := _inquiry(standing, zone, witness, witness.nameserver)) is not None
+    ]
 
 
 def _inquiry(standing: Standing, zone: ZoneRow, witness: Witness, server: Nameserver) -> Inquiry | None:
@@ -267,7 +278,8 @@ def _expect(connection: sa.Connection, standing: Standing, zone: ZoneRow, inquir
         asked = [key for key in keys if key not in refused]
         if asked:
             view = _DatabaseView(connection, zone, asked)
-            inquiry.expected = {key: answer(view, *key) for key in asked}
+            answers = {key: answer(view, *key) for key in asked}
+            inquiry.expected = {key: one for key, one in answers.items() if not one.is_endless}
             inquiry.expected_at = zone.revision
 
 

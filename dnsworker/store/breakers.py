@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
 import sqlalchemy as sa
 
 from dnsworker.tables import now, target
@@ -55,6 +59,32 @@ def succeeded(connection: sa.Connection, target_id: int) -> bool:
         .values(failures=0, open_until=None, last_success_at=now())
     )
     return done.rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Standstill:
+    """Why nothing is sent to a target now, and until when."""
+
+    reason: str
+    until: datetime | None
+
+
+def standstills(connection: sa.Connection, target_ids: Collection[int]) -> dict[int, Standstill]:
+    """The targets that are paused, or whose breaker is open."""
+    columns = (target.c.id, target.c.failures, target.c.open_until, target.c.last_error)
+    paused = sa.case((target.c.paused_until > now(), target.c.paused_until)).label("paused")
+    query = sa.select(*columns, paused).where(
+        target.c.id.in_(list(target_ids)),
+        sa.or_(target.c.open_until.is_not(None), target.c.paused_until > now()),
+    )
+    found = {}
+    for row in connection.execute(query):
+        if row.paused is not None:
+            found[row.id] = Standstill("is paused", row.paused)
+        else:
+            times = f"{row.failures} attempts in a row failed"
+            found[row.id] = Standstill(f"{times}: {row.last_error}", row.open_until)
+    return found
 
 
 def failures(connection: sa.Connection, target_id: int) -> int:

@@ -6,7 +6,7 @@ worker that was paused and replaced changes nothing; `ClaimLost` tells it to sto
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -280,14 +280,15 @@ def withheld_in(connection: sa.Connection, zone_id: int, target_id: int | None =
     return found
 
 
-def stop_withholding(connection: sa.Connection, zone_id: int, target_id: int, keys: Collection[Key]) -> None:
-    for name, type_ in keys:
-        connection.execute(
-            sa.delete(withheld).where(
-                withheld.c.zone_id == zone_id, withheld.c.target_id == target_id,
-                withheld.c.name == name, withheld.c.type == type_,
+def stop_withholding(connection: sa.Connection, claim: Claim, changed: Mapping[Key, int]) -> None:
+    """The target has what changed these RRsets up to the given revisions: earlier refusals are over."""
+    mine = sa.and_(withheld.c.zone_id == claim.zone_id, withheld.c.target_id == claim.target_id)
+    query = sa.select(withheld.c.name, withheld.c.type, withheld.c.revision).where(mine)
+    for row in connection.execute(query).all():
+        if changed.get((Name(row.name), row.type), 0) > row.revision:
+            connection.execute(
+                sa.delete(withheld).where(mine, withheld.c.name == row.name, withheld.c.type == row.type)
             )
-        )  # fmt: skip
 
 
 def forget_withheld(connection: sa.Connection, zone_id: int) -> None:

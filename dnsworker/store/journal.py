@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
-from dnsworker.records import Key
+from dnsworker.records import Key, RRset
 from dnsworker.store.rows import chunks, rrset_of, rrset_to_json
 from dnsworker.tables import journal, now, operation
 
@@ -86,18 +86,132 @@ def changed_keys(connection: sa.Connection, zone_id: int, after: int, limit: int
 def changed_later(
     connection: sa.Connection, zone_id: int, revision: int, keys: Collection[Key], besides: str
 ) -> set[Key]:
-    """Those of the keys that another operation than `besides` changed after `revision`."""
+    """Those of the keys that another operation than `besides` changed after `revision`.
+
+    What an operation did that ended in ERROR doesn't count: it was taken back.
+    """
     wanted = set(keys)
     found: set[Key] = set()
     for chunk in chunks(sorted({name for name, _ in wanted})):
-        query = sa.select(journal.c.name, journal.c.type).where(
-            journal.c.zone_id == zone_id,
-            journal.c.revision > revision,
-            journal.c.name.in_(chunk),
-            journal.c.operation_id != besides,
+        query = (
+            sa.select(journal.c.name, journal.c.type)
+            .join(operation, operation.c.id == journal.c.operation_id)
+            .where(
+                journal.c.zone_id == zone_id,
+                journal.c.revision > revision,
+                journal.c.name.in_(chunk),
+                journal.c.operation_id != besides,
+                operation.c.status != "ERROR",
+            )
         )
         found.update((Name(row.name), row.type) for row in connection.execute(query))
     return found & wanted
+
+
+def last_entries(connection: sa.Connection, zone_id: int, keys: Collection[Key]) -> dict[Key, Entry]:
+    """The last change of each of the RRsets."""
+    wanted = set(keys)
+    found: dict[Key, Entry] = {}
+    for chunk in chunks(sorted({name for name, _ in wanted})):
+        query = sa.select(
+            journal.c.revision, journal.c.serial, journal.c.operation_id,
+            journal.c.name, journal.c.type, journal.c.before, journal.c.after,
+        ).where(journal.c.zone_id == zone_id, journal.c.name.in_(chunk))  # fmt: skip
+        for row in connection.execute(query.order_by(journal.c.revision, journal.c.id)):
+            if (Name(row.name), row.type) in wanted:
+                found[Name(row.name), row.type] = _entry(row)
+    return found
+
+
+def keys_of_operations(
+    connection: sa.Connection, operation_ids: Iterable[str], names: Collection[Name]
+) -> dict[str, set[Key]]:
+    """Which RRsets of these owners each of the operations changed."""
+    found: dict[str, set[Key]] = {}
+    for chunk in chunks(list(operation_ids)):
+        query = sa.select(journal.c.operation_id, journal.c.name, journal.c.type)
+        for row in connection.execute(query.where(journal.c.operation_id.in_(chunk))):
+            if row.name in names:
+                found.setdefault(row.operation_id, set()).add((Name(row.name), row.type))
+    return found
+
+
+def before_rejections(
+    connection: sa.Connection, zone_id: int, revisions: Mapping[Key, int]
+) -> dict[Key, RRset | None]:
+    """What each RRset was before the change under that revision and all that ended in ERROR before it."""
+    value: dict[Key, RRset | None] = {}
+    is_found: set[Key] = set()
+    for chunk in chunks(sorted({name for name, _ in revisions})):
+        query = (
+            sa.select(
+                journal.c.revision, journal.c.name, journal.c.type, journal.c.before, operation.c.status
+            )
+            .join(operation, operation.c.id == journal.c.operation_id)
+            .where(journal.c.zone_id == zone_id, journal.c.name.in_(chunk))
+            .order_by(journal.c.revision.desc(), journal.c.id.desc())
+        )
+        for row in connection.execute(query):
+            key = (Name(row.name), row.type)
+            if key in is_found or row.revision > revisions.get(key, -1):
+                continue
+            if row.revision == revisions[key] or row.status == "ERROR":
+                value[key] = rrset_of(key, row.before)
+            else:
+                is_found.add(key)
+    return value
+
+
+def hidden_by_rejections(
+    connection: sa.Connection, zone_id: int, operation_ids: Iterable[str], until: int
+) -> set[str]:
+    """Those of the operations whose RRsets, at revision `until`, show what a rejected operation put there.
+
+    What was there before comes back after `until`.
+    """
+    bad, back = journal.alias("bad"), journal.alias("back")
+    found: set[str] = set()
+    for chunk in chunks(list(operation_ids)):
+        hidden = (
+            sa.select(sa.literal(1))
+            .select_from(bad.join(operation, operation.c.id == bad.c.operation_id))
+            .join(
+                back,
+                sa.and_(
+                    back.c.operation_id == bad.c.operation_id,
+                    back.c.name == bad.c.name,
+                    back.c.type == bad.c.type,
+                    back.c.revision > until,
+                ),
+            )
+            .where(
+                bad.c.zone_id == journal.c.zone_id,
+                bad.c.name == journal.c.name,
+                bad.c.type == journal.c.type,
+                bad.c.revision > journal.c.revision,
+                bad.c.revision <= until,
+                operation.c.status == "ERROR",
+            )
+        )
+        query = (
+            sa.select(journal.c.operation_id)
+            .where(journal.c.zone_id == zone_id, journal.c.operation_id.in_(chunk), hidden.exists())
+            .distinct()
+        )
+        found.update(connection.execute(query).scalars())
+    return found
+
+
+def was_removed_since(connection: sa.Connection, zone_id: int, key: Key, revision: int) -> bool:
+    """Whether the RRset was taken away after a revision."""
+    query = sa.select(sa.literal(1)).where(
+        journal.c.zone_id == zone_id,
+        journal.c.name == key[0],
+        journal.c.type == key[1],
+        journal.c.revision > revision,
+        journal.c.after.is_(None),
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def operations_with_entries(connection: sa.Connection, operation_ids: Iterable[str]) -> set[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from dnsworker.errors import InvalidRequest
+from dnsworker.names import Name
 from dnsworker.operations import Status
-from dnsworker.store.rows import insert_or_ignore
+from dnsworker.records import Key
+from dnsworker.requests import parse_request
+from dnsworker.store.rows import chunks, insert_or_ignore
 from dnsworker.tables import now, operation, submission
 
 OPEN = (Status.PENDING.value, Status.HELD.value, Status.ACCEPTED.value)
@@ -68,6 +71,33 @@ def accepted_in(connection: sa.Connection, zone_id: int) -> list[Any]:
         .order_by(operation.c.revision)
     )
     return list(connection.execute(query))
+
+
+def in_error(connection: sa.Connection, operation_ids: Collection[str]) -> set[str]:
+    """Those of the operations that ended in ERROR."""
+    found: set[str] = set()
+    for chunk in chunks(sorted(operation_ids)):
+        query = sa.select(operation.c.id).where(
+            operation.c.id.in_(chunk), operation.c.status == Status.ERROR.value
+        )
+        found.update(connection.execute(query).scalars())
+    return found
+
+
+def wishes(connection: sa.Connection, operation_ids: Sequence[str]) -> dict[str, set[Key] | None]:
+    """The RRsets that each operation speaks of; None for one that speaks of all."""
+    found: dict[str, set[Key] | None] = {}
+    for chunk in chunks(operation_ids):
+        whole = operation.c.kind.in_(("import_zone", "restore_zone"))
+        payload = sa.case((whole, sa.null()), else_=operation.c.payload)
+        query = sa.select(operation.c.id, operation.c.kind, payload.label("payload"))
+        for row in connection.execute(query.where(operation.c.id.in_(chunk))):
+            if row.payload is None:
+                found[row.id] = None
+            else:
+                changes = parse_request(row.kind, row.payload).changes
+                found[row.id] = {(Name(one.name), one.type) for one in changes}
+    return found
 
 
 def pending(connection: sa.Connection, limit: int) -> list[str]:
