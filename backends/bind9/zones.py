@@ -6,6 +6,7 @@ of a primary zone to exist on named's side, and can't write one.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -74,7 +75,7 @@ class ConfiguredZones:
         return self._run("zonestatus", zone)
 
     def sync(self, zone: Name) -> None:
-        """Have the zone's file written.
+        """Have the zone's file written. Raises `Busy` when it doesn't come to that within the time-out.
 
         Never with `-clean`: that removes the journal before the file is there, and a crash between the two
         loses what the journal held (BIND 9.18.49).
@@ -159,15 +160,21 @@ class ConfiguredZones:
                     )
 
     def _wait_for_file(self, zone: Name, file: str) -> None:
-        """Wait until named has written the file; deleting the zone earlier would call that off."""
-        self._checkpoint()
-        self.sync(zone)
+        """Have the zone's file written and wait for it; deleting the zone earlier would call that off.
+
+        The order is repeated: after a write that failed (a full disk, a directory that wasn't there), and
+        where it saw nothing to write yet, named tries of itself only a quarter of an hour later.
+        """
         deadline = time.monotonic() + PATIENCE * self._timeout_s
-        while not self._has_file(file):
-            if time.monotonic() > deadline:
-                raise ServerFailure(f"named fetched {zone} but wrote no {self._path(file)!r}: see its log")
-            time.sleep(LOOK_AGAIN_S)
+        while True:
             self._checkpoint()
+            with contextlib.suppress(Busy):  # it is being written
+                self._run("sync", zone)
+            if self._has_file(file):
+                return
+            if time.monotonic() > deadline:
+                raise Busy(f"named fetched {zone} but has written no {self._path(file)!r} yet: see its log")
+            time.sleep(LOOK_AGAIN_S)
 
     def _has_file(self, file: str) -> bool:
         """Whether the file is there and whole (named gives it its name when it has written all of it).

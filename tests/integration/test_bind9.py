@@ -299,6 +299,33 @@ def test_a_directory_that_isnt_there_is_named(
         backend.create_zone(zone)
 
 
+def test_a_file_that_named_could_not_write_is_asked_for_again(
+    running: Bind, make_backend: Callable[..., Backend], zone: ZoneContents
+) -> None:
+    backend = make_backend(zone_directory="later")
+    asked = itertools.count(1)
+
+    def make_directory() -> None:
+        if next(asked) == 40:  # long after named was first told to write
+            (running.folder / "later").mkdir()
+
+    backend.checkpoint = make_directory
+    backend.create_zone(zone)
+    assert next(asked) > 40
+    backend.checkpoint = lambda: None
+    assert backend.read_zone(zone.name) == zone
+    backend.delete_zone(zone.name)
+
+
+def test_a_file_that_named_never_writes_is_no_fault_of_the_contents(
+    make_backend: Callable[..., Backend], zone: ZoneContents
+) -> None:
+    backend = make_backend(zone_directory="nowhere", timeout_s=0.5)
+    with pytest.raises(Busy, match="see its log"):
+        backend.create_zone(zone)
+    assert backend.read_soa(zone.name) is None
+
+
 def test_a_named_that_cant_fetch_the_zone_is_told_what_to_do(
     make_backend: Callable[..., Backend], zone: ZoneContents, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,12 +20,12 @@ from pydantic import ValidationError
 
 from backends.bind9 import BACKEND
 from backends.bind9.options import Bind9Options
-from backends.bind9.rndc import ControlChannel
-from backends.bind9.zones import _file_name
+from backends.bind9.rndc import CommandFailed, ControlChannel
+from backends.bind9.zones import ConfiguredZones, _file_name
 from backends.dns_tsig import TsigKey, Verifier
 from backends.dns_update import update_message
 from backends.dns_wire import Message
-from dnsworker.errors import AuthenticationFailed, ServerFailure
+from dnsworker.errors import AuthenticationFailed, Busy, ServerFailure
 from dnsworker.names import Name
 from dnsworker.plan import Plan, RRsetChange, make_plan, split
 from dnsworker.records import SOA, RRset
@@ -242,3 +242,40 @@ def test_apex_ns_are_added_before_single_ones_are_deleted() -> None:
     kinds = [rrset.deleting is not None for rrset in update.update]
     assert kinds == [False, False, True, False]  # two added, one deleted, the SOA
     assert update.update[2][0].to_text() == "ns1.example.net."
+
+
+class StubControl:
+    """Forgets the first orders to write, and writes while one more is answered with "already running"."""
+
+    def __init__(self, forgets: float) -> None:
+        self.forgets = forgets
+        self.sent: list[str] = []
+
+    def command(self, text: str) -> str:
+        word = text.split()[0]
+        self.sent.append(word)
+        syncs = self.sent.count("sync")
+        if word == "sync" and syncs == self.forgets + 2:
+            raise CommandFailed("already running", "")
+        if word == "addzone":  # how the file is looked for
+            if syncs < self.forgets + 2:
+                raise CommandFailed("file not found", "")
+            raise CommandFailed("unexpected end of input", "dns_zone_loadnew failed: …")
+        return ""
+
+
+def configured_zones(control: StubControl, timeout_s: float) -> ConfiguredZones:
+    key = TsigKey("dnsworker", SECRET, "hmac-sha256")
+    return ConfiguredZones(control, options(), key, lambda: None, timeout_s)  # type: ignore[arg-type]
+
+
+def test_a_zones_file_is_asked_for_again_while_named_has_not_written_it() -> None:
+    control = StubControl(forgets=3)
+    configured_zones(control, 10.0)._wait_for_file(Name("example.org."), "example.org.db")
+    assert control.sent == ["sync", "addzone"] * 5
+
+
+def test_a_file_that_never_comes_is_said_and_suspects_no_record() -> None:
+    control = StubControl(forgets=float("inf"))
+    with pytest.raises(Busy, match="has written no"):
+        configured_zones(control, 0.01)._wait_for_file(Name("example.org."), "example.org.db")
