@@ -81,6 +81,7 @@ def prepare(app: WorkerApp, wanted: list[str] | None = None) -> None:
     from dnsworker.database import AWAY
 
     app.is_prepared = True
+    _say_whose(app.settings)
     app.follows_targets = queue_names.takes_all_deliveries(wanted)
     queue_names.select_queues(wanted, [])  # a mistyped name is said before anything is waited for
     attempts = 0
@@ -116,6 +117,13 @@ def run_beat(settings: Settings) -> None:
 def _say_ready(sender: Any = None, **_: Any) -> None:
     """Celery's own line is too quiet to be seen; scripts and people wait for one."""
     log.info("%s ready.", getattr(sender, "hostname", "worker"))
+
+
+def _say_whose(settings: Settings) -> None:
+    """Celery says it in five lines; the embedded system, tried out in a container, says nothing."""
+    warnings.filterwarnings("ignore", "You're running the worker with superuser", Warning)
+    if os.geteuid() == 0 and not settings.is_embedded:
+        log.warning("running as root; give the worker a user of its own")
 
 
 def _start_scheduler(app: WorkerApp) -> Service:

@@ -6,7 +6,6 @@ The same tasks and code as anywhere else; only what they stand on needs no insta
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import Any
 
 from dnsworker import database
@@ -34,8 +33,7 @@ def run(session: Session, port: int | None) -> None:
     if port is not None:
         settings = settings.model_copy(update={"nameserver_port": port})
     set_up_logging(settings)
-    # Celery warns of pickle under root, which is not accepted anyway; kombu of a host that files don't have.
-    warnings.filterwarnings("ignore", "You're running the worker with superuser", Warning)
+    # kombu warns of a host that files don't have.
     logging.getLogger("kombu.connection").setLevel(logging.ERROR)
     session.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database.upgrade(settings.database())
