@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 MAX_ROUNDS = 12
 #: After so many ServerFailures in a row the contents are suspected, not the server.
 SUSPECT_AFTER = 2
+MESSAGE_LENGTH = 2000
 DROPPED = "the server accepted the change and doesn't have it"
 
 
@@ -103,11 +104,13 @@ class Convergence:
     def run(self) -> None:
         """Raises `BackendError` (`Blocked` where an operator must decide) or `ClaimLost`."""
         surprises = 0
+        has_progressed = False
         for _ in range(MAX_ROUNDS):
             work = self._read()
             try:
                 if self._turn(work):
                     return
+                has_progressed = True  # and more was wanted in the meantime
             except _Again:
                 continue
             except ZoneMissing:
@@ -123,6 +126,10 @@ class Convergence:
                     raise
                 surprises += 1
                 self._note(must_read=True)
+        if has_progressed:
+            with self._engine.begin() as connection:
+                deliveries.yield_place(connection, self._claim)
+            return
         raise ZoneChanged(f"the zone kept changing at {self._claim.target} while it was delivered")
 
     # --- turns -----------------------------------------------------------------------------------------
@@ -141,7 +148,8 @@ class Convergence:
 
     def _remove(self, work: Work) -> bool:
         """The goal was read a moment ago; a new zone of the same name has a goal of its own."""
-        if work.delivery.state in ("never", "absent", "foreign"):
+        is_doubtful = work.delivery.state == "absent" and work.delivery.must_read  # somebody may be late
+        if work.delivery.state in ("never", "absent", "foreign") and not is_doubtful:
             return self._finish(work, work.delivery.state, None)
         self._backend.delete_zone(work.zone.name)
         return self._finish(work, "absent", None)
@@ -387,7 +395,7 @@ class Convergence:
         rows = [
             Withheld(
                 self._claim.target_id, entry.key, entry.operation_id, entry.revision,
-                before.get(entry.key, entry.change.before), str(refusal),
+                before.get(entry.key, entry.change.before), storable(str(refusal)),
             )
             for entry in group
         ]  # fmt: skip
@@ -583,6 +591,12 @@ class Convergence:
 
 
 REPAIRED = {"last_repair_at": now()}
+
+
+def storable(message: str) -> str:
+    """A server's words as any database takes them: no NUL, no half characters, no novel."""
+    text = message.encode("utf-8", "backslashreplace").decode()
+    return text.replace("\x00", "\\x00")[:MESSAGE_LENGTH]
 
 
 def _last_changes(entries: Iterable[Entry]) -> dict[Key, int]:

@@ -17,9 +17,20 @@ import sqlalchemy as sa
 
 from dnsworker import retry
 from dnsworker.backend import Backend, load_backend
-from dnsworker.convergence import Blocked, Convergence
-from dnsworker.database import reading
-from dnsworker.errors import BackendError, ClaimLost, ConfigError, Permanent
+from dnsworker.convergence import Blocked, Convergence, storable
+from dnsworker.database import AWAY, reading
+from dnsworker.errors import (
+    BackendError,
+    ClaimLost,
+    ConfigError,
+    OutcomeUnknown,
+    Permanent,
+    RecordRejected,
+    ServerFailure,
+    Unsupported,
+    ZoneChanged,
+    ZoneMissing,
+)
 from dnsworker.liveness import ProcessLock
 from dnsworker.pools import build_options
 from dnsworker.settings import Settings
@@ -36,6 +47,18 @@ OWNER_CHECK_S = 0.5
 #: How long one probe of an open breaker may take.
 PROBE_S = 15.0
 RETRY_AT_ONCE_S = 0.001
+#: How often a doubt about a delivery that somebody else has now is brought up again.
+DOUBT_AGAIN_S = 1.0
+#: With these the target has answered, whatever it said.
+ANSWERS = (ZoneChanged, ZoneMissing, RecordRejected, Unsupported, ServerFailure, Blocked)
+
+
+class Unforeseen(OutcomeUnknown):
+    """The adapter, or our own code, broke on this delivery: a defect, which says nothing about the target."""
+
+
+class _ProbeTaken(Exception):
+    """Somebody else probes the target."""
 
 
 class Slots:
@@ -79,14 +102,16 @@ class Deliverer:
         *,
         on_progress: Callable[[int], None],
         on_retry: Callable[[str, float], None],
+        call_later: Callable[[float, Callable[[], None]], None],
     ) -> None:
         self._engine, self._reading = engine, reading(engine)
         self._directory, self._settings, self._lock = directory, settings, lock
-        self._on_progress, self._on_retry = on_progress, on_retry
+        self._on_progress, self._on_retry, self._call_later = on_progress, on_retry, call_later
         self._guard = threading.Lock()
         self._slots: dict[str, Slots] = {}
         self._backends: dict[tuple[str, int], list[Backend]] = {}
         self._owners_checked: dict[str, float] = {}
+        self._lock_checked = float("-inf")
         #: Claims whose end could not be written down, because the database was away.
         self._unended: list[Claim] = []
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
@@ -104,6 +129,7 @@ class Deliverer:
                         done += 1
                     else:
                         failed += 1
+                    known = self._directory.of_target(target)
             finally:
                 is_marked = slots.leave()
             if not is_marked:
@@ -120,7 +146,7 @@ class Deliverer:
                     deliveries.give_back(connection, claim)
             except ClaimLost:
                 log.info("%s: a delivery that broke off has another worker by now", claim.target)
-            except sa.exc.DBAPIError:
+            except sa.exc.SQLAlchemyError:
                 with self._guard:
                     self._unended += claims[position:]
                 raise
@@ -141,16 +167,30 @@ class Deliverer:
             return None
         if self._unended:
             self.give_back_unended()
+        self._keep_lock()
         target_id = known.target_ids[target]
-        with self._engine.begin() as connection:
-            if not breakers.may_try(connection, target_id, probe_s=PROBE_S):
-                return None
-            claim = deliveries.claim_next(
-                connection, target_id, target, owner=self._lock.owner, lease_s=self._settings.lease_s
-            )
+        try:
+            with self._engine.begin() as connection:
+                if not breakers.may_try(connection, target_id):
+                    return None
+                claim = deliveries.claim_next(
+                    connection, target_id, target, owner=self._lock.owner, lease_s=self._settings.lease_s
+                )
+                # Only now: a probe that finds nothing due would be spent for nothing.
+                if claim is not None and not breakers.may_probe(connection, target_id, probe_s=PROBE_S):
+                    raise _ProbeTaken
+        except _ProbeTaken:
+            return None
         if claim is not None or not self._free_dead_claims(target, target_id):
             return claim
         return self._claim(known, target)
+
+    def _keep_lock(self) -> None:
+        """A worker whose lock was lost with its connection looks dead, and all its claims are taken away."""
+        moment = time.monotonic()
+        if moment - self._lock_checked >= OWNER_CHECK_S:
+            self._lock_checked = moment
+            self._lock.take()
 
     def _free_dead_claims(self, target: str, target_id: int) -> bool:
         """Take back what dead workers held; whether there was any."""
@@ -172,62 +212,95 @@ class Deliverer:
                 breakers.succeeded(connection, claim.target_id)
         except ClaimLost as exc:
             log.warning("%s", exc, extra={"zone_id": claim.zone_id, "target": claim.target})
+            self._doubt(claim)
             return False
         except (BackendError, ConfigError) as exc:
             self._failed(claim, exc)
             return False
-        except sa.exc.DBAPIError:
-            with self._guard:
-                self._unended.append(claim)
+        except AWAY:
+            self._keep_unended(claim)
             raise
+        except Exception as exc:  # not ours to foresee: an adapter may be anybody's
+            log.exception("%s: a delivery broke", claim.target, extra={"zone_id": claim.zone_id})
+            words = (str(exc).strip() or "no reason given").splitlines()[0]
+            self._failed(claim, Unforeseen(f"{type(exc).__name__}: {words}"))
+            return False
         finally:
             self._on_progress(claim.zone_id)
         return True
+
+    def _keep_unended(self, claim: Claim) -> None:
+        with self._guard:
+            self._unended.append(claim)
+
+    def _doubt(self, claim: Claim) -> None:
+        """What this worker sent may have come after what its successor read: have the target read again."""
+        if self._is_stopping:
+            return
+        try:
+            with self._engine.begin() as connection:
+                is_noted = deliveries.doubt(connection, claim.zone_id, claim.target_id)
+        except sa.exc.SQLAlchemyError as exc:
+            log.info("%s: a doubt can't be noted yet: %s", claim.target, type(exc).__name__)
+            is_noted = False
+        if is_noted:
+            self._on_retry(claim.target, RETRY_AT_ONCE_S)
+        else:
+            self._call_later(DOUBT_AGAIN_S, lambda: self._doubt(claim))
 
     def _failed(self, claim: Claim, error: BackendError | ConfigError) -> None:
         """Write down what went wrong and when it is tried again; that row is the clock."""
         where = {"zone_id": claim.zone_id, "target": claim.target}
         failure = error if isinstance(error, BackendError) else Permanent(error.message)
+        message = storable(failure.message)
         try:
             with self._engine.begin() as connection:
                 attempts = deliveries.read(connection, claim).attempts + 1
                 if isinstance(failure, Blocked):
                     log.warning("%s: %s", claim.target, failure, extra=where)
                     deliveries.fail(
-                        connection, claim, code=failure.code, message=failure.message, delay_s=None,
+                        connection, claim, code=failure.code, message=message, delay_s=None,
                         must_read=True, attempts=attempts, state=failure.state,
                     )  # fmt: skip
+                    breakers.succeeded(connection, claim.target_id)
                     return
                 decision = retry.decide(
                     failure, attempts,
                     base_s=self._settings.retry_base_s, cap_s=self._settings.retry_cap_s, rng=self._rng,
                 )  # fmt: skip
-                if isinstance(decision, retry.Retry) and decision.counts_against_target:
-                    self._count_against_target(connection, claim, failure)
                 delay_s = (
                     decision.delay_s if isinstance(decision, retry.Retry) else self._settings.retry_cap_s
                 )
+                # The delivery before its target, as everywhere: two orders of locking are a deadlock.
                 deliveries.fail(
-                    connection, claim, code=error.code, message=failure.message, delay_s=delay_s,
+                    connection, claim, code=error.code, message=message, delay_s=delay_s,
                     must_read=isinstance(decision, retry.Retry) and decision.reads_back, attempts=attempts,
                 )  # fmt: skip
+                if isinstance(decision, retry.Retry) and decision.counts_against_target:
+                    self._count_against_target(connection, claim, message)
+                elif isinstance(failure, ANSWERS):
+                    breakers.succeeded(connection, claim.target_id)
         except ClaimLost:
             log.info("%s failed a delivery that another worker has by now", claim.target, extra=where)
+            self._doubt(claim)
             return
+        except sa.exc.SQLAlchemyError:
+            self._keep_unended(claim)
+            raise
         log.warning(
             "%s: %s: %s; attempt %d, again in %.1f s",
-            claim.target, error.code, failure.message, attempts, delay_s, extra=where,
+            claim.target, error.code, message, attempts, delay_s, extra=where,
         )  # fmt: skip
         if delay_s < self._settings.sweep_interval_s:
             self._on_retry(claim.target, max(delay_s, RETRY_AT_ONCE_S))
 
-    def _count_against_target(self, connection: sa.Connection, claim: Claim, failure: BackendError) -> None:
+    def _count_against_target(self, connection: sa.Connection, claim: Claim, message: str) -> None:
         open_s = retry.back_off(
             breakers.failures(connection, claim.target_id) + 1,
             base_s=self._settings.retry_base_s, cap_s=self._settings.retry_cap_s, rng=self._rng,
         )  # fmt: skip
         breakers.failed(
-            connection, claim.target_id, failure.message,
+            connection, claim.target_id, message,
             limit=self._settings.breaker_failures, delay_s=open_s,
         )  # fmt: skip
 

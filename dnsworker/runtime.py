@@ -51,6 +51,7 @@ class Runtime:
         self._deliverer = Deliverer(
             self._engine, self._directory, settings, self._lock,
             on_progress=self._verifier.look, on_retry=self._wake_later,
+            call_later=self._verifier.call_later,
         )  # fmt: skip
 
     def start(self) -> None:

@@ -11,27 +11,28 @@ import sqlalchemy as sa
 from dnsworker.tables import now, target
 
 
-def may_try(connection: sa.Connection, target_id: int, *, probe_s: float) -> bool:
-    """Whether a delivery may go to the target now.
+def may_try(connection: sa.Connection, target_id: int) -> bool:
+    """Whether a delivery may go to the target now, as far as reading tells: `may_probe` has the last word.
 
-    While the breaker is open nobody may; once its time is over the first to ask gets the one probe, for at
-    most `probe_s` seconds.
+    While the breaker is open nobody may; once its time is over there is one probe.
     """
     row = connection.execute(
         sa.select(target.c.open_until, target.c.paused_until > now(), target.c.open_until <= now()).where(
             target.c.id == target_id
         )
     ).one()
-    open_until, is_paused, may_probe = row
-    if is_paused:
-        return False
-    if open_until is None:
+    open_until, is_paused, is_over = row
+    return not is_paused and (open_until is None or bool(is_over))
+
+
+def may_probe(connection: sa.Connection, target_id: int, *, probe_s: float) -> bool:
+    """Take the one probe of an open breaker, for at most `probe_s` seconds; always True for a closed one."""
+    query = sa.select(target.c.open_until).where(target.c.id == target_id)
+    if connection.execute(query).scalar_one() is None:
         return True
-    if not may_probe:
-        return False
     taken = connection.execute(
         sa.update(target)
-        .where(target.c.id == target_id, target.c.open_until == open_until)
+        .where(target.c.id == target_id, target.c.open_until <= now())
         .values(open_until=now(probe_s))
     )
     return taken.rowcount == 1

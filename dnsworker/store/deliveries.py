@@ -214,6 +214,21 @@ def give_back(connection: sa.Connection, claim: Claim) -> None:
     _write(connection, claim, owner=None, lease_until=None, must_read=True, due_at=now())
 
 
+def doubt(connection: sa.Connection, zone_id: int, target_id: int) -> bool:
+    """Have the target read and compared again, once nobody is at work on it; whether that was the case."""
+    done = connection.execute(
+        sa.update(delivery)
+        .where(_is(zone_id, target_id), delivery.c.owner.is_(None))
+        .values(must_read=True, due_at=now())
+    )
+    return done.rowcount == 1
+
+
+def yield_place(connection: sa.Connection, claim: Claim) -> None:
+    """End a claim on a zone that changes faster than it is delivered; it stays due. Raises `ClaimLost`."""
+    _write(connection, claim, owner=None, lease_until=None, due_at=now())
+
+
 def release_owner(connection: sa.Connection, owner: int) -> list[int]:
     """Free everything that a dead worker held; returns the ids of the targets concerned."""
     query = sa.select(delivery.c.target_id).where(delivery.c.owner == owner).distinct()
