@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from dnsworker import names
-from dnsworker.database import reading
+from dnsworker.database import AWAY, reading
 from dnsworker.desired import Desired
-from dnsworker.errors import InvalidRequest, OperationIdReused, Overtaken
+from dnsworker.errors import ConfigError, InvalidRequest, OperationIdReused, Overtaken
 from dnsworker.operations import Status
 from dnsworker.requests import Order, Request, parse_request
 from dnsworker.settings import Settings
@@ -69,10 +69,17 @@ class Intake:
             request = parse_request(kind, arguments)
         except InvalidRequest as exc:
             refusal = exc
+        row = _row(operation_id, kind, request, arguments, user, refusal)
+
+        def take(connection: sa.Connection) -> None:
+            _insert(connection, row)
+            self._take(connection, operation_id, request, taken)
+
+        def foredoom(error: InternalError) -> None:
+            row.update(code=error.code, message=error.message)
+
         try:
-            with self._engine.begin() as connection:
-                _insert(connection, _row(operation_id, kind, request, arguments, user, refusal))
-                self._take(connection, operation_id, request, taken)
+            self._carefully(take, {operation_id: foredoom})
         except OperationIdReused as exc:
             taken.reused = exc
             if request is not None and request.order is not None:
@@ -94,10 +101,14 @@ class Intake:
         while True:
             with self._reading.connect() as connection:
                 waiting = operations.pending(connection, BATCH)
+            left = 0
             for operation_id in waiting:
-                with self._engine.begin() as connection:
-                    self._take(connection, operation_id, None, taken)
-            if len(waiting) < BATCH:
+
+                def take(connection: sa.Connection, one: str = operation_id) -> None:
+                    self._take(connection, one, None, taken)
+
+                left += not self._without_stopping(take)
+            if len(waiting) < BATCH or left == len(waiting):
                 return taken
 
     def close_gaps(self) -> Taken:
@@ -105,21 +116,61 @@ class Intake:
         taken = Taken()
         with self._reading.connect() as connection:
             overdue = operations.overdue_holds(connection, self._settings.ordering_grace_s, BATCH)
-        for client, zone in overdue:
-            with self._engine.begin() as connection:
-                order = operations.lock_order(connection, client, zone)
-                lowest = operations.lowest_held(connection, client, zone)
-                if lowest is None:
-                    continue
-                if lowest > order.last_number + 1:
-                    log.warning(
-                        "client %s, zone %s: operations %d to %d never came; going on without them",
-                        client, zone, order.last_number + 1, lowest - 1,
-                    )  # fmt: skip
-                self._run_on(
-                    connection, client, zone, max(lowest - 1, order.last_number), set(order.voids), taken
-                )
+        for position in overdue:
+
+            def close(connection: sa.Connection, where: tuple[str, str] = position) -> None:
+                self._close_gap(connection, *where, taken)
+
+            self._without_stopping(close)
         return taken
+
+    def _close_gap(self, connection: sa.Connection, client: str, zone: str, taken: Taken) -> None:
+        order = operations.lock_order(connection, client, zone)
+        lowest = operations.lowest_held(connection, client, zone)
+        if lowest is None:
+            return
+        if lowest > order.last_number + 1:
+            log.warning(
+                "client %s, zone %s: operations %d to %d never came; going on without them",
+                client, zone, order.last_number + 1, lowest - 1,
+            )  # fmt: skip
+        self._run_on(connection, client, zone, max(lowest - 1, order.last_number), set(order.voids), taken)
+
+    def _without_stopping(self, take: Callable[[sa.Connection], None]) -> bool:
+        """`take`, whose failure must not keep others waiting; whether it went well. Raises `AWAY`."""
+        try:
+            self._carefully(take)
+        except AWAY:
+            raise
+        except sa.exc.DBAPIError:
+            log.exception("an intake failed; it is tried again with the next sweep")
+            return False
+        return True
+
+    def _carefully(
+        self,
+        take: Callable[[sa.Connection], None],
+        foredoom: Mapping[str, Callable[[InternalError], None]] | None = None,
+    ) -> None:
+        """`take` in one transaction, and again without the effect of an operation that breaks it.
+
+        One that no code of ours can handle ends in its place in the order, and says so: else it, and all
+        that came after it, would be tried for ever.
+        """
+        for _ in range(BATCH):
+            try:
+                with self._engine.begin() as connection:
+                    take(connection)
+            except _Broken as broken:
+                log.exception("operation %s can't be taken in", broken.operation_id)
+                if foredoom and broken.operation_id in foredoom:
+                    foredoom[broken.operation_id](broken.error)
+                    continue
+                with self._engine.begin() as connection:
+                    operations.foredoom(connection, broken.operation_id, broken.error)
+            else:
+                return
+        raise RuntimeError(f"more than {BATCH} operations in a row can't be taken in")
 
     def _take(
         self, connection: sa.Connection, operation_id: str, request: Request | None, taken: Taken
@@ -199,6 +250,12 @@ class Intake:
             operations.refuse(connection, row.id, exc)
             taken.ended.append(row.id)
             return
+        except (ConfigError, MemoryError):
+            raise  # this worker's trouble, and not the operation's
+        except Exception as exc:  # a defect of ours: the operation must end, and the next go on
+            if isinstance(exc, sa.exc.SQLAlchemyError) and not isinstance(exc, sa.exc.DataError):
+                raise  # the database's trouble
+            raise _Broken(row.id, exc) from exc
         operations.accept(
             connection, row.id, zone_id=accepted.zone_id, revision=accepted.revision, serial=accepted.serial
         )
@@ -214,6 +271,21 @@ def _overtaken(connection: sa.Connection, row: Any, last: int, taken: Taken) -> 
     )
     operations.refuse(connection, row.id, error)
     taken.ended.append(row.id)
+
+
+class InternalError(InvalidRequest):
+    """dnsworker has a defect that this operation meets; the worker's log has the details."""
+
+
+class _Broken(Exception):
+    """An operation could not be applied for a reason that nobody foresaw."""
+
+    def __init__(self, operation_id: str, cause: Exception) -> None:
+        super().__init__(operation_id)
+        self.operation_id = operation_id
+        self.error = InternalError(
+            f"a defect of dnsworker ({type(cause).__name__}): nothing was done; the worker's log tells more"
+        )
 
 
 class _Refused(InvalidRequest):

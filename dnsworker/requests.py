@@ -9,9 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from dnsworker import names
 from dnsworker.errors import InvalidRecord, InvalidRequest
@@ -27,6 +35,16 @@ M = TypeVar("M", bound=BaseModel)
 Ttl = Field(default=None, ge=0, le=MAX_TTL)
 
 
+def _storable(text: str) -> str:
+    """Raises ValueError for what JSON can carry and a database can't hold."""
+    if "\x00" in text or (not text.isascii() and any("\ud800" <= one <= "\udfff" for one in text)):
+        raise ValueError("holds a NUL or half of a character")
+    return text
+
+
+Storable = Annotated[str, AfterValidator(_storable)]
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -34,9 +52,9 @@ class _Message(BaseModel):
 class Order(_Message):
     """The place of an operation among those of one client on one zone."""
 
-    client: str = Field(min_length=1, max_length=64)
+    client: Storable = Field(min_length=1, max_length=64)
     #: 1 for the client's first operation on this zone, then 2, …
-    number: int = Field(ge=1)
+    number: int = Field(ge=1, le=2**62)
     #: Numbers whose publish failed: void.
     skips: list[int] = Field(default=[], max_length=10_000)
 
@@ -48,11 +66,11 @@ class Request(_Message):
 
     zone: str
     #: Needed only while several pools hold a zone of this name.
-    pool: str | None = Field(default=None, min_length=1, max_length=100)
+    pool: Storable | None = Field(default=None, min_length=1, max_length=100)
     #: Lets a change pass that the guard would refuse.
     force: bool = False
     #: Kept with the operation, for whoever reads the history.
-    comment: str | None = Field(default=None, max_length=500)
+    comment: Storable | None = Field(default=None, max_length=500)
     #: None: ordered by arrival.
     order: Order | None = None
 

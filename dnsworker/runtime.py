@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 BATCH = 500
 #: The sweep repeats an outcome that was not noted as told after this long.
 TELL_AGAIN_S = 5.0
+#: A zone that the sweep has found due for a look comes up again after this long, if nothing comes of it.
+LOOK_AGAIN_S = 30.0
 
 
 class Signals(Protocol):
@@ -116,8 +118,9 @@ class Runtime:
         self.take_in()
         with self._reading.connect() as connection:
             owners = deliveries.owners(connection)
-            looks = zones.due_for_a_look(connection, BATCH)
             untold = operations.untold(connection, TELL_AGAIN_S, BATCH)
+        with self._engine.begin() as connection:
+            looks = zones.take_for_a_look(connection, BATCH, LOOK_AGAIN_S)
         dead = sum(free_dead_owner(self._engine, self._lock, owner) for owner in owners)
         with self._reading.connect() as connection:
             targets = deliveries.targets_with_due(connection, 0.0)

@@ -48,6 +48,11 @@ def refuse(connection: sa.Connection, operation_id: str, error: InvalidRequest) 
     end(connection, [operation_id], Status.ERROR, code=error.code, message=error.message)
 
 
+def foredoom(connection: sa.Connection, operation_id: str, error: InvalidRequest) -> None:
+    """The operation will be refused with this as soon as it is its turn."""
+    _set(connection, [operation_id], code=error.code, message=error.message)
+
+
 def end(
     connection: sa.Connection,
     operation_ids: Sequence[str],

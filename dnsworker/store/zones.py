@@ -136,10 +136,13 @@ def remove_all_rrsets(connection: sa.Connection, zone_id: int) -> None:
     connection.execute(sa.delete(recordset).where(recordset.c.zone_id == zone_id))
 
 
-def due_for_a_look(connection: sa.Connection, limit: int) -> list[int]:
-    """Zones whose nameservers should be asked again by now."""
+def take_for_a_look(connection: sa.Connection, limit: int, again_s: float) -> list[int]:
+    """Zones whose nameservers should be asked again by now; due again in `again_s`, should that fail."""
     query = sa.select(zone.c.id).where(zone.c.look_at <= now()).order_by(zone.c.look_at).limit(limit)
-    return list(connection.execute(query).scalars())
+    found = list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
+    if found:
+        connection.execute(sa.update(zone).where(zone.c.id.in_(found)).values(look_at=now(again_s)))
+    return found
 
 
 def _rrset(row: Any) -> RRset:

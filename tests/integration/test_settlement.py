@@ -176,7 +176,7 @@ def test_what_a_rejected_operation_hid_is_active_only_when_it_is_there_again(bot
             shown.append(both.served("one").get(WWW))
         tell(outcome)  # type: ignore[arg-type]
 
-    both.signals.publish_outcome = note  # type: ignore[method-assign, assignment]
+    both.signals.publish_outcome = note  # type: ignore[method-assign]
     assert both.end_of(bad).code == "RecordRejected"
     assert both.end_of(other).code == "RecordRejected"
     assert both.end_of(before).status is Status.ACTIVE
