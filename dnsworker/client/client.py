@@ -37,8 +37,7 @@ class Way(Protocol):
 class Client:
     """Submits changes and follows them. Safe to share between threads; a forked process becomes another.
 
-    Operations of one client on one zone take effect in the order in which they were submitted. Name the
-    pool of a zone always or never: the two are ordered apart.
+    Operations of one client on one zone take effect in the order in which they were submitted.
 
     `broker_url` and `result_url` are DNSWORKER_BROKER_URL and DNSWORKER_RESULT_URL by default. With
     `database` (a URL or an engine) or `connection` (the caller's own: the submission is part of its

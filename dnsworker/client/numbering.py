@@ -18,11 +18,7 @@ MAX_SKIPS = 5_000
 
 
 class _Sequence:
-    """The numbers of one (pool, zone).
-
-    Each has a client name of its own: `pool=None` and the pool's name may mean the same zone, and must
-    not number the same things.
-    """
+    """The numbers of one zone name, whatever the pool: with and without `pool=` may mean the same zone."""
 
     __slots__ = ("client", "last", "lock", "skips")
 
@@ -37,17 +33,17 @@ class Numbering:
     """Numbers for one process. Operations leave for one zone one at a time, in the order of their numbers."""
 
     def __init__(self) -> None:
-        self._sequences: dict[tuple[str | None, str], _Sequence] = {}
+        self._sequences: dict[str, _Sequence] = {}
         self._lock = threading.Lock()
 
     @contextmanager
-    def place(self, pool: str | None, zone: str, timeout_s: float) -> Iterator[Order]:
+    def place(self, zone: str, timeout_s: float) -> Iterator[Order]:
         """The next number, for the body to publish. Raises `SubmissionFailed` when its turn doesn't come.
 
         A number that certainly hasn't reached the broker is given again. One that may have is void: the
         following messages say so, until one of them is confirmed.
         """
-        sequence = self._sequence(pool, zone)
+        sequence = self._sequence(zone)
         if not sequence.lock.acquire(timeout=max(0.0, timeout_s)):
             raise SubmissionFailed(
                 f"earlier submissions for {zone} are still waiting for the broker after {timeout_s:g} s"
@@ -68,12 +64,11 @@ class Numbering:
         finally:
             sequence.lock.release()
 
-    def _sequence(self, pool: str | None, zone: str) -> _Sequence:
+    def _sequence(self, zone: str) -> _Sequence:
         with self._lock:
-            key = (pool, zone)
-            found = self._sequences.get(key)
+            found = self._sequences.get(zone)
             if found is None:
-                found = self._sequences[key] = _Sequence()
+                found = self._sequences[zone] = _Sequence()
             return found
 
     @staticmethod

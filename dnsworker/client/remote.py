@@ -53,7 +53,7 @@ class Remote:
             self._publish(operation_id, request, None, self._timeout_s)
             return
         deadline = time.monotonic() + self._timeout_s
-        with self._numbering.place(request.pool, request.zone, self._timeout_s) as order:
+        with self._numbering.place(request.zone, self._timeout_s) as order:
             self._publish(operation_id, request, order.model_dump(), deadline - time.monotonic())
 
     def _publish(

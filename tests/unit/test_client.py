@@ -199,7 +199,7 @@ def submit(
     numbering: Numbering, fails: SubmissionFailed | None = None, zone: str = "a."
 ) -> tuple[int, list[int]]:
     try:
-        with numbering.place(None, zone, 1) as order:
+        with numbering.place(zone, 1) as order:
             if fails:
                 raise fails
     except SubmissionFailed:
@@ -230,16 +230,9 @@ def test_a_number_that_was_never_sent_is_given_again() -> None:
 
 def test_an_interrupted_submission_makes_its_number_void() -> None:
     numbering = Numbering()
-    with pytest.raises(KeyboardInterrupt), numbering.place(None, "a.", 1):
+    with pytest.raises(KeyboardInterrupt), numbering.place("a.", 1):
         raise KeyboardInterrupt
     assert submit(numbering) == (2, [1])
-
-
-def test_two_ways_of_naming_a_pool_do_not_share_numbers() -> None:
-    numbering = Numbering()
-    with numbering.place(None, "a.", 1) as first, numbering.place("default", "a.", 1) as second:
-        assert first.number == second.number == 1
-        assert first.client != second.client
 
 
 def test_threads_get_every_number_once_and_leave_in_their_order() -> None:
@@ -247,7 +240,7 @@ def test_threads_get_every_number_once_and_leave_in_their_order() -> None:
 
     def work(_: int) -> None:
         for _ in range(50):
-            with numbering.place(None, "a.", 10) as order:
+            with numbering.place("a.", 10) as order:
                 left.append(order.number)
 
     with ThreadPoolExecutor(8) as threads:
@@ -259,14 +252,14 @@ def test_whoever_does_not_get_its_turn_is_told_in_time() -> None:
     numbering, entered, leave = Numbering(), threading.Event(), threading.Event()
 
     def hold() -> None:
-        with numbering.place(None, "a.", 1):
+        with numbering.place("a.", 1):
             entered.set()
             leave.wait(10)
 
     holder = threading.Thread(target=hold)
     holder.start()
     entered.wait(10)
-    with pytest.raises(SubmissionFailed, match="still waiting"), numbering.place(None, "a.", 0.01):
+    with pytest.raises(SubmissionFailed, match="still waiting"), numbering.place("a.", 0.01):
         pass
     leave.set()
     holder.join()
