@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from dev.program import ROOT
 from dev.stack import Stack
 from dnsworker import Client
 from tests.acceptance.comparison import answers, assert_all_agree, texts, wait_for
 
-EXAMPLES = Path(__file__).parent / "examples"
 ZONE = "example.org."
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CLIENT, CELERY = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[:2]
+BROKER = re.compile(r"amqp://[^\"]+")
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def example_zone(stack: Stack, client: Client) -> str:
     """The zone of the examples, as the first of them leaves it."""
     if texts(stack.bind, ZONE, "SOA"):
         client.delete_zone(ZONE).wait(30)
-    assert _run(stack, "python_client.py") == "ACTIVE\n"
+    assert _run(stack, CLIENT) == "ACTIVE\n"
     return ZONE
 
 
@@ -29,6 +32,7 @@ def test_the_python_example_does_what_it_says(stack: Stack, example_zone: str) -
     for server in (stack.bind, stack.powerdns):
         assert answers(server, example_zone, "MX")
         assert texts(server, f"www.{example_zone}", "A") == ["192.0.2.1", "192.0.2.2"]
+        assert texts(server, f"mail.{example_zone}", "A") == ["192.0.2.25"]
     assert_all_agree(stack, example_zone)
 
 
@@ -37,10 +41,10 @@ def test_a_service_with_celery_alone_submits_as_a_user_who_may_only_write(
 ) -> None:
     vhost = stack.env["DNSWORKER_BROKER_URL"].rpartition("/")[2]
     url = stack.rabbitmq.add_user("submitter", "secret", write=r"^dns\.submit$", vhost=vhost)
-    assert _run(stack, "plain_celery.py", broker=url) == ""
+    assert _run(stack, BROKER.sub(url, CELERY)) == ""
     both = (stack.bind, stack.powerdns)
     wait_for(
-        lambda: all(texts(server, f"celery.{example_zone}", "A") == ["192.0.2.3"] for server in both),
+        lambda: all(texts(server, f"www.{example_zone}", "A") == ["192.0.2.3"] for server in both),
         "the record",
     )
     assert_all_agree(stack, example_zone)
@@ -54,10 +58,14 @@ def test_a_user_who_may_only_write_submits_through_the_client(stack: Stack, exam
     assert texts(stack.bind, f"write-only.{example_zone}", "A") == ["192.0.2.4"]
 
 
-def _run(stack: Stack, name: str, broker: str | None = None) -> str:
-    env = stack.process_env() | ({"DNSWORKER_BROKER_URL": broker} if broker else {})
+def _run(stack: Stack, program: str) -> str:
     done = subprocess.run(
-        [sys.executable, EXAMPLES / name], env=env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program],
+        env=stack.process_env(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr
