@@ -280,6 +280,8 @@ class Deliverer:
                     self._count_against_target(connection, claim, message)
                 elif isinstance(failure, ANSWERS):
                     breakers.succeeded(connection, claim.target_id)
+                else:
+                    breakers.probe_again(connection, claim.target_id, delay_s)
         except ClaimLost:
             log.info("%s failed a delivery that another worker has by now", claim.target, extra=where)
             self._doubt(claim)

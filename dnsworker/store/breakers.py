@@ -52,6 +52,15 @@ def failed(connection: sa.Connection, target_id: int, message: str, *, limit: in
     )
 
 
+def probe_again(connection: sa.Connection, target_id: int, delay_s: float) -> None:
+    """The probe of an open breaker came to nothing that tells: the next one is due in `delay_s`."""
+    connection.execute(
+        sa.update(target)
+        .where(target.c.id == target_id, target.c.open_until.is_not(None))
+        .values(open_until=now(delay_s))
+    )
+
+
 def succeeded(connection: sa.Connection, target_id: int) -> bool:
     """The target has answered: close the breaker. Returns whether it was open or counting."""
     done = connection.execute(

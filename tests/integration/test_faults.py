@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import sqlalchemy as sa
 from dnsworker import convergence, delivery
 from dnsworker.backend import Capabilities
 from dnsworker.desired import Desired
+from dnsworker.errors import BackendError, RecordRejected
 from dnsworker.intake import submit
 from dnsworker.liveness import SessionLock
 from dnsworker.names import Name
@@ -25,6 +29,7 @@ from dnsworker.store import deliveries
 from tests.world import MemoryBackend, World, a_world
 
 WWW = ("www.example.org.", "A")
+KINDS = ("create_zone", "delete_zone", "put", "delete", "update")
 ZONE = Name("example.org.")
 
 
@@ -306,3 +311,108 @@ def test_zones_whose_look_fails_do_not_crowd_out_the_others(
     world.runtime.sweep()
     world.runtime.sweep()
     assert len(set(looked)) == 2
+
+
+# --- all at once --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_everything_ends_and_all_agree(tmp_path: Path, database_url: str, seed: int) -> None:
+    """Two workers, two targets that refuse, fall silent and lose answers, zones that come and go."""
+    rng = random.Random(seed)
+    zone_names = ("a.example.", "b.example.", "c.example.")
+    with a_world(tmp_path, "one", "two", url=database_url, breaker_failures=2) as world:
+        second = Runtime(world.settings, world.signals)
+        second.start()
+        runtimes = (world.runtime, second)
+        is_over = threading.Event()
+        errors: list[BaseException] = []
+
+        def refuses(rrsets: Collection[RRset]) -> BackendError | None:
+            bad = any("192.0.2.66" in one.data for one in rrsets)
+            return RecordRejected("no such addresses here") if bad else None
+
+        def work(runtime: Runtime, target: str) -> None:
+            while not is_over.is_set():
+                try:
+                    runtime.deliver(target)
+                    runtime.sweep()
+                except Exception as exc:  # noqa: BLE001 - whatever it is, the test fails with it
+                    errors.append(exc)
+                    return
+                is_over.wait(0.01)
+
+        world.servers["two"].judge = refuses
+        threads = [
+            threading.Thread(target=work, args=(runtime, target))
+            for runtime in runtimes
+            for target in ("one", "two")
+        ]
+        for thread in threads:
+            thread.start()
+        ids = []
+        try:
+            for _ in range(120):
+                zone = rng.choice(zone_names)
+                kind = rng.choices(
+                    ("create_zone", "delete_zone", "put", "delete", "update"), (2, 1, 8, 2, 1)
+                )[0]
+                server = world.servers[rng.choice(("one", "two"))]
+                match rng.randrange(12):
+                    case 0:
+                        server.is_down = not server.is_down
+                    case 1:
+                        server.answers_to_lose = 1
+                    case 2:
+                        server.zones.pop(Name(zone), None)
+                if kind == "create_zone":
+                    ids.append(world.submit(kind, zone=zone, email="a@example.net"))
+                elif kind == "delete_zone":
+                    ids.append(world.submit(kind, zone=zone))
+                elif kind == "update":
+                    ids.append(world.submit("update_zone", zone=zone, ttl=rng.randrange(60, 4000)))
+                elif kind == "delete":
+                    ids.append(world.submit("delete_record", zone=zone, name=rng.choice("xyz"), type="A"))
+                else:
+                    value = rng.choice(("192.0.2.66", "192.0.2.1", "192.0.2.2"))
+                    ids.append(world.put(rng.choice("xyz"), value, zone=zone))
+                if rng.random() < 0.3:
+                    time.sleep(rng.random() / 20)
+            for server in world.servers.values():
+                server.is_down = False
+            deadline = time.monotonic() + 40
+            while time.monotonic() < deadline and not errors:
+                if all(world.show(one).status.is_final for one in ids) and is_settled(world):
+                    break
+                time.sleep(0.05)
+        finally:
+            is_over.set()
+            for thread in threads:
+                thread.join(30)
+            second.stop()
+        if errors:
+            raise errors[0]
+        left = {one: world.show(one).message for one in ids if not world.show(one).status.is_final}
+        assert not left
+        assert is_settled(world), world.explain()
+        with world.engine.connect() as connection:
+            living = {
+                row.name: row.serial
+                for row in connection.execute(sa.text("SELECT name, serial, is_deleted FROM zone"))
+                if not row.is_deleted
+            }
+        for target, server in world.servers.items():
+            assert set(server.zones) == set(living)
+            for name, serial in living.items():
+                assert world.served(target, name) == world.records(name)
+                assert server.zones[Name(name)].soa.serial == serial
+            for name, shown in server.serials.items():
+                falls = [(a, b) for a, b in itertools.pairwise(shown) if b < a]
+                assert not falls, f"{name} at {target}"
+        for one in ids:
+            assert world.signals.told[one].status == world.show(one).status
+
+
+def is_settled(world: World) -> bool:
+    query = "SELECT count(*) FROM delivery WHERE due_at IS NOT NULL OR owner IS NOT NULL"
+    return world.row(query)[0] == 0
