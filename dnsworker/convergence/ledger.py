@@ -1,0 +1,256 @@
+"""What is written down about one claimed delivery, and what follows from it for the zone at the target.
+
+Separate from the turns, so that they read as decisions: here is every row that a delivery reads or writes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, groupby
+from typing import NoReturn
+
+import sqlalchemy as sa
+
+from dnsworker import comparison, desired, plan, serials
+from dnsworker.database import reading
+from dnsworker.errors import ZoneChanged
+from dnsworker.plan import RRsetChange
+from dnsworker.records import SOA, Key, RRset
+from dnsworker.settings import Settings
+from dnsworker.store import deliveries, journal, zones
+from dnsworker.store.deliveries import Claim, DeliveryRow, Withheld
+from dnsworker.store.journal import Entry
+from dnsworker.store.pools import KnownPool
+from dnsworker.store.rows import ZoneRow
+from dnsworker.tables import now
+
+log = logging.getLogger(__name__)
+
+MESSAGE_LENGTH = 2000
+DROPPED = "the server accepted the change and doesn't have it"
+REPAIRED = {"last_repair_at": now()}
+
+
+class Again(Exception):
+    """Something moved: read the rows again and go on from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Everything that a turn needs, read in one snapshot."""
+
+    zone: ZoneRow
+    delivery: DeliveryRow
+    entries: list[Entry]
+    withheld: dict[Key, Withheld]
+
+    @property
+    def groups(self) -> list[list[Entry]]:
+        """The journal since the target's last state, operation by operation."""
+        return [list(group) for _, group in groupby(self.entries, key=lambda entry: entry.revision)]
+
+    @property
+    def current_soa(self) -> SOA:
+        if self.delivery.soa is None:
+            raise ZoneChanged("it is not known what the target has")
+        return SOA.from_rdata(self.delivery.soa, self.zone.ttl)
+
+
+class Ledger:
+    """The rows of one claim. Every write raises `ClaimLost` when the claim is another worker's by now."""
+
+    def __init__(self, engine: sa.Engine, known: KnownPool, claim: Claim, settings: Settings) -> None:
+        self._engine, self.reading = engine, reading(engine)
+        self._known, self.claim, self._settings = known, claim, settings
+
+    def read(self) -> Work:
+        """All that a turn needs, as of one moment. Raises `ClaimLost`."""
+        with self._snapshot() as connection:
+            row = deliveries.read(connection, self.claim)
+            zone = zones.get(connection, row.zone_id)
+            withheld = deliveries.withheld_in(connection, row.zone_id, row.target_id)
+            entries = []
+            if row.goal == "present":
+                entries = journal.since(connection, row.zone_id, row.delivered_revision, zone.revision)
+        return Work(zone, row, entries, {one.key: one for one in withheld})
+
+    def renew(self) -> None:
+        """Hold the claim for another lease."""
+        with self._engine.begin() as connection:
+            deliveries.renew(connection, self.claim, self._settings.lease_s)
+
+    def note(self, **values: object) -> None:
+        """Columns of the delivery that are known now."""
+        with self._engine.begin() as connection:
+            deliveries.note(connection, self.claim, **values)
+
+    def note_sent(self, soa: SOA, groups: Sequence[Sequence[Entry]]) -> None:
+        """The target has taken these operations, the last one last."""
+        with self._engine.begin() as connection:
+            deliveries.note(
+                connection, self.claim,
+                state="present", soa=soa.rdata, delivered_revision=groups[-1][-1].revision, must_read=False,
+            )  # fmt: skip
+            deliveries.stop_withholding(connection, self.claim, _last_changes(chain.from_iterable(groups)))
+
+    def yield_place(self) -> None:
+        """Give the claim back, due at once: there is more to do, after others have had their turn."""
+        with self._engine.begin() as connection:
+            deliveries.yield_place(connection, self.claim)
+
+    def finish(self, work: Work, state: str, soa: SOA | None, **values: object) -> bool:
+        """The target has what `work` wanted; False where more is wanted by now, and the claim still held."""
+        with self._engine.begin() as connection:
+            # The zone before its deliveries, as everywhere: two orders of locking are a deadlock.
+            zones.update(connection, work.zone.id, look_at=now(desired.LOOK_GUARD_S), looks=0)
+            if state == "present":
+                apex = {(work.zone.name, "SOA"): work.zone.revision + 1}  # somebody else's zone is gone
+                deliveries.stop_withholding(connection, self.claim, apex | _last_changes(work.entries))
+            return deliveries.finish(
+                connection, self.claim, delivered_revision=work.zone.revision, goal=work.delivery.goal,
+                state=state, soa=soa.rdata if soa else None, **values,
+            )  # fmt: skip
+
+    def need_room(self, work: Work, soa: SOA, steps: int) -> None:
+        """Make sure that there are serials between here and the zone's for so many messages."""
+        if serials.distance(soa.serial, work.zone.serial) < steps:
+            self.lift(parts=steps + 1, above=soa.serial)
+
+    def lift(self, *, above: int | None = None, parts: int = 1) -> NoReturn:
+        """Raise the zone's serial, everywhere, and start over from there."""
+        with self._engine.begin() as connection:
+            desired.lift(connection, self._known, self.claim.zone_id, above=above, parts=parts)
+        raise Again
+
+    # --- what the zone should be here ----------------------------------------------------------------
+
+    def wanted(self, work: Work) -> dict[Key, RRset]:
+        """The RRsets that the target should hold: the desired ones, save what it refused."""
+        with self._snapshot() as connection:
+            if zones.get(connection, work.zone.id).revision != work.zone.revision:
+                raise Again
+            wanted = {rrset.key: rrset for rrset in zones.rrsets(connection, work.zone.id)}
+        fresh = {entry.key: entry.revision for entry in work.entries}
+        for key, row in work.withheld.items():
+            if key[1] == "SOA" or fresh.get(key, 0) > row.revision:
+                continue
+            if row.accepted is None:
+                wanted.pop(key, None)
+            else:
+                wanted[key] = row.accepted
+        return wanted
+
+    def believed(self, work: Work) -> dict[Key, RRset | None]:
+        """What we took the target to have, for the RRsets that were changed since."""
+        believed: dict[Key, RRset | None] = {}
+        for entry in work.entries:
+            believed.setdefault(entry.key, entry.change.before)
+        return believed | {key: row.accepted for key, row in work.withheld.items() if key[1] != "SOA"}
+
+    def overlay(self, work: Work) -> Mapping[Key, RRset | None]:
+        """What the target has instead of RRsets that it refused."""
+        with self.reading.connect() as connection:
+            rows = deliveries.withheld_in(connection, work.zone.id, self.claim.target_id)
+        return {row.key: row.accepted for row in rows if row.key[1] != "SOA"}
+
+    def collapsed(self, work: Work, groups: Iterable[Iterable[Entry]]) -> list[RRsetChange]:
+        """The operations as one change per RRset, from what the target really has.
+
+        What is withheld stays on record until the target has taken what replaces it.
+        """
+        overlay = dict(self.overlay(work))
+        changes = []
+        for entry in chain.from_iterable(groups):
+            has_other = entry.key in overlay
+            changes.append(
+                replace(entry.change, before=overlay.pop(entry.key)) if has_other else entry.change
+            )
+        return plan.collapse_changes(change for change in changes if change.before or change.after)
+
+    def groups_since_creation(self, work: Work) -> list[list[Entry]]:
+        """The operations since the zone was last created; the first is the creation."""
+        with self._snapshot() as connection:
+            entries = journal.since(connection, work.zone.id, 0, work.zone.revision)
+        apex = (work.zone.name, "NS")
+        births = [entry.revision for entry in entries if entry.key == apex and entry.change.before is None]
+        living = [entry for entry in entries if not births or entry.revision >= births[-1]]
+        return [list(group) for _, group in groupby(living, key=lambda entry: entry.revision)]
+
+    # --- refusals ------------------------------------------------------------------------------------
+
+    def withhold(
+        self, work: Work, group: Sequence[Entry], refusal: Exception, *, is_delivered: bool = True
+    ) -> None:
+        """One operation is refused by this target: leave it out here, and remember what the target has."""
+        before = self.overlay(work)
+        rows = [
+            Withheld(
+                self.claim.target_id, entry.key, entry.operation_id, entry.revision,
+                before.get(entry.key, entry.change.before), storable(str(refusal)),
+            )
+            for entry in group
+        ]  # fmt: skip
+        log.warning(
+            "%s refuses operation %s on %s: %s",
+            self.claim.target,
+            group[0].operation_id,
+            work.zone.name,
+            refusal,
+        )
+        with self._engine.begin() as connection:
+            deliveries.withhold(connection, self.claim, rows)
+            if is_delivered:
+                deliveries.note(connection, self.claim, delivered_revision=group[-1].revision)
+            else:
+                deliveries.renew(connection, self.claim, self._settings.lease_s)
+
+    def withhold_rows(self, rows: Sequence[Withheld]) -> None:
+        with self._engine.begin() as connection:
+            deliveries.withhold(connection, self.claim, rows)
+
+    def withhold_dropped(self, work: Work, dropped: Sequence[RRsetChange]) -> None:
+        """RRsets that the target took without a word and doesn't have."""
+        if not dropped:
+            return
+        sent = {change.key: change.after for change in dropped}
+        owner = {
+            entry.key: entry
+            for entry in work.entries
+            if entry.key in sent and comparison.is_same(entry.change.after, sent[entry.key])
+        }
+        unknown = [change.key for change in dropped if change.key not in owner]
+        if unknown:
+            raise ZoneChanged(f"{DROPPED}: {unknown[0][0]} {unknown[0][1]}")
+        rows = []
+        for change in dropped:
+            entry = owner[change.key]
+            rows.append(
+                Withheld(
+                    self.claim.target_id,
+                    entry.key,
+                    entry.operation_id,
+                    entry.revision,
+                    change.before,
+                    DROPPED,
+                )
+            )
+        self.withhold_rows(rows)
+
+    def _snapshot(self) -> sa.Connection:
+        """A connection whose reads all see one moment. To be used in a `with`."""
+        if self._engine.dialect.name == "sqlite":
+            return self.reading.connect()  # every transaction is one
+        return self.reading.execution_options(isolation_level="REPEATABLE READ").connect()
+
+
+def storable(message: str) -> str:
+    """A server's words as any database takes them: no NUL, no half characters, no novel."""
+    text = message.encode("utf-8", "backslashreplace").decode()
+    return text.replace("\x00", "\\x00")[:MESSAGE_LENGTH]
+
+
+def _last_changes(entries: Iterable[Entry]) -> dict[Key, int]:
+    """The revision that last changed each RRset."""
+    return {entry.key: entry.revision for entry in entries}

@@ -1,0 +1,100 @@
+"""Sending changes to one target and making sure that it has them; leaving out what it refuses.
+
+Separate from the turns, which decide what is to be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dnsworker import comparison, plan, serials
+from dnsworker.backend import Backend
+from dnsworker.convergence.ledger import Ledger, Work
+from dnsworker.errors import RecordRejected, ServerFailure, Unsupported, ZoneChanged
+from dnsworker.plan import RRsetChange
+from dnsworker.records import SOA
+from dnsworker.store.journal import Entry
+
+
+class Sender:
+    """Sends for one claim."""
+
+    def __init__(self, backend: Backend, ledger: Ledger) -> None:
+        self._backend, self._ledger = backend, ledger
+        self._capabilities = backend.capabilities
+
+    def push(self, work: Work, soa: SOA, groups: list[list[Entry]], is_suspect: bool) -> SOA:
+        """Operations in order, all at once if the target takes them; else halved until the refused one is
+        alone, which is withheld. Never splits an operation."""
+        if not groups:
+            return soa
+        changes = self._ledger.collapsed(work, groups)
+        target_soa = self._soa_after(work, soa, groups)
+        try:
+            soa = self.send(work, soa, target_soa, changes)
+        except (RecordRejected, Unsupported, ServerFailure) as exc:
+            if isinstance(exc, ServerFailure) and not is_suspect:
+                raise
+            if len(groups) == 1:
+                self._ledger.withhold(work, groups[0], exc)
+                return soa
+            self._ledger.need_room(work, soa, len(groups))
+            middle = len(groups) // 2
+            soa = self.push(work, soa, groups[:middle], is_suspect)
+            return self.push(work, soa, groups[middle:], is_suspect)
+        self._ledger.note_sent(soa, groups)
+        return soa
+
+    def send(self, work: Work, soa: SOA, target_soa: SOA, changes: Iterable[RRsetChange]) -> SOA:
+        """Carry out the changes and make sure that the target has them; returns the SOA that it has now."""
+        whole = plan.make_plan(work.zone.name, soa, target_soa, changes)
+        if not whole.changes and soa.rdata == target_soa.rdata:
+            return soa
+        try:
+            parts = plan.split(whole, self._capabilities)
+        except plan.SerialsTooClose as exc:
+            self._ledger.lift(parts=exc.parts + len(work.groups))
+        for index, part in enumerate(parts):
+            if index:
+                self._ledger.renew()
+            now_there = self._backend.apply(part).soa
+        dropped = self._not_there(whole)
+        if dropped:
+            self._ledger.withhold_dropped(work, dropped)
+        return now_there
+
+    def arrive(self, work: Work, soa: SOA) -> bool:
+        """Everything was sent: the target's SOA must be the zone's."""
+        if soa.rdata != work.zone.soa.rdata and not self._capabilities.sets_serial:
+            if not serials.is_ahead(work.zone.serial, soa.serial):
+                self._ledger.lift(above=soa.serial)
+            soa = self.send(work, soa, work.zone.soa, [])
+        return self._ledger.finish(work, "present", soa)
+
+    def _not_there(self, sent: plan.Plan) -> list[RRsetChange]:
+        """What the target says that it did and did not: (what it has → what it should have)."""
+        if not sent.changes:
+            return []
+        suspicious = [change.key for change in sent.changes]
+        if self._capabilities.reads_changes:
+            delta = self._backend.read_changes(sent.zone, sent.current_soa)
+            if delta is not None:
+                if delta.soa.serial != sent.desired_soa.serial and not self._capabilities.sets_serial:
+                    raise ZoneChanged(f"somebody else moved the serial on to {delta.soa.serial}")
+                suspicious = comparison.not_as_planned(sent.changes, delta)
+        if not suspicious or not self._capabilities.reads_back:
+            return []
+        found = self._backend.read_rrsets(sent.zone, suspicious)
+        wanted = {change.key: change.after for change in sent.changes}
+        actual = {key: found.get(key) for key in suspicious}
+        return comparison.foreign_changes(actual, wanted, self._capabilities)
+
+    def _soa_after(self, work: Work, soa: SOA, groups: Sequence[Sequence[Entry]]) -> SOA:
+        """The SOA that says "up to here": the last operation's serial, where that is ahead."""
+        last = groups[-1][-1]
+        if last.revision == work.entries[-1].revision:
+            if not serials.is_ahead(work.zone.serial, soa.serial):
+                self._ledger.lift(above=soa.serial)
+            return work.zone.soa
+        is_free = serials.is_ahead(last.serial, soa.serial) and last.serial != work.zone.serial
+        return work.zone.soa.with_serial(last.serial if is_free else serials.add(soa.serial, 1))

@@ -1,0 +1,326 @@
+"""One claimed delivery brought to its goal: what to ask the target, what to send, when to stop.
+
+                      never / absent ──read──► nothing there ──► creating ──► present
+                                     └──────► somebody's zone ──► foreign (or adopted, if equal)
+    present ──changes since delivered_revision──► plan ──► apply ──► read back ──► present
+       └──the server disagrees──► read what it has ──► repair, or stop: ahead | held
+
+No transaction is open during a network call, and every write names the claim's epoch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NoReturn
+
+import sqlalchemy as sa
+
+from dnsworker import comparison, plan, serials
+from dnsworker.backend import Backend, ZoneDelta
+from dnsworker.contents import ZoneContents
+from dnsworker.convergence.ledger import REPAIRED, Again, Ledger, Work
+from dnsworker.convergence.sending import Sender
+from dnsworker.errors import (
+    OutcomeUnknown,
+    Permanent,
+    RecordRejected,
+    ServerFailure,
+    UnsafeChange,
+    Unsupported,
+    ZoneChanged,
+    ZoneMissing,
+)
+from dnsworker.plan import RRsetChange
+from dnsworker.records import SOA, Key, RRset
+from dnsworker.settings import Settings
+from dnsworker.store import journal, zones
+from dnsworker.store.deliveries import Claim, Withheld
+from dnsworker.store.journal import Entry
+from dnsworker.store.pools import KnownPool
+
+log = logging.getLogger(__name__)
+
+#: A delivery that needs more turns than this gives its place up and comes again.
+MAX_ROUNDS = 12
+#: After so many ServerFailures in a row the contents are suspected, not the server.
+SUSPECT_AFTER = 2
+
+
+class Blocked(Permanent):
+    """Nothing more is written to this zone at this target until an operator has decided."""
+
+    def __init__(self, state: str, message: str) -> None:
+        super().__init__(message)
+        self.state = state
+
+    @property
+    def code(self) -> str:
+        return {"foreign": "ZoneExists", "ahead": "Ahead", "held": "UnsafeChange"}[self.state]
+
+
+class Convergence:
+    """Works for one claim. `run` returns when the target has what is wanted, or raises why not."""
+
+    def __init__(
+        self, engine: sa.Engine, known: KnownPool, claim: Claim, backend: Backend, settings: Settings
+    ) -> None:
+        self._settings = settings
+        self._ledger = Ledger(engine, known, claim, settings)
+        self._sender = Sender(backend, self._ledger)
+        self._backend, self._capabilities = backend, backend.capabilities
+        backend.checkpoint = self._ledger.renew
+
+    def run(self) -> None:
+        """Raises `BackendError` (`Blocked` where an operator must decide) or `ClaimLost`."""
+        surprises = 0
+        has_progressed = False
+        for _ in range(MAX_ROUNDS):
+            work = self._ledger.read()
+            try:
+                if self._turn(work):
+                    return
+                has_progressed = True  # and more was wanted in the meantime
+            except Again:
+                continue
+            except ZoneMissing:
+                if work.delivery.state != "present" or surprises > 1:
+                    raise
+                surprises += 1
+                log.warning(
+                    "zone %s is gone from %s; creating it again", work.zone.name, self._ledger.claim.target
+                )
+                self._ledger.note(
+                    state="absent", soa=None, last_repair="the zone was gone; created again", **REPAIRED
+                )
+            except (ZoneChanged, OutcomeUnknown):
+                if work.delivery.state == "creating" or surprises > 1:
+                    raise
+                surprises += 1
+                self._ledger.note(must_read=True)
+        if has_progressed:
+            self._ledger.yield_place()
+            return
+        raise ZoneChanged(f"the zone kept changing at {self._ledger.claim.target} while it was delivered")
+
+    # --- turns ---------------------------------------------------------------------------------------
+
+    def _turn(self, work: Work) -> bool:
+        state, goal = work.delivery.state, work.delivery.goal
+        if goal == "absent":
+            return self._remove(work)
+        if state in ("never", "absent", "foreign"):
+            return self._begin(work)
+        if state == "creating":
+            return self._fill(work)
+        if work.delivery.must_read or work.delivery.soa is None:
+            return self._reconcile(work)
+        return self._push_changes(work)
+
+    def _remove(self, work: Work) -> bool:
+        """The goal was read a moment ago; a new zone of the same name has a goal of its own."""
+        is_doubtful = work.delivery.state == "absent" and work.delivery.must_read  # somebody may be late
+        if work.delivery.state in ("never", "absent", "foreign") and not is_doubtful:
+            return self._ledger.finish(work, work.delivery.state, None)
+        self._backend.delete_zone(work.zone.name)
+        return self._ledger.finish(work, "absent", None)
+
+    def _begin(self, work: Work) -> bool:
+        """The target never had our zone: make sure that it has nobody else's."""
+        found = self._backend.read_zone(work.zone.name)
+        if found is None:
+            self._ledger.note(state="creating")
+            return self._fill(work)
+        wanted = self._ledger.wanted(work)
+        differences = comparison.foreign_changes(_both(found, wanted), wanted, self._capabilities)
+        if differences and not work.delivery.force:
+            self._refuse_creation(work, found, len(differences))
+        return self._bring(work, found.soa, differences, [])
+
+    def _fill(self, work: Work) -> bool:
+        """Create the zone with all it should hold; with less where the server won't have that."""
+        wanted = ZoneContents(soa=work.zone.soa, rrsets=self._ledger.wanted(work), name=work.zone.name)
+        is_suspect = self._is_suspect(work)
+        try:
+            if is_suspect:
+                raise RecordRejected(work.delivery.last_error or "the server keeps failing on these contents")
+            self._backend.create_zone(wanted)
+        except (RecordRejected, Unsupported) as exc:
+            log.info("%s refuses to create %s as a whole: %s", self._ledger.claim.target, work.zone.name, exc)
+            return self._fill_step_by_step(work, is_suspect)
+        found = self._backend.read_zone(work.zone.name)
+        if found is None:
+            raise ZoneMissing(f"zone {work.zone.name} isn't there after it was created")
+        dropped = comparison.foreign_changes(_both(found, wanted.rrsets), wanted.rrsets, self._capabilities)
+        self._ledger.withhold_dropped(work, dropped)
+        if found.soa.rdata != work.zone.soa.rdata and not self._capabilities.sets_serial:
+            self._ledger.note(state="present", must_read=True, soa=found.soa.rdata)
+            raise Again
+        return self._ledger.finish(work, "present", found.soa)
+
+    def _fill_step_by_step(self, work: Work, is_suspect: bool) -> bool:
+        """An empty zone first, then operation by operation, so that only what is refused is left out."""
+        apex = (work.zone.name, "NS")
+        groups = self._ledger.groups_since_creation(work)
+        ns = next(
+            (e.change.after for group in groups for e in group if e.key == apex and e.change.after), None
+        )
+        room = len(groups) + 1
+        if serials.distance(groups[-1][-1].serial, work.zone.serial) <= room:
+            self._ledger.lift(
+                parts=room + 1
+            )  # the base must be above every serial of the zone's earlier lives
+        first = serials.add(work.zone.serial, -room)
+        base = ZoneContents.of(work.zone.name, work.zone.soa.with_serial(first), [ns] if ns else [])
+        self._backend.create_zone(base)
+        self._ledger.note(state="present", soa=base.soa.rdata)
+        remaining = [
+            [entry for entry in group if entry.key != apex or entry.change.before] for group in groups
+        ]
+        soa = self._sender.push(work, base.soa, [group for group in remaining if group], is_suspect)
+        return self._sender.arrive(work, soa)
+
+    def _push_changes(self, work: Work) -> bool:
+        """The usual case: what the journal has since the target's last state."""
+        soa = self._sender.push(work, work.current_soa, work.groups, is_suspect=False)
+        return self._sender.arrive(work, soa)
+
+    def _reconcile(self, work: Work) -> bool:
+        """The target is not as we believe, or we don't know: ask it, then bring it home from there."""
+        delta = self._changes_at_target(work)
+        wanted = self._ledger.wanted(work)
+        if delta is not None:
+            actual = self._ledger.believed(work)
+            touched = delta.keys | set(actual)
+            believed = {key: actual.get(key, wanted.get(key)) for key in touched}
+            found = {key: comparison.rrset_after(key, believed[key], delta) for key in touched}
+            differences = comparison.foreign_changes(found, wanted, self._capabilities)
+            return self._bring(work, delta.soa, differences, work.entries)
+        contents = self._backend.read_zone(work.zone.name)
+        if contents is None:
+            raise ZoneMissing(f"the server has no zone {work.zone.name}")
+        differences = comparison.foreign_changes(_both(contents, wanted), wanted, self._capabilities)
+        asked = {entry.key for entry in work.entries}
+        unasked = [change for change in differences if change.key not in asked]
+        is_ahead = serials.is_ahead(contents.soa.serial, work.zone.serial)
+        if is_ahead and unasked and not work.delivery.force:
+            raise Blocked(
+                "ahead",
+                f"serial {contents.soa.serial} at the target is ahead of ours ({work.zone.serial}) and "
+                f"{len(unasked)} RRsets differ; nothing more is written there until a change of the zone is "
+                "submitted with force=True, which keeps our side",
+            )
+        return self._bring(work, contents.soa, differences, work.entries)
+
+    def _bring(
+        self, work: Work, soa: SOA, differences: Sequence[RRsetChange], entries: Sequence[Entry]
+    ) -> bool:
+        """From what the target was found to have to what it should have."""
+        asked = {entry.key for entry in entries}
+        drift = [change for change in differences if change.key not in asked]
+        self._guard(work, drift)
+        if not differences and soa.rdata == work.zone.soa.rdata:
+            return self._ledger.finish(work, "present", soa)
+        if not serials.is_ahead(work.zone.serial, soa.serial):
+            self._ledger.lift(above=soa.serial)
+        if drift:
+            names = ", ".join(f"{name} {type_}" for name, type_ in [change.key for change in drift][:5])
+            repair = f"repaired {len(drift)} RRsets that somebody else had changed: {names}"
+            log.warning("zone %s at %s: %s", work.zone.name, self._ledger.claim.target, repair)
+            self._ledger.note(last_repair=repair, **REPAIRED)
+        is_suspect = bool(entries) and self._is_suspect(work)
+        try:
+            if is_suspect:
+                raise RecordRejected(work.delivery.last_error)
+            soa = self._sender.send(work, soa, work.zone.soa, differences)
+        except (RecordRejected, Unsupported):
+            soa = self._send_drift_first(work, soa, drift)
+            soa = self._sender.push(work, soa, work.groups, is_suspect)
+        return self._sender.arrive(work, soa)
+
+    def _send_drift_first(self, work: Work, soa: SOA, drift: Sequence[RRsetChange]) -> SOA:
+        """Some operation's records are refused: keep them apart from the repair.
+
+        Without drift this is a plan of nothing but the SOA, and so the probe that tells a server that fails
+        from one that won't have these contents.
+        """
+        self._ledger.need_room(work, soa, len(work.groups) + 2)
+        try:
+            soa = self._sender.send(work, soa, work.zone.soa.with_serial(serials.add(soa.serial, 1)), drift)
+        except (RecordRejected, Unsupported):
+            if not drift:
+                raise
+            soa = self._send_drift_piecemeal(work, soa, drift)
+        self._ledger.note(state="present", soa=soa.rdata, must_read=False)
+        return soa
+
+    def _send_drift_piecemeal(self, work: Work, soa: SOA, drift: Sequence[RRsetChange]) -> SOA:
+        """Repair what the target lets us; an RRset that it won't take back is withheld, the rest goes on."""
+        self._ledger.need_room(work, soa, len(work.groups) + len(drift) + 2)
+        with self._ledger.reading.connect() as connection:
+            makers = journal.last_entries(connection, work.zone.id, [change.key for change in drift])
+        for change in drift:
+            self._ledger.renew()
+            step = work.zone.soa.with_serial(serials.add(soa.serial, 1))
+            try:
+                soa = self._sender.send(work, soa, step, [change])
+            except (RecordRejected, Unsupported) as exc:
+                maker = makers.get(change.key)
+                if maker is None:
+                    raise Blocked("held", f"the target refuses its own repair: {exc}") from exc
+                refused = replace(maker, change=RRsetChange(change.before, maker.change.after))
+                self._ledger.withhold(work, [refused], exc, is_delivered=False)
+        return soa
+
+    # --- stops ---------------------------------------------------------------------------------------
+
+    def _guard(self, work: Work, drift: Sequence[RRsetChange]) -> None:
+        """A comparison must not empty a server because our own side is the one that is wrong."""
+        if work.delivery.force:
+            return
+        removals = [change for change in drift if change.key != (work.zone.name, "NS")]
+        with self._ledger.reading.connect() as connection:
+            existing = zones.count_rrsets(connection, work.zone.id) + sum(c.is_removal for c in removals)
+        try:
+            plan.raise_if_unsafe(
+                removals, existing=existing, share=self._settings.guard_share,
+                minimum=self._settings.guard_minimum, zone=work.zone.name,
+            )  # fmt: skip
+        except UnsafeChange as exc:
+            raise Blocked(
+                "held", f"a repair of what somebody else changed there is held back: {exc.message}"
+            ) from exc
+
+    def _refuse_creation(self, work: Work, found: ZoneContents, differences: int) -> NoReturn:
+        message = (
+            f"the target has a zone {work.zone.name} already (serial {found.soa.serial}), "
+            f"and {differences} RRsets differ; submit with force=True to take it over"
+        )
+        groups = self._ledger.groups_since_creation(work)
+        creation = groups[0][0]
+        row = Withheld(
+            self._ledger.claim.target_id,
+            (work.zone.name, "SOA"),
+            creation.operation_id,
+            creation.revision,
+            None,
+            message,
+        )
+        self._ledger.withhold_rows([row])
+        raise Blocked("foreign", message)
+
+    def _changes_at_target(self, work: Work) -> ZoneDelta | None:
+        if not self._capabilities.reads_changes or work.delivery.soa is None:
+            return None
+        return self._backend.read_changes(work.zone.name, work.current_soa)
+
+    def _is_suspect(self, work: Work) -> bool:
+        return work.delivery.last_code == ServerFailure.__name__ and work.delivery.attempts >= SUSPECT_AFTER
+
+
+def _both(found: ZoneContents, wanted: Mapping[Key, RRset]) -> dict[Key, RRset | None]:
+    """What the target has, for every key that it has or should have."""
+    return {
+        key: found.rrsets.get(key) for key in [*found.rrsets, *(k for k in wanted if k not in found.rrsets)]
+    }
