@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,12 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 #: Seconds between looks at a zone that isn't right yet; the last one repeats.
-PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, *[30.0] * 20, 60.0, 120.0, 300.0)
+#: Questions in a row without an answer after which a nameserver is asked once in `ASK_SILENT_S` only.
+SILENT_AFTER = 8
+ASK_SILENT_S = 1.0
+#: How fast the zones that waited for a silent nameserver are looked at when it answers again.
+LOOKS_PER_S = 100
 #: How much later than this process means to look the sweep looks.
 SWEEP_SLACK_S = 5.0
 #: After a look that failed for a reason of ours (the database is away).
@@ -75,6 +81,35 @@ class Examination:
     inquiries: list[Inquiry]
 
 
+@dataclass(slots=True)
+class Silence:
+    """A nameserver that doesn't answer is asked now and then, and not for each zone that waits for it."""
+
+    unanswered: int = 0
+    next_at: float = 0.0
+    error: str = ""
+
+    def may_ask(self, moment: float) -> bool:
+        """Whether to ask now, by the loop's clock; while it is silent, the first to come asks for all."""
+        if self.unanswered < SILENT_AFTER:
+            return True
+        if moment < self.next_at:
+            return False
+        self.next_at = moment + ASK_SILENT_S
+        return True
+
+    def heard(self, observed: Observed, moment: float) -> bool:
+        """Note what came of a question; whether it is the first answer after a silence."""
+        if observed.kind != "answer" and not observed.rcode:
+            self.unanswered += 1
+            self.next_at = moment + ASK_SILENT_S
+            self.error = observed.error or "no answer"
+            return False
+        was_silent = self.unanswered >= SILENT_AFTER
+        self.unanswered = 0
+        return was_silent
+
+
 class Verifier:
     """Looks at zones when told to, until they are right. `on_settled` is called from its own threads."""
 
@@ -96,6 +131,8 @@ class Verifier:
         #: Zones being looked at → look again as soon as that is done.
         self._looking: dict[int, bool] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
+        #: By nameserver; used in the loop's thread only.
+        self._silences: dict[str, Silence] = {}
 
     def start(self) -> None:
         self._thread.start()
@@ -108,8 +145,9 @@ class Verifier:
         self._database.shutdown(wait=False, cancel_futures=True)
 
     def look(self, zone_id: int) -> None:
-        """Look at the zone now. From any thread."""
-        self._loop.call_soon_threadsafe(self._look, zone_id)
+        """Look at the zone now. From any thread; after `stop` the sweeps of others do."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._look, zone_id)
 
     def call_later(self, delay_s: float, action: Callable[[], None]) -> None:
         """Run `action` in a thread after `delay_s`: the early clock of a retry (the row is the real one)."""
@@ -117,7 +155,17 @@ class Verifier:
         def start() -> None:
             self._loop.call_later(delay_s, lambda: self._database.submit(action))
 
-        self._loop.call_soon_threadsafe(start)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(start)
+
+    def _look_soon(self) -> None:
+        """Look at the zones that wait, spread over a while instead of each at the end of its pause."""
+        waiting, self._timers = self._timers, {}
+        spread_s = len(waiting) / LOOKS_PER_S
+        for zone_id, timer in waiting.items():
+            timer.cancel()
+            delay_s = random.uniform(0.0, spread_s)  # noqa: S311 - spreads the looks, guards nothing
+            self._timers[zone_id] = self._loop.call_later(delay_s, self._look, zone_id)
 
     # --- the loop --------------------------------------------------------------------------------------
 
@@ -178,11 +226,19 @@ class Verifier:
         """Ask one nameserver; returns its row of `observation`."""
         server = _address(inquiry.nameserver)
         timeout_s = self._settings.query_timeout_s
-        questions: list[Key] = [(zone.name, "SOA"), *inquiry.expected]
-        answers = await asyncio.gather(
-            *(self._observer.ask(server, name, type_, timeout_s) for name, type_ in questions)
-        )
-        soa, contents = answers[0], dict(zip(questions[1:], answers[1:], strict=True))
+        silence = self._silences.setdefault(inquiry.witness.name, Silence())
+        if not silence.may_ask(self._loop.time()):
+            return _row(inquiry, None, f"{silence.error}; it has been silent for a while")
+        soa = await self._observer.ask(server, zone.name, "SOA", timeout_s)
+        if silence.heard(soa, self._loop.time()):
+            log.info("nameserver %s answers again", inquiry.witness.name)
+            self._look_soon()
+        contents: dict[Key, Observed] = {}
+        if soa.kind == "answer" and inquiry.expected:
+            answers = await asyncio.gather(
+                *(self._observer.ask(server, name, type_, timeout_s) for name, type_ in inquiry.expected)
+            )
+            contents = dict(zip(inquiry.expected, answers, strict=True))
         if zone.is_deleted:
             return _gone(zone, inquiry, soa)
         return _judged(zone, inquiry, soa, contents)
@@ -274,13 +330,15 @@ def _expect(connection: sa.Connection, standing: Standing, zone: ZoneRow, inquir
             continue
         limit = ASKED_BY_CONTENT if inquiry.ignores_serial else ASKED
         keys = journal.changed_keys(connection, zone.id, inquiry.verified, limit)
-        refused = {row.key for row in standing.withheld}
+        targets = standing.known.target_ids
+        shown = {key for name, key in targets.items() if inquiry.witness.target in (None, name)}
+        refused = {row.key for row in standing.withheld if row.target_id in shown}
+        inquiry.expected_at = zone.revision
         asked = [key for key in keys if key not in refused]
         if asked:
             view = _DatabaseView(connection, zone, asked)
             answers = {key: answer(view, *key) for key in asked}
             inquiry.expected = {key: one for key, one in answers.items() if not one.is_endless}
-            inquiry.expected_at = zone.revision
 
 
 class _DatabaseView:
@@ -325,7 +383,8 @@ def _judged(
         if not agrees(contents[name, type_], expected, type_)
     ]
     if inquiry.ignores_serial:
-        reached = max(inquiry.revisions.values()) if inquiry.expected else reached
+        # With nothing to ask for, only the SOA has changed, or what its target refuses.
+        reached = max(inquiry.revisions.values()) if inquiry.expected_at else reached
     if wrong and reached is not None and reached >= inquiry.expected_at:
         return _row(inquiry, soa.serial, f"does not answer as it should for {', '.join(wrong[:3])}")
     if reached is None:

@@ -415,4 +415,4 @@ def test_whatever_happens_everything_ends_and_all_agree(tmp_path: Path, database
 
 def is_settled(world: World) -> bool:
     query = "SELECT count(*) FROM delivery WHERE due_at IS NOT NULL OR owner IS NOT NULL"
-    return world.row(query)[0] == 0
+    return bool(world.row(query)[0] == 0)

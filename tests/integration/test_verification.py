@@ -1,0 +1,127 @@
+"""What nameservers must answer before an operation is ACTIVE, and what one that is silent costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnsworker.answers import answer
+from dnsworker.errors import RecordRejected
+from dnsworker.names import Name
+from dnsworker.observer import NameserverAddress, Observed
+from dnsworker.operations import Status
+from dnsworker.records import SOA, RRset
+from tests.world import World, a_world
+
+BAD = "192.0.2.66"
+SILENT = Observed("unknown", error="no answer within 1 s")
+
+
+class Nameservers:
+    """Answers from what the targets hold; the port says whose nameserver it is."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.targets: dict[int, str] = {5301: "one", 5302: "two"}
+        self.silent: set[int] = set()
+        #: What a nameserver leaves out of its answers: (port, owner name).
+        self.hides: set[tuple[int, str]] = set()
+        self.serial_offset = 0
+        self.asked: list[tuple[int, str, str]] = []
+
+    async def ask(self, server: NameserverAddress, qname: Name, qtype: str, timeout_s: float) -> Observed:
+        self.asked.append((server.port, qname, qtype))
+        if server.port in self.silent:
+            return SILENT
+        held = self.world.servers[self.targets[server.port]].zones
+        zone = next((one for name, one in held.items() if qname.endswith(name)), None)
+        if zone is None:
+            return Observed("answer", "REFUSED")
+        found = answer(zone, qname, qtype)
+        if (server.port, qname) in self.hides:
+            return Observed("answer", "NXDOMAIN", True, None, soa_owner=zone.name)
+        serial = (
+            zone.soa.serial + self.serial_offset
+            if any(isinstance(one, SOA) for one in found.answer)
+            else None
+        )
+        rrsets = tuple(one for one in found.answer if isinstance(one, RRset))
+        return Observed("answer", found.rcode, found.authoritative, serial, rrsets, soa_owner=zone.name)
+
+    async def close(self) -> None:
+        return
+
+
+Start = Callable[..., tuple[World, Nameservers]]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    contexts = []
+
+    def _start(*nameservers: dict[str, Any], threshold: int = 100) -> tuple[World, Nameservers]:
+        pool = {
+            "nameservers": [{"host": "127.0.0.1", **one} for one in nameservers],
+            "threshold_percentage": threshold,
+        }
+        targets = dict.fromkeys(one["target"] for one in nameservers)
+        context = a_world(tmp_path, *targets, pool=pool)
+        contexts.append(context)
+        world = context.__enter__()
+        observer = Nameservers(world)
+        monkeypatch.setattr(world.runtime._verifier, "_observer", observer)
+        return world, observer
+
+    yield _start
+    for context in contexts:
+        context.__exit__(None, None, None)
+
+
+def test_a_change_of_the_zone_alone_is_verified_where_contents_decide(start: Start) -> None:
+    world, nameservers = start({"port": 5301, "target": "one", "verify": "content"})
+    nameservers.serial_offset = 7  # a signer counts for itself
+    world.create()
+    assert world.do("update_zone", ttl=77).status is Status.ACTIVE
+
+
+def test_what_one_target_refuses_is_still_asked_of_the_nameserver_of_the_other(start: Start) -> None:
+    world, nameservers = start(
+        {"port": 5301, "target": "one", "verify": "content"},
+        {"port": 5302, "target": "two", "verify": "content"},
+        threshold=50,
+    )
+    world.create()
+    world.servers["two"].judge = lambda rrsets: (
+        RecordRejected("no") if any(BAD in one.data for one in rrsets) else None
+    )
+    nameservers.hides.add((5301, "www.example.org."))
+    operation = world.put("www", BAD)
+    world.runtime.deliver("two")
+    world.until(
+        lambda: "does not answer as it should for www" in (world.zone()["reason"] or ""), "not asked about"
+    )
+    assert world.show(operation).status is Status.ACCEPTED
+    nameservers.hides.clear()
+    assert world.end_of(operation).status is Status.ACTIVE
+
+
+def test_a_silent_nameserver_costs_a_few_questions_and_not_some_for_every_zone(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dnsworker.verification.ASK_SILENT_S", 0.2)
+    world, nameservers = start({"port": 5301, "target": "one"}, {"port": 5302, "target": "two"}, threshold=50)
+    nameservers.silent.add(5302)
+    ids = [world.submit("create_zone", zone=f"z{n}.example.", email="a@example.net") for n in range(60)]
+    for one in ids:
+        assert world.end_of(one).status is Status.ACTIVE
+    asked = [qname for port, qname, _ in nameservers.asked if port == 5302]
+    assert len(asked) < 60
+    zone = world.zone("z59.example.")
+    world.until(lambda: "no answer" in (world.zone("z59.example.")["reason"] or ""), f"no reason: {zone}")
+    nameservers.silent.clear()
+    world.until(
+        lambda: all(world.zone(f"z{n}.example.")["status"] == "ACTIVE" for n in range(60)), "not verified"
+    )
