@@ -1,0 +1,202 @@
+"""What each kind of operation does to a zone: decided from what it is, refused before the first write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from dnsworker import names, plan, serials, zonefile
+from dnsworker.desired.effects import apex_ns, difference, primary_nameserver, resolve
+from dnsworker.desired.rules import check_children, check_placement, check_types
+from dnsworker.desired.writing import Accepted, delete, write
+from dnsworker.errors import (
+    AmbiguousZone,
+    InvalidRecord,
+    InvalidRequest,
+    InvalidZoneFile,
+    PoolNotFound,
+    ZoneExists,
+    ZoneNotFound,
+)
+from dnsworker.names import Name
+from dnsworker.operations import Change
+from dnsworker.plan import RRsetChange
+from dnsworker.records import SOA
+from dnsworker.requests import (
+    SETTABLE,
+    CreateZone,
+    DeleteZone,
+    ImportZone,
+    Request,
+    RestoreZone,
+    UpdateZone,
+)
+from dnsworker.settings import Settings
+from dnsworker.store import journal, zones
+from dnsworker.store.pools import KnownPool, PoolDirectory
+from dnsworker.store.rows import ZoneRow
+from dnsworker.tables import now
+
+
+class Desired:
+    """Applies operations to the desired state."""
+
+    def __init__(self, directory: PoolDirectory, settings: Settings) -> None:
+        self._directory = directory
+        self._settings = settings
+
+    def apply(self, connection: sa.Connection, operation_id: str, request: Request) -> Accepted:
+        """Raises `InvalidRequest` (nothing was written then)."""
+        if isinstance(request, CreateZone):
+            return self._create(connection, operation_id, request)
+        if isinstance(request, ImportZone):
+            return self._import(connection, operation_id, request)
+        known, zone = self._existing(connection, request)
+        if isinstance(request, DeleteZone):
+            return delete(connection, known, zone, operation_id)
+        if isinstance(request, UpdateZone):
+            return self._update(connection, known, zone, operation_id, request)
+        if isinstance(request, RestoreZone):
+            changes = _changes_back(connection, zone, request.serial)
+        else:
+            changes = self._changes(connection, known, zone, request.changes)
+        self._check(connection, known, zone, changes, request)
+        return write(connection, known, zone, operation_id, changes, force=request.force)
+
+    # --- the zone --------------------------------------------------------------------------------------
+
+    def _existing(self, connection: sa.Connection, request: Request) -> tuple[KnownPool, ZoneRow]:
+        """The zone that the request names, locked."""
+        name = request.zone_name
+        pool_ids = None if request.pool is None else [self._directory.by_name(request.pool).id]
+        living = [zone for zone in zones.find(connection, name, pool_ids) if not zone.is_deleted]
+        if not living:
+            where = "" if request.pool is None else f" in pool {request.pool}"
+            raise ZoneNotFound(f"there is no zone {name}{where}; create it first")
+        if len(living) > 1:
+            in_pools = sorted(self._directory.get(zone.pool_id).pool.name for zone in living)
+            raise AmbiguousZone(f"zone {name} is in the pools {', '.join(in_pools)}: say which with pool=")
+        zone = zones.lock(connection, living[0].id)
+        if zone.is_deleted:  # while we waited for the lock
+            raise ZoneNotFound(f"there is no zone {name}; it was just deleted")
+        return self._directory.get(zone.pool_id), zone
+
+    def _place(self, connection: sa.Connection, request: Request, email: str) -> tuple[KnownPool, ZoneRow]:
+        """The row for a zone that may have to be made, locked."""
+        known = self._directory.by_name(request.pool) if request.pool else self._directory.default()
+        if not known.target_ids:
+            raise PoolNotFound(f"pool {known.pool.name} has no targets")
+        mname = Name(primary_nameserver(known))
+        return known, zones.lock_or_make(connection, known.id, request.zone_name, mname, email)
+
+    def _create(self, connection: sa.Connection, operation_id: str, request: CreateZone) -> Accepted:
+        known, zone = self._place(connection, request, request.email)
+        if not zone.is_deleted:
+            raise ZoneExists(f"zone {zone.name} exists already in pool {known.pool.name}")
+        values = {"email": request.email, "ttl": request.ttl, **_first_values(known)}
+        apex = apex_ns(known, zone.name, request.ttl)
+        return write(
+            connection, known, zone, operation_id, [RRsetChange(None, apex)], values, force=request.force
+        )
+
+    def _update(
+        self,
+        connection: sa.Connection,
+        known: KnownPool,
+        zone: ZoneRow,
+        operation_id: str,
+        request: UpdateZone,
+    ) -> Accepted:
+        wanted = {field: getattr(request, field) for field in SETTABLE if getattr(request, field) is not None}
+        values = {field: value for field, value in wanted.items() if getattr(zone, field) != value}
+        return write(connection, known, zone, operation_id, [], values, force=request.force)
+
+    def _import(self, connection: sa.Connection, operation_id: str, request: ImportZone) -> Accepted:
+        parsed = zonefile.parse_zone(request.text, request.zone_name, 3600)
+        if not [rrset for rrset in parsed.rrsets if rrset.key != (request.zone_name, "NS")]:
+            raise InvalidZoneFile(f"the zone file for {request.zone} holds no records; nothing was imported")
+        email = request.email or _mailbox(parsed.soa) or f"hostmaster@{request.zone.rstrip('.')}"
+        known, zone = self._place(connection, request, email)
+        ttl = parsed.soa.ttl if parsed.soa else zone.ttl
+        existing = {rrset.key: rrset for rrset in zones.rrsets(connection, zone.id)}
+        wanted = {rrset.key: rrset for rrset in parsed.rrsets if rrset.key != (zone.name, "NS")}
+        apex = existing.get((zone.name, "NS")) or apex_ns(known, zone.name, ttl)
+        wanted[apex.key] = apex
+        changes = difference(existing, wanted)
+        self._check(connection, known, zone, changes, request, is_new=zone.is_deleted)
+        values: dict[str, Any] = {}
+        if zone.is_deleted:
+            values = {"email": email, "ttl": ttl, **_first_values(known)}
+        if parsed.soa is not None:
+            timers = {
+                field: getattr(parsed.soa, field) for field in ("refresh", "retry", "expire", "minimum")
+            }
+            values |= {field: value for field, value in timers.items() if getattr(zone, field) != value}
+        seen = serials.latest(zone.seen_serial, parsed.soa.serial if parsed.soa else None)
+        return write(connection, known, zone, operation_id, changes, values, seen=seen, force=request.force)
+
+    # --- records ---------------------------------------------------------------------------------------
+
+    def _changes(
+        self, connection: sa.Connection, known: KnownPool, zone: ZoneRow, wishes: Sequence[Change]
+    ) -> list[RRsetChange]:
+        owners = {Name(wish.name) for wish in wishes}
+        outside = next((owner for owner in owners if not names.is_within(owner, zone.name)), None)
+        if outside is not None:
+            raise InvalidRecord(f"{outside} is not in zone {zone.name}")
+        return resolve(wishes, zones.rrsets_at(connection, zone.id, owners), zone.ttl)
+
+    def _check(
+        self,
+        connection: sa.Connection,
+        known: KnownPool,
+        zone: ZoneRow,
+        changes: Sequence[RRsetChange],
+        request: Request,
+        *,
+        is_new: bool = False,
+    ) -> None:
+        check_types(known, changes)
+        check_children(connection, zone, changes)
+        check_placement(connection, zone, changes)
+        if not (request.force or is_new):
+            removals = sum(change.is_removal for change in changes)
+            existing = (
+                zones.count_rrsets(connection, zone.id) if removals >= self._settings.guard_minimum else 0
+            )
+            plan.raise_if_unsafe(
+                changes,
+                existing=existing,
+                share=self._settings.guard_share,
+                minimum=self._settings.guard_minimum,
+                zone=zone.name,
+            )
+
+
+def _changes_back(connection: sa.Connection, zone: ZoneRow, serial: int) -> list[RRsetChange]:
+    """What brings back the contents under an earlier serial."""
+    revision = journal.revision_of_serial(connection, zone.id, serial)
+    if revision is None:
+        raise InvalidRequest(
+            f"the journal of {zone.name} has no serial {serial}; see `dnsworker zone history`"
+        )
+    collapsed = plan.collapse_changes(entry.change for entry in journal.since(connection, zone.id, revision))
+    return [RRsetChange(change.after, change.before) for change in collapsed]
+
+
+def _mailbox(soa: SOA | None) -> str | None:
+    """The address that a zone file's SOA gives; None where its rname can't be one."""
+    if soa is None:
+        return None
+    try:
+        SOA.email_to_rname(soa.email)
+    except InvalidRequest:
+        return None
+    return soa.email
+
+
+def _first_values(known: KnownPool) -> dict[str, Any]:
+    defaults = {"refresh": 3600, "retry": 600, "expire": 86400, "minimum": 3600}
+    return {"mname": primary_nameserver(known), "created_at": now(), **defaults}

@@ -1,0 +1,99 @@
+"""What may stand together in a zone and its pool, judged against the rows before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+
+from dnsworker import names, placement
+from dnsworker.backend import load_backend
+from dnsworker.errors import (
+    ConfigError,
+    InvalidRecord,
+)
+from dnsworker.names import Name
+from dnsworker.plan import RRsetChange
+from dnsworker.records import Key
+from dnsworker.store import zones
+from dnsworker.store.pools import KnownPool
+from dnsworker.store.rows import ZoneRow
+
+
+def check_placement(connection: sa.Connection, zone: ZoneRow, changes: Sequence[RRsetChange]) -> None:
+    """Raises `InvalidRecord` when the zone with the changes holds what can't stand together."""
+    if not changes:
+        return
+    view = _ZoneAfter(connection, zone, changes)
+    placement.check_placement(changes, view)
+
+
+def placeable(
+    connection: sa.Connection, zone: ZoneRow, changes: Iterable[RRsetChange]
+) -> tuple[list[RRsetChange], list[Key]]:
+    fits: list[RRsetChange] = []
+    stuck: list[Key] = []
+    for change in changes:
+        try:
+            check_placement(connection, zone, [*fits, change])
+        except InvalidRecord:
+            stuck.append(change.key)
+        else:
+            fits.append(change)
+    return fits, stuck
+
+
+def check_types(known: KnownPool, changes: Sequence[RRsetChange]) -> None:
+    """Refuses early what a target of the pool can't hold at all."""
+    wanted = {change.key[1] for change in changes if not change.is_removal}
+    for target in known.pool.targets:
+        try:
+            types = load_backend(target.type).capabilities.types
+        except ConfigError:
+            continue  # this worker hasn't got the adapter; the one that delivers will say what is refused
+        if types is not None and wanted - types:
+            missing = ", ".join(sorted(wanted - types))
+            raise InvalidRecord(f"target {target.name} ({target.type}) can't hold records of type {missing}")
+
+
+def check_children(connection: sa.Connection, zone: ZoneRow, changes: Sequence[RRsetChange]) -> None:
+    """Records of a zone that we hold below this one belong there, not here (NS and DS at its top aside)."""
+    added = {change.key for change in changes if not change.is_removal}
+    above = {name: {name, *names.ancestors(name, zone.name)} - {zone.name} for name, _ in added}
+    candidates = set().union(*above.values()) if above else set()
+    children = zones.held_below(connection, zone.pool_id, candidates) if candidates else set()
+    for name, type_ in added if children else ():
+        inside = above[name] & children
+        if inside and not (name in inside and type_ in ("NS", "DS")) and type_ not in ("A", "AAAA"):
+            child = max(inside, key=len)
+            raise InvalidRecord(
+                f"{name} {type_} belongs to the zone {child}, which this pool holds: change it there"
+            )
+
+
+class _ZoneAfter:
+    """The zone as it would be with some changes, as far as `placement` asks."""
+
+    def __init__(self, connection: sa.Connection, zone: ZoneRow, changes: Sequence[RRsetChange]) -> None:
+        self._connection, self._zone = connection, zone
+        self.apex = zone.name
+        needed = placement.names_needed([change.key for change in changes], zone.name)
+        self._types: dict[Name, set[str]] = {}
+        for name, type_ in zones.rrsets_at(connection, zone.id, needed):
+            self._types.setdefault(name, set()).add(type_)
+        for change in changes:
+            types = self._types.setdefault(change.key[0], set())
+            if change.is_removal:
+                types.discard(change.key[1])
+            else:
+                types.add(change.key[1])
+        self._added = [change.key[0] for change in changes if not change.is_removal]
+
+    def types_at(self, name: Name) -> set[str]:
+        return self._types.get(name, set())
+
+    def has_descendants(self, name: Name) -> bool:
+        if any(added != name and names.is_within(added, name) for added in self._added):
+            return True
+        below = zones.names_below(self._connection, self._zone.id, name)
+        return any(self._types.get(found, {"?"}) for found in below)

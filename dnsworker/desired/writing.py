@@ -1,0 +1,178 @@
+"""Writing a zone's desired state: RRsets, journal, serial and the targets' goals, in one go.
+
+Runs in the caller's transaction, under the zone's lock; the intake, deliveries and settlements write here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from dnsworker import plan, serials
+from dnsworker.desired.rules import check_placement, placeable
+from dnsworker.errors import (
+    InvalidRecord,
+)
+from dnsworker.plan import RRsetChange
+from dnsworker.records import SOA, Key, RRset
+from dnsworker.requests import (
+    SETTABLE,
+)
+from dnsworker.store import deliveries, journal, zones
+from dnsworker.store.pools import KnownPool
+from dnsworker.store.rows import ZoneRow
+from dnsworker.tables import now
+
+#: How long after a change the sweep looks whether somebody took care of it.
+LOOK_GUARD_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What an operation came to."""
+
+    zone_id: int
+    revision: int
+    serial: int
+    #: Targets that have something to do now.
+    targets: tuple[str, ...]
+
+
+def write(
+    connection: sa.Connection,
+    known: KnownPool,
+    zone: ZoneRow,
+    operation_id: str,
+    changes: Sequence[RRsetChange],
+    values: Mapping[str, Any] | None = None,
+    *,
+    seen: int | None = None,
+    force: bool = False,
+) -> Accepted:
+    """Make the changes the zone's desired state, under a new revision and serial. The zone is locked.
+
+    `values` are columns of the zone that change with it. Nothing to change: the present revision.
+    """
+    values = dict(values or {})
+    if not changes and not values and not zone.is_deleted:
+        # Somebody must see that the operation has ended, should this worker die now.
+        zones.update(connection, zone.id, look_at=now(LOOK_GUARD_S), looks=0)
+        if not force:
+            return Accepted(zone.id, zone.revision, zone.serial, ())
+        # Nothing to change here, but targets that are blocked are to be brought to it all the same.
+        targets = known.target_ids
+        deliveries.want(
+            connection, zone.id, targets.values(), goal="present", revision=zone.revision, force=True
+        )
+        return Accepted(zone.id, zone.revision, zone.serial, tuple(targets))
+    revision, serial = _next(zone, plan.messages_needed(changes), seen)
+    after = {**values, "revision": revision, "serial": serial}
+    soa_change = _soa_change(zone, after) if values else None
+    zones.put_rrsets(connection, zone.id, [change.after for change in changes if change.after is not None])
+    zones.remove_rrsets(connection, zone.id, [change.key for change in changes if change.is_removal])
+    journal.append(
+        connection, zone.id, revision=revision, serial=serial, operation_id=operation_id,
+        changes=[*changes, soa_change] if soa_change else changes,
+    )  # fmt: skip
+    zones.update(
+        connection, zone.id,
+        status="PENDING", reason=None, is_deleted=False, deleted_at=None, updated_at=now(),
+        seen_serial=serials.latest(zone.seen_serial, seen), look_at=now(LOOK_GUARD_S), looks=0, **after,
+    )  # fmt: skip
+    deliveries.want(
+        connection, zone.id, known.target_ids.values(), goal="present", revision=revision, force=force
+    )
+    return Accepted(zone.id, revision, serial, tuple(known.target_ids))
+
+
+def delete(connection: sa.Connection, known: KnownPool, zone: ZoneRow, operation_id: str) -> Accepted:
+    """Make the zone's desired state "absent". The row stays, and with it the serial."""
+    revision, serial = _next(zone, 1, None)
+    gone = [RRsetChange(rrset, None) for rrset in zones.rrsets(connection, zone.id)]
+    journal.append(
+        connection, zone.id, revision=revision, serial=serial, operation_id=operation_id, changes=gone
+    )
+    zones.remove_all_rrsets(connection, zone.id)
+    zones.update(
+        connection, zone.id,
+        status="PENDING", reason="is being deleted", is_deleted=True, deleted_at=now(), updated_at=now(),
+        revision=revision, serial=serial, look_at=now(LOOK_GUARD_S), looks=0,
+    )  # fmt: skip
+    deliveries.forget_withheld(connection, zone.id)
+    deliveries.want(connection, zone.id, known.target_ids.values(), goal="absent", revision=revision)
+    return Accepted(zone.id, revision, serial, tuple(known.target_ids))
+
+
+def lift(
+    connection: sa.Connection, known: KnownPool, zone_id: int, *, above: int | None = None, parts: int = 1
+) -> ZoneRow:
+    """Raise the zone's serial without changing its contents, at all targets: above one seen somewhere, or
+    to make room for a plan of `parts` messages. Takes the zone's lock."""
+    zone = zones.lock(connection, zone_id)
+    if zone.is_deleted:
+        return zone
+    is_room = parts <= 1 and (above is None or serials.is_ahead(zone.serial, above))
+    if is_room:
+        return zone
+    revision, serial = _next(zone, parts, above)
+    zones.update(
+        connection, zone_id,
+        revision=revision, serial=serial, seen_serial=serials.latest(zone.seen_serial, above),
+        updated_at=now(), look_at=now(LOOK_GUARD_S), looks=0,
+    )  # fmt: skip
+    deliveries.want(connection, zone_id, known.target_ids.values(), goal="present", revision=revision)
+    return zones.get(connection, zone_id)
+
+
+def take_back(
+    connection: sa.Connection, known: KnownPool, zone: ZoneRow, operation_id: str
+) -> tuple[int, list[Key]]:
+    """Undo what an operation did, where no later one changed it since; the zone is locked.
+
+    Returns how many RRsets went back, and those that had to stay because something now stands beside them.
+    """
+    entries = journal.of_operation(connection, operation_id)
+    done = {entry.key: entry for entry in entries if entry.key[1] != "SOA"}
+    if not done:
+        return 0, []
+    revision = max(entry.revision for entry in done.values())
+    later = journal.changed_later(connection, zone.id, revision, done, operation_id)
+    # What was there before may be another rejected operation's: that one never takes effect either.
+    before = journal.before_rejections(
+        connection, zone.id, {key: entry.revision for key, entry in done.items() if key not in later}
+    )
+    current = zones.rrsets_at(connection, zone.id, {name for name, _ in before})
+    back = [
+        RRsetChange(current.get(key), value) for key, value in before.items() if current.get(key) != value
+    ]
+    stuck: list[Key] = []
+    try:
+        check_placement(connection, zone, back)
+    except InvalidRecord:
+        back, stuck = placeable(connection, zone, back)
+    if back:
+        write(connection, known, zone, operation_id, back)
+    return len(back), stuck
+
+
+def _next(zone: ZoneRow, parts: int, seen: int | None) -> tuple[int, int]:
+    last = zone.serial if zone.revision else None
+    highest = serials.latest(zone.seen_serial, seen)
+    serial = serials.next_serial(last, parts=parts, unix_time=int(time.time()), highest_seen=highest)
+    return zone.revision + 1, serial
+
+
+def _soa_change(zone: ZoneRow, after: Mapping[str, Any]) -> RRsetChange:
+    """The journal's record of a change of the zone's own values."""
+
+    def rrset(soa: SOA) -> RRset:
+        return RRset.trusted(zone.name, "SOA", soa.ttl, (soa.rdata,))
+
+    fields = {field: after.get(field, getattr(zone, field)) for field in (*SETTABLE, "mname", "serial")}
+    email = fields.pop("email")
+    changed = SOA(rname=SOA.email_to_rname(email), **fields)
+    return RRsetChange(None if zone.is_deleted else rrset(zone.soa), rrset(changed))
