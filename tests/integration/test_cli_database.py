@@ -135,7 +135,7 @@ def test_a_bad_option_stops_apply_before_anything_is_stored(system: Run, tmp_pat
     (tmp_path / "pools.yaml").write_text(bad, encoding="utf-8")
     result = system("pool", "apply", str(tmp_path / "pools.yaml"))
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
-    assert "target served: options.speed: is not known here" in result.stderr
+    assert "pools.yaml:6: pool default: targets[0].options.speed: is not known here" in result.stderr
     assert json.loads(system("pool", "show", "--json").stdout)[0]["targets"][0]["options"] == {}
 
 
