@@ -115,6 +115,9 @@ class TargetReport(_Report):
     attempts: int = 0
     last_error: str | None = None
     next_attempt_at: datetime | None = None
+    #: What was found changed by somebody else and put right, last time.
+    last_repair: str | None = None
+    last_repair_at: datetime | None = None
     #: RRsets that this target refused, with its words.
     withheld: list[dict[str, Any]] = []
 

@@ -249,6 +249,8 @@ def target_reports(
                 and row.state not in ("foreign", "creating"),
                 last_error=row.last_error or (stopped.reason if stopped else None),
                 next_attempt_at=next_attempt,
+                last_repair=row.last_repair,
+                last_repair_at=row.last_repair_at,
             )
         )
     return reports

@@ -55,7 +55,7 @@ class Desired:
             return self._import(connection, operation_id, request)
         known, zone = self._existing(connection, request)
         if isinstance(request, DeleteZone):
-            return delete(connection, known, zone, operation_id)
+            return delete(connection, known, zone, operation_id, force=request.force)
         if isinstance(request, UpdateZone):
             return self._update(connection, known, zone, operation_id, request)
         if isinstance(request, RestoreZone):

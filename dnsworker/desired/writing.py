@@ -89,8 +89,13 @@ def write(
     return Accepted(zone.id, revision, serial, tuple(known.target_ids))
 
 
-def delete(connection: sa.Connection, known: KnownPool, zone: ZoneRow, operation_id: str) -> Accepted:
-    """Make the zone's desired state "absent". The row stays, and with it the serial."""
+def delete(
+    connection: sa.Connection, known: KnownPool, zone: ZoneRow, operation_id: str, *, force: bool = False
+) -> Accepted:
+    """Make the zone's desired state "absent". The row stays, and with it the serial.
+
+    A target that is blocked is left alone until `force`.
+    """
     revision, serial = _next(zone, 1, None)
     gone = [RRsetChange(rrset, None) for rrset in zones.rrsets(connection, zone.id)]
     journal.append(
@@ -103,7 +108,9 @@ def delete(connection: sa.Connection, known: KnownPool, zone: ZoneRow, operation
         revision=revision, serial=serial, look_at=now(LOOK_GUARD_S), looks=0,
     )  # fmt: skip
     deliveries.forget_withheld(connection, zone.id)
-    deliveries.want(connection, zone.id, known.target_ids.values(), goal="absent", revision=revision)
+    deliveries.want(
+        connection, zone.id, known.target_ids.values(), goal="absent", revision=revision, force=force
+    )
     return Accepted(zone.id, revision, serial, tuple(known.target_ids))
 
 
