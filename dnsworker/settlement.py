@@ -66,6 +66,10 @@ class Standing:
     def verified(self, witness: Witness) -> int:
         """Up to which revision the witness was found right."""
         if witness.nameserver is not None:
+            rows = [row for name, row in self.rows.items() if witness.target in (None, name)]
+            if rows and all(row.goal == "absent" and row.state == "foreign" for row in rows):
+                # What it serves under this name was never ours, and is not to go.
+                return min(row.delivered_revision for row in rows)
             observation = self.seen.get(witness.name)
             return observation.verified_revision if observation else 0
         row = self.rows.get(witness.target or "")
@@ -238,15 +242,17 @@ def _end_arrived(
     deleted = max((revision for revision in gone if revision <= reached), default=0)
     arrived = [row for row in arrived if row.revision >= deleted]
     later = [row.id for row in arrived if row.revision < zone.revision]
-    hidden = journal.hidden_by_rejections(connection, zone.id, later, reached) if later else set()
-    ids = [row.id for row in arrived if row.id not in hidden]
-    later = [one for one in later if one not in hidden]
+    ids = [row.id for row in arrived]
     if not ids:
         return
     showing = set(ids)
+    hidden: set[str] = set()
     if later:
         with_entries = journal.operations_with_entries(connection, later)
         showing -= with_entries - journal.still_showing(connection, zone.id, with_entries, reached)
+        ahead = max(standing.verified(one) for one in standing.witnesses)
+        hidden = journal.hidden_by_later(connection, zone.id, with_entries & showing, reached, ahead)
+    ids = [one for one in ids if one not in hidden]
     replaced = [one for one in ids if one not in showing]
     operations.end(connection, [one for one in ids if one in showing], Status.ACTIVE)
     operations.end(

@@ -162,35 +162,36 @@ def before_rejections(
     return value
 
 
-def hidden_by_rejections(
-    connection: sa.Connection, zone_id: int, operation_ids: Iterable[str], until: int
+def hidden_by_later(
+    connection: sa.Connection, zone_id: int, operation_ids: Iterable[str], until: int, ahead: int
 ) -> set[str]:
-    """Those of the operations whose RRsets, at revision `until`, show what a rejected operation put there.
+    """Those of the operations of which some witness shows what a later one put in the place of theirs,
+    while enough of them have come to `until` only, and the first to `ahead`.
 
-    What was there before comes back after `until`.
+    The later one is on its way itself, or was rejected, and what was there before comes back after `until`.
     """
-    bad, back = journal.alias("bad"), journal.alias("back")
+    other, back = journal.alias("other"), journal.alias("back")
+    comes_back = sa.select(sa.literal(1)).where(
+        back.c.operation_id == other.c.operation_id,
+        back.c.name == other.c.name,
+        back.c.type == other.c.type,
+        back.c.revision > until,
+    )
     found: set[str] = set()
     for chunk in chunks(list(operation_ids)):
         hidden = (
             sa.select(sa.literal(1))
-            .select_from(bad.join(operation, operation.c.id == bad.c.operation_id))
-            .join(
-                back,
-                sa.and_(
-                    back.c.operation_id == bad.c.operation_id,
-                    back.c.name == bad.c.name,
-                    back.c.type == bad.c.type,
-                    back.c.revision > until,
-                ),
-            )
+            .select_from(other.join(operation, operation.c.id == other.c.operation_id))
             .where(
-                bad.c.zone_id == journal.c.zone_id,
-                bad.c.name == journal.c.name,
-                bad.c.type == journal.c.type,
-                bad.c.revision > journal.c.revision,
-                bad.c.revision <= until,
-                operation.c.status == "ERROR",
+                other.c.zone_id == journal.c.zone_id,
+                other.c.name == journal.c.name,
+                other.c.type == journal.c.type,
+                other.c.revision > journal.c.revision,
+                other.c.revision <= ahead,
+                sa.or_(
+                    sa.and_(operation.c.status == "ACCEPTED", other.c.revision > until),
+                    sa.and_(operation.c.status == "ERROR", comes_back.exists()),
+                ),
             )
         )
         query = (

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dnsworker import settlement
 from dnsworker.errors import BackendError, RecordRejected
 from dnsworker.operations import Status
 from dnsworker.records import RRset
@@ -184,6 +185,26 @@ def test_what_a_rejected_operation_hid_is_active_only_when_it_is_there_again(bot
     assert shown[0] == (GOOD,)
 
 
+def test_an_operation_is_not_active_while_a_later_one_shows_in_its_place(both: World) -> None:
+    both.wait_for_zone("ACTIVE")
+    both.servers["two"].is_down = True
+    before = both.put("www", GOOD)
+    both.deliver()
+    later = both.put("www", "192.0.2.2")
+    both.deliver()
+    both.until(lambda: both.served("one") == {WWW: ("192.0.2.2",)}, "not delivered")
+    with both.engine.begin() as connection:  # the slow target has come as far as the first
+        connection.exec_driver_sql(
+            "UPDATE delivery SET delivered_revision = (SELECT revision FROM operation WHERE id = "
+            f"'{before}') WHERE target_id = (SELECT id FROM target WHERE name = 'two')"
+        )
+        settlement.settle(connection, both.runtime._directory.default(), 1)
+    assert both.show(before).status is Status.ACCEPTED
+    both.servers["two"].is_down = False
+    assert both.end_of(later).status is Status.ACTIVE
+    assert both.end_of(before).status is Status.SUPERSEDED
+
+
 # --- deletion -----------------------------------------------------------------------------------------------
 
 
@@ -209,7 +230,7 @@ def test_an_operation_that_changes_nothing_ends_though_its_worker_died_before_lo
 ) -> None:
     world.end_of(world.put("www", GOOD))
     world.wait_for_zone("ACTIVE")
-    monkeypatch.setattr("dnsworker.desired.LOOK_GUARD_S", 0.05)
+    monkeypatch.setattr("dnsworker.desired.writing.LOOK_GUARD_S", 0.05)
     with monkeypatch.context() as broken:
         broken.setattr(world.runtime, "_spread", lambda taken: None)
         operation = world.put("www", GOOD)
