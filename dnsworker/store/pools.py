@@ -148,6 +148,12 @@ def _store(connection: sa.Connection, wanted: Pool, current: KnownPool | None) -
         connection.execute(
             sa.update(pool).where(pool.c.id == current.id).values(version=current.version + 1, **values)
         )
+        # Other nameservers or another threshold: what isn't right yet may be right by them.
+        connection.execute(
+            sa.update(zone)
+            .where(zone.c.pool_id == current.id, zone.c.status.not_in(("ACTIVE", "DELETED")))
+            .values(look_at=now(), looks=0)
+        )
     pool_id = connection.execute(sa.select(pool.c.id).where(pool.c.name == wanted.name)).scalar_one()
     said = []
     for one in wanted.targets:

@@ -13,7 +13,9 @@ from dnsworker.errors import RecordRejected
 from dnsworker.names import Name
 from dnsworker.observer import NameserverAddress, Observed
 from dnsworker.operations import Status
+from dnsworker.pools import Pool
 from dnsworker.records import SOA, RRset
+from dnsworker.store import pools
 from tests.world import World, a_world
 
 BAD = "192.0.2.66"
@@ -125,3 +127,22 @@ def test_a_silent_nameserver_costs_a_few_questions_and_not_some_for_every_zone(
     world.until(
         lambda: all(world.zone(f"z{n}.example.")["status"] == "ACTIVE" for n in range(60)), "not verified"
     )
+
+
+def test_a_lower_threshold_is_judged_by_at_once(start: Start) -> None:
+    nameservers = ({"port": 5301, "target": "one"}, {"port": 5302, "target": "two"})
+    world, _ = start(*nameservers)
+    world.create()
+    world.wait_for_zone("ACTIVE")
+    with world.engine.begin() as connection:  # an operator must decide: nothing looks at the zone any more
+        connection.exec_driver_sql(
+            "UPDATE delivery SET state = 'held' WHERE target_id = (SELECT id FROM target WHERE name = 'two')"
+        )
+    operation = world.put("www", "192.0.2.1")
+    world.until(lambda: world.row("SELECT look_at FROM zone").look_at is None, "still looking")
+    assert world.show(operation).status is Status.ACCEPTED
+    document = world.runtime._directory.default().pool.to_document() | {"threshold_percentage": 50}
+    with world.engine.begin() as connection:
+        pools.apply(connection, [Pool.from_document(document)])
+    world.runtime.reload_pools()
+    assert world.end_of(operation).status is Status.ACTIVE
