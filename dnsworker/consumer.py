@@ -205,6 +205,18 @@ class Consumer(celery_consumer.Consumer):
             raise WorkerShutdown(1) from exc
         return connection
 
+    def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
+        """The connection of the events, which every thread of the pool publishes on and the main one reads.
+
+        Without confirms and heartbeats there is nothing to read. With them, the main thread may take the
+        confirm that another thread waits for: that one waits on, holding the lock that all events need,
+        and the worker stands still until the broker drops the connection (Celery 5.7, amqp 5.4, 2026-11-23).
+        """
+        options = {"confirm_publish": False}
+        return self.ensure_connected(
+            self.app.connection_for_write(url=url, heartbeat=0, transport_options=options)
+        )
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         handle = super().create_task_handler(*args, **kwargs)
 
