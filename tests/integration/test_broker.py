@@ -290,6 +290,7 @@ def test_a_killed_workers_message_is_delivered_again(
         notes.release()
         assert operation.wait(20).status == "ACTIVE"
     assert [note["id"] for note in notes.received()] == [operation.id] * 2
+    notes.wait_for("done")
     assert notes.all("done") == [operation.id]
 
 
