@@ -99,7 +99,9 @@ class Process:
 
     def pause(self) -> None:
         """SIGSTOP: it keeps its connections and locks and answers nobody."""
-        tree.send(tree.family(self.pid), signal.SIGSTOP)
+        family = tree.family(self.pid)
+        tree.send(family, signal.SIGSTOP)
+        wait_until(lambda: tree.are_frozen(family), FREEZE_S, "all threads to stop")
 
     def cont(self) -> None:
         tree.send(tree.family(self.pid), signal.SIGCONT)

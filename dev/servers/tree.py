@@ -59,6 +59,20 @@ def wait_gone(members: Iterable[Member], timeout_s: float) -> None:
         time.sleep(0.02)
 
 
+def are_frozen(members: Iterable[Member]) -> bool:
+    """Whether every thread has stopped: a signal is sent at once, and obeyed a little later."""
+    return all(_states(member.pid) <= set("TtZX") for member in members)
+
+
+def _states(pid: int) -> set[str]:
+    states = set()
+    for task in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # a thread that has ended
+            text = task.read_text(encoding="utf-8", errors="replace")
+            states.add(text.rpartition(")")[2].split()[0])
+    return states
+
+
 def _stat(pid: int) -> tuple[int, int] | None:
     """Parent pid and start time; None for a process that is gone or a zombie."""
     try:
