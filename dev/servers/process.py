@@ -21,6 +21,8 @@ from dev.servers import tree
 #: Where Debian and others put server programs that are in nobody's PATH.
 SERVER_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/local/bin", "/usr/bin")
 
+FREEZE_TIMEOUT_S = 5.0
+
 
 class ServerError(Exception):
     """A private server can't be had: not installed, or it doesn't come up (with the tail of its log)."""
@@ -101,7 +103,7 @@ class Process:
         """SIGSTOP: it keeps its connections and locks and answers nobody."""
         family = tree.family(self.pid)
         tree.send(family, signal.SIGSTOP)
-        wait_until(lambda: tree.are_frozen(family), FREEZE_S, "all threads to stop")
+        wait_until(lambda: tree.are_frozen(family), FREEZE_TIMEOUT_S, "all threads to stop")
 
     def cont(self) -> None:
         tree.send(tree.family(self.pid), signal.SIGCONT)
