@@ -11,18 +11,20 @@ from dev.stack import Stack
 from dnsworker import Client, OperationFailed
 from dnsworker.client.operation import Operation
 from dnsworker.errors import WaitTimeout
-from tests.acceptance.comparison import serial, texts, wait_for
+from tests.acceptance.comparison import client_of, serial, texts, wait_for
 from tests.acceptance.conftest import rows
 
 
-def test_the_same_id_again_changes_nothing(stack: Stack, client: Client, zone: str) -> None:
+@pytest.mark.parametrize("is_ordered", [True, False], ids=["numbered", "unnumbered"])
+def test_the_same_id_again_changes_nothing(stack: Stack, zone: str, is_ordered: bool) -> None:
     id_ = str(uuid.uuid4())
-    first = client.put_record(zone, "www", "A", ["192.0.2.1"], operation_id=id_).wait(20)
-    client.put_record(zone, "www", "A", ["192.0.2.2"]).wait(20)
-    before = serial(stack.bind, zone)
-    again = client.put_record(zone, "www", "A", ["192.0.2.1"], operation_id=id_).wait(20)
-    assert again.serial == first.serial
-    client.put_record(zone, "last", "A", ["192.0.2.3"]).wait(20)
+    with client_of(stack, is_ordered=is_ordered) as client:
+        first = client.put_record(zone, "www", "A", ["192.0.2.1"], operation_id=id_).wait(20)
+        client.put_record(zone, "www", "A", ["192.0.2.2"]).wait(20)
+        before = serial(stack.bind, zone)
+        again = client.put_record(zone, "www", "A", ["192.0.2.1"], operation_id=id_).wait(20)
+        assert again.serial == first.serial
+        client.put_record(zone, "last", "A", ["192.0.2.3"]).wait(20)
     assert texts(stack.bind, f"www.{zone}", "A") == ["192.0.2.2"], "the repetition was not applied"
     assert len(rows(stack, f"SELECT 1 FROM journal WHERE operation_id = '{id_}'")) == 1
     assert serial(stack.bind, zone) == before + 1
