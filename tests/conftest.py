@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
+import hypothesis
 import pytest
 
 from dev.servers import Bind, PostgreSQL, PowerDNS, RabbitMQ, Redis, Server
@@ -31,6 +32,10 @@ KINDS: dict[str, Callable[[], Server]] = {
     "redis": Redis,
 }
 TEMPLATE = "template_dnsworker"
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 _servers: dict[str, Future[Server]] = {}
 _starting = ThreadPoolExecutor(max_workers=len(KINDS), thread_name_prefix="start")
