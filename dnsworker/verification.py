@@ -10,25 +10,22 @@ import asyncio
 import logging
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
 
 from dnsworker import serials, settlement
-from dnsworker.answers import Answer, answer, relevant_names
-from dnsworker.backend import load_backend
 from dnsworker.database import reading
 from dnsworker.errors import DNSWorkerError
-from dnsworker.names import Name
-from dnsworker.observer import NameserverAddress, Observed, Observer, agrees, is_gone
-from dnsworker.pools import Nameserver
-from dnsworker.records import SOA, Key, RRset
+from dnsworker.inquiry import Inquiry, address_of, expect, gone, inquiries_about, judged, observed_row
+from dnsworker.observer import Observed, Observer
+from dnsworker.records import Key
 from dnsworker.settings import Settings
-from dnsworker.settlement import Settled, Standing, Witness
-from dnsworker.store import journal, observations, zones
+from dnsworker.settlement import Settled
+from dnsworker.store import observations, zones
 from dnsworker.store.pools import KnownPool, PoolDirectory
 from dnsworker.store.rows import ZoneRow
 from dnsworker.tables import now
@@ -49,27 +46,8 @@ LOOKS_PER_S = 100
 SWEEP_SLACK_S = 5.0
 #: After a look that failed for a reason of ours (the database is away).
 LOOK_AGAIN_S = 1.0
-#: How many changed RRsets a nameserver is asked for besides its SOA.
-ASKED = 8
-ASKED_BY_CONTENT = 50
 DATABASE_THREADS = 4
 LOOKS_AT_ONCE = 200
-
-
-@dataclass(slots=True)
-class Inquiry:
-    """What one nameserver is to be asked about one zone."""
-
-    witness: Witness
-    nameserver: Nameserver
-    verified: int
-    #: Serials that we wrote for contents that we know → their revision.
-    revisions: dict[int, int]
-    #: Contents decide alone: the provider sets the serial.
-    ignores_serial: bool = False
-    #: What it must answer at `expected_at`.
-    expected: dict[Key, Answer] = field(default_factory=dict)
-    expected_at: int = 0
 
 
 @dataclass(slots=True)
@@ -224,11 +202,11 @@ class Verifier:
 
     async def _ask(self, zone: ZoneRow, inquiry: Inquiry) -> dict[str, Any]:
         """Ask one nameserver; returns its row of `observation`."""
-        server = _address(inquiry.nameserver)
+        server = address_of(inquiry.nameserver)
         timeout_s = self._settings.query_timeout_s
         silence = self._silences.setdefault(inquiry.witness.name, Silence())
         if not silence.may_ask(self._loop.time()):
-            return _row(inquiry, None, f"{silence.error}; it has been silent for a while")
+            return observed_row(inquiry, None, f"{silence.error}; it has been silent for a while")
         soa = await self._observer.ask(server, zone.name, "SOA", timeout_s)
         if silence.heard(soa, self._loop.time()):
             log.info("nameserver %s answers again", inquiry.witness.name)
@@ -240,8 +218,8 @@ class Verifier:
             )
             contents = dict(zip(inquiry.expected, answers, strict=True))
         if zone.is_deleted:
-            return _gone(zone, inquiry, soa)
-        return _judged(zone, inquiry, soa, contents)
+            return gone(zone, inquiry, soa)
+        return judged(zone, inquiry, soa, contents)
 
     # --- the database ----------------------------------------------------------------------------------
 
@@ -250,9 +228,9 @@ class Verifier:
             zone = zones.get(connection, zone_id)
             known = self._directory.get(zone.pool_id)
             standing = settlement.read_standing(connection, known, zone_id)
-            inquiries = _inquiries(standing, zone)
+            inquiries = inquiries_about(standing, zone)
             if not zone.is_deleted:
-                _expect(connection, standing, zone, inquiries)
+                expect(connection, standing, zone, inquiries)
         return Examination(known, zone, inquiries)
 
     def _record(self, examination: Examination, seen: list[dict[str, Any]]) -> float | None:
@@ -287,133 +265,9 @@ class Verifier:
         """
         if not settled.is_open or settled.standing is None or settled.zone is None:
             return None
-        if not _inquiries(settled.standing, settled.zone):
+        if not inquiries_about(settled.standing, settled.zone):
             return None
         return PAUSES_S[min(looks, len(PAUSES_S) - 1)]
-
-
-def _inquiries(standing: Standing, zone: ZoneRow) -> list[Inquiry]:
-    """Whom to ask what."""
-    return [
-        inquiry
-        for witness in standing.witnesses
-        if witness.nameserver is not None
-        and (inquiry := _inquiry(standing, zone, witness, witness.nameserver)) is not None
-    ]
-
-
-def _inquiry(standing: Standing, zone: ZoneRow, witness: Witness, server: Nameserver) -> Inquiry | None:
-    """What to ask a nameserver; None while it has no reason to know more than it was found to know."""
-    verified = standing.verified(witness)
-    if verified >= zone.revision:
-        return None
-    rows = {name: row for name, row in standing.rows.items() if witness.target in (None, name)}
-    revisions: dict[int, int] = {}
-    for row in rows.values():
-        if zone.is_deleted and row.state in ("absent", "never", "foreign"):
-            revisions[zone.serial] = row.delivered_revision
-        elif row.state == "present" and row.soa is not None:
-            revisions[SOA.from_rdata(row.soa, zone.ttl).serial] = row.delivered_revision
-    if max(revisions.values(), default=0) <= verified:
-        return None
-    sets_serial = any(
-        load_backend(standing.known.pool.target(name).type).capabilities.sets_serial for name in rows
-    )
-    ignores_serial = sets_serial or server.verify == "content"
-    return Inquiry(witness, server, verified, revisions, ignores_serial)
-
-
-def _expect(connection: sa.Connection, standing: Standing, zone: ZoneRow, inquiries: list[Inquiry]) -> None:
-    """Fill in what the nameservers must answer, where their target is at the zone's present contents."""
-    for inquiry in inquiries:
-        if inquiry.nameserver.verify == "serial" or zone.revision not in inquiry.revisions.values():
-            continue
-        limit = ASKED_BY_CONTENT if inquiry.ignores_serial else ASKED
-        keys = journal.changed_keys(connection, zone.id, inquiry.verified, limit)
-        targets = standing.known.target_ids
-        shown = {key for name, key in targets.items() if inquiry.witness.target in (None, name)}
-        refused = {row.key for row in standing.withheld if row.target_id in shown}
-        inquiry.expected_at = zone.revision
-        asked = [key for key in keys if key not in refused]
-        if asked:
-            view = _DatabaseView(connection, zone, asked)
-            answers = {key: answer(view, *key) for key in asked}
-            inquiry.expected = {key: one for key, one in answers.items() if not one.is_endless}
-
-
-class _DatabaseView:
-    """The zone as it should be, as far as the answers to some questions need it."""
-
-    def __init__(self, connection: sa.Connection, zone: ZoneRow, keys: list[Key]) -> None:
-        self._connection, self._zone = connection, zone
-        self.name = zone.name
-        self.soa = zone.soa
-        self._nodes: dict[Name, dict[str, RRset]] = {}
-        self._fetched: set[Name] = set()
-        self._fetch({name for owner, _ in keys for name in relevant_names(owner, zone.name)})
-
-    def node(self, name: Name) -> Mapping[str, RRset]:
-        if name not in self._fetched:
-            self._fetch({name})
-        return self._nodes.get(name, {})
-
-    def has_descendants(self, name: Name) -> bool:
-        return bool(zones.names_below(self._connection, self._zone.id, name, limit=1))
-
-    def _fetch(self, names: set[Name]) -> None:
-        self._fetched |= names
-        for (name, type_), rrset in zones.rrsets_at(self._connection, self._zone.id, names).items():
-            self._nodes.setdefault(name, {})[type_] = rrset
-
-
-def _judged(
-    zone: ZoneRow, inquiry: Inquiry, soa: Observed, contents: Mapping[Key, Observed]
-) -> dict[str, Any]:
-    """How far the nameserver has got: a serial is evidence only if it equals one that we wrote."""
-    if soa.kind != "answer":
-        return _row(inquiry, None, soa.error or "did not answer")
-    if soa.serial is None or not soa.authoritative:
-        return _row(inquiry, None, f"has no authority for {zone.name} (answers {soa.rcode})")
-    reached = inquiry.revisions.get(soa.serial)
-    if reached is None and not inquiry.ignores_serial:
-        return _row(inquiry, soa.serial, f"shows serial {soa.serial}, not {zone.serial}")
-    wrong = [
-        f"{name} {type_}" + (f": {contents[name, type_].error}" if contents[name, type_].error else "")
-        for (name, type_), expected in inquiry.expected.items()
-        if not agrees(contents[name, type_], expected, type_)
-    ]
-    if inquiry.ignores_serial:
-        # With nothing to ask for, only the SOA has changed, or what its target refuses.
-        reached = max(inquiry.revisions.values()) if inquiry.expected_at else reached
-    if wrong and reached is not None and reached >= inquiry.expected_at:
-        return _row(inquiry, soa.serial, f"does not answer as it should for {', '.join(wrong[:3])}")
-    if reached is None:
-        return _row(inquiry, soa.serial, "can't be judged: nothing to ask it")
-    error = None if reached >= zone.revision else f"shows serial {soa.serial}, not {zone.serial}"
-    return _row(inquiry, soa.serial, error, reached)
-
-
-def _gone(zone: ZoneRow, inquiry: Inquiry, soa: Observed) -> dict[str, Any]:
-    verdict = is_gone(soa, zone.name)
-    if verdict is None:
-        return _row(inquiry, None, soa.error or f"can't tell whether the zone is gone ({soa.rcode})")
-    if not verdict:
-        return _row(inquiry, soa.serial, "still serves the zone")
-    return _row(inquiry, None, None, max(inquiry.revisions.values()))
-
-
-def _row(inquiry: Inquiry, serial: int | None, error: str | None, reached: int = 0) -> dict[str, Any]:
-    return {
-        "nameserver": inquiry.witness.name,
-        "verified_revision": max(reached, inquiry.verified),
-        "serial": serial,
-        "error": error,
-    }
-
-
-def _address(server: Nameserver) -> NameserverAddress:
-    key = server.tsig_key.to_dnspython() if server.tsig_key is not None else None
-    return NameserverAddress(server.host, server.port, key)
 
 
 def _words(error: BaseException) -> str:

@@ -1,0 +1,166 @@
+"""What to ask a nameserver about a zone, and how far its answers prove that it has got.
+
+Separate from the asking: here is what counts as evidence. A serial does only if it equals one that we wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from dnsworker.answers import Answer, answer, relevant_names
+from dnsworker.backend import load_backend
+from dnsworker.names import Name
+from dnsworker.observer import NameserverAddress, Observed, agrees, is_gone
+from dnsworker.pools import Nameserver
+from dnsworker.records import SOA, Key, RRset
+from dnsworker.settlement import Standing, Witness
+from dnsworker.store import journal, zones
+from dnsworker.store.rows import ZoneRow
+
+#: How many changed RRsets a nameserver is asked for besides its SOA.
+ASKED = 8
+ASKED_BY_CONTENT = 50
+
+
+@dataclass(slots=True)
+class Inquiry:
+    """What one nameserver is to be asked about one zone."""
+
+    witness: Witness
+    nameserver: Nameserver
+    verified: int
+    #: Serials that we wrote for contents that we know → their revision.
+    revisions: dict[int, int]
+    #: Contents decide alone: the provider sets the serial.
+    ignores_serial: bool = False
+    #: What it must answer at `expected_at`.
+    expected: dict[Key, Answer] = field(default_factory=dict)
+    expected_at: int = 0
+
+
+def inquiries_about(standing: Standing, zone: ZoneRow) -> list[Inquiry]:
+    """Whom to ask what."""
+    return [
+        inquiry
+        for witness in standing.witnesses
+        if witness.nameserver is not None
+        and (inquiry := _inquiry(standing, zone, witness, witness.nameserver)) is not None
+    ]
+
+
+def _inquiry(standing: Standing, zone: ZoneRow, witness: Witness, server: Nameserver) -> Inquiry | None:
+    """What to ask a nameserver; None while it has no reason to know more than it was found to know."""
+    verified = standing.verified(witness)
+    if verified >= zone.revision:
+        return None
+    rows = {name: row for name, row in standing.rows.items() if witness.target in (None, name)}
+    revisions: dict[int, int] = {}
+    for row in rows.values():
+        if zone.is_deleted and row.state in ("absent", "never", "foreign"):
+            revisions[zone.serial] = row.delivered_revision
+        elif row.state == "present" and row.soa is not None:
+            revisions[SOA.from_rdata(row.soa, zone.ttl).serial] = row.delivered_revision
+    if max(revisions.values(), default=0) <= verified:
+        return None
+    sets_serial = any(
+        load_backend(standing.known.pool.target(name).type).capabilities.sets_serial for name in rows
+    )
+    ignores_serial = sets_serial or server.verify == "content"
+    return Inquiry(witness, server, verified, revisions, ignores_serial)
+
+
+def expect(connection: sa.Connection, standing: Standing, zone: ZoneRow, inquiries: list[Inquiry]) -> None:
+    """Fill in what the nameservers must answer, where their target is at the zone's present contents."""
+    for inquiry in inquiries:
+        if inquiry.nameserver.verify == "serial" or zone.revision not in inquiry.revisions.values():
+            continue
+        limit = ASKED_BY_CONTENT if inquiry.ignores_serial else ASKED
+        keys = journal.changed_keys(connection, zone.id, inquiry.verified, limit)
+        targets = standing.known.target_ids
+        shown = {key for name, key in targets.items() if inquiry.witness.target in (None, name)}
+        refused = {row.key for row in standing.withheld if row.target_id in shown}
+        inquiry.expected_at = zone.revision
+        asked = [key for key in keys if key not in refused]
+        if asked:
+            view = _DatabaseView(connection, zone, asked)
+            answers = {key: answer(view, *key) for key in asked}
+            inquiry.expected = {key: one for key, one in answers.items() if not one.is_endless}
+
+
+def judged(
+    zone: ZoneRow, inquiry: Inquiry, soa: Observed, contents: Mapping[Key, Observed]
+) -> dict[str, Any]:
+    """How far the nameserver has got: a serial is evidence only if it equals one that we wrote."""
+    if soa.kind != "answer":
+        return observed_row(inquiry, None, soa.error or "did not answer")
+    if soa.serial is None or not soa.authoritative:
+        return observed_row(inquiry, None, f"has no authority for {zone.name} (answers {soa.rcode})")
+    reached = inquiry.revisions.get(soa.serial)
+    if reached is None and not inquiry.ignores_serial:
+        return observed_row(inquiry, soa.serial, f"shows serial {soa.serial}, not {zone.serial}")
+    wrong = [
+        f"{name} {type_}" + (f": {contents[name, type_].error}" if contents[name, type_].error else "")
+        for (name, type_), expected in inquiry.expected.items()
+        if not agrees(contents[name, type_], expected, type_)
+    ]
+    if inquiry.ignores_serial:
+        # With nothing to ask for, only the SOA has changed, or what its target refuses.
+        reached = max(inquiry.revisions.values()) if inquiry.expected_at else reached
+    if wrong and reached is not None and reached >= inquiry.expected_at:
+        return observed_row(inquiry, soa.serial, f"does not answer as it should for {', '.join(wrong[:3])}")
+    if reached is None:
+        return observed_row(inquiry, soa.serial, "can't be judged: nothing to ask it")
+    error = None if reached >= zone.revision else f"shows serial {soa.serial}, not {zone.serial}"
+    return observed_row(inquiry, soa.serial, error, reached)
+
+
+def gone(zone: ZoneRow, inquiry: Inquiry, soa: Observed) -> dict[str, Any]:
+    verdict = is_gone(soa, zone.name)
+    if verdict is None:
+        return observed_row(inquiry, None, soa.error or f"can't tell whether the zone is gone ({soa.rcode})")
+    if not verdict:
+        return observed_row(inquiry, soa.serial, "still serves the zone")
+    return observed_row(inquiry, None, None, max(inquiry.revisions.values()))
+
+
+def observed_row(inquiry: Inquiry, serial: int | None, error: str | None, reached: int = 0) -> dict[str, Any]:
+    return {
+        "nameserver": inquiry.witness.name,
+        "verified_revision": max(reached, inquiry.verified),
+        "serial": serial,
+        "error": error,
+    }
+
+
+def address_of(server: Nameserver) -> NameserverAddress:
+    key = server.tsig_key.to_dnspython() if server.tsig_key is not None else None
+    return NameserverAddress(server.host, server.port, key)
+
+
+class _DatabaseView:
+    """The zone as it should be, as far as the answers to some questions need it."""
+
+    def __init__(self, connection: sa.Connection, zone: ZoneRow, keys: list[Key]) -> None:
+        self._connection, self._zone = connection, zone
+        self.name = zone.name
+        self.soa = zone.soa
+        self._nodes: dict[Name, dict[str, RRset]] = {}
+        self._fetched: set[Name] = set()
+        self._fetch({name for owner, _ in keys for name in relevant_names(owner, zone.name)})
+
+    def node(self, name: Name) -> Mapping[str, RRset]:
+        if name not in self._fetched:
+            self._fetch({name})
+        return self._nodes.get(name, {})
+
+    def has_descendants(self, name: Name) -> bool:
+        return bool(zones.names_below(self._connection, self._zone.id, name, limit=1))
+
+    def _fetch(self, names: set[Name]) -> None:
+        self._fetched |= names
+        for (name, type_), rrset in zones.rrsets_at(self._connection, self._zone.id, names).items():
+            self._nodes.setdefault(name, {})[type_] = rrset
