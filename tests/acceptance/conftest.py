@@ -36,7 +36,13 @@ def stack(rabbitmq: RabbitMQ, postgresql: PostgreSQL, _database_template: str) -
 def _traces_through_our_code(log: str) -> list[str]:
     """Celery writes one of its own for every message that it can't acknowledge to a broker that left."""
     traces = [part.split("\n\n")[0] for part in log.split("Traceback (most recent call last):")[1:]]
-    return [trace for trace in traces if f'File "{ROOT}' in re.split(r"\n(?=[^ ])", trace)[0]]
+    frames = [re.findall(r'File "([^"]+)"', re.split(r"\n(?=[^ ])", trace)[0]) for trace in traces]
+    ours = tuple(str(ROOT / folder) for folder in ("dnsworker", "tasks", "backends", "celeryconfig.py"))
+    return [
+        trace
+        for trace, files in zip(traces, frames, strict=True)
+        if any(name.startswith(ours) for name in files)
+    ]
 
 
 @pytest.fixture(autouse=True)
