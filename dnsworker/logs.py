@@ -1,7 +1,7 @@
 """Log lines for people or for machines, with the operation, zone and target that they are about.
 
 Separate so that Celery's worker, the scheduler and the embedded system log alike; nothing here knows them.
-Code logs with `extra={"zone": …}` or through `about(log, zone=…)`.
+Code logs with `extra={"zone": …}`.
 """
 
 from __future__ import annotations
@@ -32,13 +32,6 @@ class About(logging.LoggerAdapter[logging.Logger]):
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         return msg, {**kwargs, "extra": {**(self.extra or {}), **(kwargs.get("extra") or {})}}
-
-
-def about(log: logging.Logger, **fields: str | None) -> About:
-    """`log` with fields on every line; unknown fields are a mistake of the caller."""
-    unknown = set(fields) - set(FIELDS)
-    assert not unknown, f"log fields are {FIELDS}, not {unknown}"
-    return About(log, {name: value for name, value in fields.items() if value is not None})
 
 
 def set_up_logging(settings: Settings, stream: IO[str] | None = None) -> None:

@@ -21,7 +21,6 @@ from dnsworker.names import Name, shown
 from dnsworker.rdata_form import check_form
 
 MAX_TTL = 2**31 - 1  # RFC 2181, section 8
-MAX_SERIAL = 2**32 - 1
 
 Key = tuple[Name, str]  # (owner name, type): what identifies an RRset within a zone
 

@@ -156,11 +156,6 @@ def list_operations(
     return [_plain(row) for row in connection.execute(query)]
 
 
-def show_target(connection: sa.Connection, name: str) -> dict[str, Any] | None:
-    """A target with its breaker and backlog; None when there is none of that name."""
-    return next((one for one in show_targets(connection) if one["name"] == name), None)
-
-
 def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
     """All targets, by pool and name."""
     due = sa.func.count(delivery.c.zone_id).filter(delivery.c.due_at.is_not(None))

@@ -6,7 +6,6 @@ Separate because a plain `<` on serials is the oldest bug in this field.
 from __future__ import annotations
 
 MODULUS = 2**32
-MAX_STEP = 2**31 - 1  # RFC 1982, section 3.1: the largest addition that is defined
 SAFE_STEP = 2**30  # two steps below this never add up to an undefined one in a server's journal
 
 

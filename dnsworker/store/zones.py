@@ -51,10 +51,6 @@ def update(connection: sa.Connection, zone_id: int, **values: Any) -> None:
     connection.execute(sa.update(zone).where(zone.c.id == zone_id).values(**values))
 
 
-def note_seen(connection: sa.Connection, zone_id: int, serial: int) -> None:
-    connection.execute(sa.update(zone).where(zone.c.id == zone_id).values(seen_serial=serial))
-
-
 def held_below(connection: sa.Connection, pool_id: int, names: Collection[Name]) -> set[Name]:
     """Those of the names that are zones of their own in the pool."""
     found: set[Name] = set()
