@@ -41,6 +41,8 @@ class SessionLock:
     """A lock of a database session: it ends when the server sees the connection end.
 
     PostgreSQL has advisory locks, MariaDB named ones. Needs a session of its own (no transaction pooler).
+    Committed, instead of set to AUTOCOMMIT: setting that on a connection whose server has ended raises the
+    driver's own error, outside `database.AWAY` (SQLAlchemy 2.1 with psycopg2, seen on 2026-11-25).
     """
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -55,14 +57,16 @@ class SessionLock:
             if self._connection is not None:
                 try:
                     self._connection.exec_driver_sql("SELECT 1")
+                    self._connection.commit()  # the lock is the session's; no transaction stays open
                     return
                 except sa.exc.DBAPIError as exc:
                     log.warning("the connection that holds this worker's lock is gone: %s", _words(exc))
                     self._drop()
                     self.owner = _new_owner()
-            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection = self._engine.connect()
             connection.detach()  # never returned to the pool with the lock still held
             self._try(connection, self.owner)
+            connection.commit()
             self._connection = connection
 
     def release(self) -> None:
@@ -73,7 +77,7 @@ class SessionLock:
         """Whether the process that took `owner` has ended."""
         if owner == self.owner:
             return False
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with self._engine.begin() as connection:
             if not self._try(connection, owner):
                 return False
             if self._is_postgresql:

@@ -6,14 +6,14 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from dnsworker import convergence, delivery
+from dnsworker import convergence, database, delivery
 from dnsworker.backend import Capabilities
 from dnsworker.desired import Desired
 from dnsworker.errors import BackendError, RecordRejected
@@ -187,6 +187,43 @@ def test_a_worker_that_never_sweeps_takes_its_lock_again_when_it_was_lost(postgr
     assert owners
     assert owners[0] != before
     assert not other.is_dead(owners[0])
+
+
+def test_a_database_that_ends_between_two_statements_is_away(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the driver's own error, which no task expects: SQLAlchemy lets it through where it sets a level."""
+    engine, killer = database.connect(database_url), database.connect(database_url)
+    lock, held = SessionLock(engine), SessionLock(killer)
+    held.take()
+    for _ in range(2):  # the same connection, as in a worker that has run for a while
+        assert not lock.is_dead(held.owner)
+    ask = lock._try
+
+    def ask_and_end(connection: sa.Connection, owner: int) -> bool:
+        answer = ask(connection, owner)
+        pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+        with killer.begin() as other:
+            other.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lock, "_try", ask_and_end)
+        uses: list[Callable[[], object]] = [
+            lambda: lock.is_dead(held.owner),
+            lambda: lock.is_dead(1),
+            lock.take,
+        ]
+        for use in uses:
+            with pytest.raises(database.AWAY):
+                use()
+    lock.take()  # and all is well afterwards
+    assert not held.is_dead(lock.owner)
+    assert not lock.is_dead(held.owner)
+    for each in (lock, held):
+        each.release()
+    for each_engine in (engine, killer):
+        each_engine.dispose()
 
 
 def test_two_workers_at_one_target_do_each_delivery_once(postgresql_world: World) -> None:
