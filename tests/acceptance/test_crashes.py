@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator
 
 import pytest
 
+from dev.servers import PostgreSQL, RabbitMQ
 from dev.stack import Stack
 from dnsworker import Client
 from tests.acceptance.comparison import wait_for
@@ -13,8 +14,19 @@ from tests.acceptance.conftest import NewZone, rows
 
 COUNT = 500
 ZONES = 10
-#: Seconds; half of what waiting for a dead worker's leases would take, and for its operations' numbers.
-LIMIT_S = 30.0
+#: Whoever waited for a dead worker's lease to end, or for its operations' numbers, would wait for an hour.
+PATIENT = {"DNSWORKER_LEASE_S": "3600", "DNSWORKER_ORDERING_GRACE_S": "3600"}
+#: Seconds that a busy machine may need.
+ENOUGH_S = 240.0
+
+
+@pytest.fixture(scope="module")
+def stack(rabbitmq: RabbitMQ, postgresql: PostgreSQL, _database_template: str) -> Iterator[Stack]:
+    """Two workers that take every queue."""
+    with Stack(
+        workers=2, settings=PATIENT, rabbitmq=rabbitmq, postgresql=postgresql, template=_database_template
+    ) as running:
+        yield running
 
 
 @pytest.mark.parametrize("is_restarted", [False, True], ids=["take-over", "restart"])
@@ -28,18 +40,15 @@ def test_a_killed_worker_loses_and_doubles_nothing(
         client.put_record(zones[number % ZONES], f"host{number % 97}", "A", [f"192.0.2.{number % 250}"])
         for number in range(COUNT)
     ]
-    wait_for(lambda: _ended(stack, zones) > COUNT // 10, "the work to have begun", 30)
+    wait_for(lambda: _ended(stack, zones) > COUNT // 10, "the work to have begun", ENOUGH_S)
     stack.worker(0).kill()
     at_kill = _ended(stack, zones)
     assert at_kill < COUNT, "killed in the middle"
     if is_restarted:
         stack.worker(1).kill()
         stack.worker(0).start()
-    begun = time.monotonic()
     for operation in operations:
-        assert operation.wait(60).status.has_succeeded
-    took = time.monotonic() - begun
-    assert took < LIMIT_S, f"{COUNT - at_kill} operations took {took:.1f} s"
+        assert operation.wait(ENOUGH_S).status.has_succeeded
     doubled = rows(
         stack,
         "SELECT operation_id, journal.name, type FROM journal JOIN zone ON zone.id = zone_id "
