@@ -33,9 +33,7 @@ class BuiltinOptions(Options):
 class BuiltinBackend(Backend):
     """Every `apply` is one transaction, conditional on the complete SOA."""
 
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        atomic="message", creates_zones=True, hides_new_zones=True, fencing="server"
-    )
+    capabilities = Capabilities(atomic="message", creates_zones=True, hides_new_zones=True, fencing="server")
     options_model: ClassVar[type[Options]] = BuiltinOptions
 
     def __init__(self, target: str, options: Options, *, timeout_s: float = 5.0) -> None:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from dnsworker.addresses import Address
 from dnsworker.capabilities import Capabilities as Capabilities  # part of the contract
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import ConfigError, ZoneMissing
@@ -24,7 +25,11 @@ from dnsworker.plan import Plan
 from dnsworker.records import SOA, Key, RRset
 
 ENTRY_POINT_GROUP = "dnsworker.backends"
-BUILT_IN = ("bind9", "builtin", "powerdns")
+BUILT_IN = (  # one a line
+    "bind9",
+    "builtin",
+    "powerdns",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,18 @@ class Options(BaseModel):
     Secrets are `SecretStr`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    #: The primaries that the target transfers its zones from: `masters` of the target in pools.yaml, not a
+    #: word of its `options`.
+    masters: tuple[Address, ...] = Field(default=(), repr=False)
+
+    @field_validator("masters", mode="before")
+    @classmethod
+    def _masters_of_the_target(cls, value: object, info: ValidationInfo) -> object:
+        if value:
+            raise ValueError("masters stand beside `options`, not in it")
+        return info.context["masters"] if info.context else value
 
 
 class Backend(ABC):
@@ -82,15 +98,22 @@ class Backend(ABC):
     Every method raises `BackendError`s only (and lets through what `checkpoint` raises).
     """
 
-    capabilities: ClassVar[Capabilities]
+    #: What every target of this kind can do, and, on an object, what this one can.
+    capabilities: Capabilities
     options_model: ClassVar[type[Options]] = Options
 
     def __init__(self, target: str, options: Options, *, timeout_s: float = 5.0) -> None:
         """`target` is the name from pools.yaml, for messages; `options` an `options_model`."""
         self.target = target
         self.timeout_s = timeout_s
+        self.capabilities = self.capabilities_for(options)
         #: Set by the delivery: renews its claim, raises `ClaimLost` when another worker has taken over.
         self.checkpoint: Callable[[], None] = lambda: None
+
+    @classmethod
+    def capabilities_for(cls, options: Options) -> Capabilities:
+        """What a target with these options can do; asked at submit time too, so nothing is connected."""
+        return cls.capabilities
 
     @abstractmethod
     def read_zone(self, zone: Name) -> ZoneContents | None:
@@ -122,11 +145,14 @@ class Backend(ABC):
         return None
 
     @abstractmethod
-    def create_zone(self, zone: ZoneContents) -> None:
+    def create_zone(self, zone: ZoneContents) -> Receipt | None:
         """Make the zone exist with exactly these contents. Safe to repeat, also after a broken attempt.
 
         The caller has made sure (`read_zone`) that nothing of somebody else's is there. Where the server
-        can hide a zone, nobody sees it half-filled.
+        can hide a zone, nobody sees it half-filled. A receipt where the provider has a change id to follow.
+
+        A *pull* target is made to transfer the zone, and has it with `zone.soa` when this returns; raises
+        `Behind` where its primary doesn't give it in time.
         """
 
     @abstractmethod
@@ -135,7 +161,14 @@ class Backend(ABC):
 
         Raises `ZoneChanged` when the zone isn't at `plan.current_soa` (where `fencing` is `server`),
         `ZoneMissing`, `RecordRejected`, and the rest of `BackendError`.
+
+        A *pull* target is told to transfer (NOTIFY or its own command), and has `plan.desired_soa` when this
+        returns; raises `Behind` where its primary doesn't give it in time.
         """
+
+    def has_arrived(self, zone: Name, change_id: str) -> bool:
+        """Whether the change of a receipt has reached all servers of the provider."""
+        return True
 
     @abstractmethod
     def delete_zone(self, zone: Name) -> None:

@@ -23,7 +23,7 @@ DNSWorkerError
 ├── ClaimLost                 another worker has taken this delivery over: stop writing
 └── BackendError              carries target and zone
     ├── Transient             try again later
-    │   ├── Unreachable · ServerFailure · Busy
+    │   ├── Unreachable · ServerFailure · Busy · Behind
     │   └── RateLimited       carries retry_after_s
     ├── OutcomeUnknown        sent, no answer: read back before trying again
     ├── ZoneChanged           the zone isn't in the state that the plan starts from: read back
@@ -204,6 +204,10 @@ class ServerFailure(Transient):
 
 class Busy(Transient):
     """The target is occupied with something else."""
+
+
+class Behind(Transient):
+    """The target has not transferred the change from its primary yet."""
 
 
 class RateLimited(Transient):

@@ -12,7 +12,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from dnsworker.answers import Answer, answer, relevant_names
-from dnsworker.backend import load_backend
 from dnsworker.names import Name
 from dnsworker.observer import NameserverAddress, Observed, agrees, is_gone
 from dnsworker.pools import Nameserver
@@ -66,9 +65,8 @@ def _inquiry(standing: Standing, zone: ZoneRow, witness: Witness, server: Namese
             revisions[SOA.from_rdata(row.soa, zone.ttl).serial] = row.delivered_revision
     if max(revisions.values(), default=0) <= verified:
         return None
-    sets_serial = any(
-        load_backend(standing.known.pool.target(name).type).capabilities.sets_serial for name in rows
-    )
+    known = standing.known.capabilities
+    sets_serial = any(known[name].sets_serial for name in rows if name in known)
     ignores_serial = sets_serial or server.verify == "content"
     return Inquiry(witness, server, verified, revisions, ignores_serial)
 

@@ -6,7 +6,6 @@ mapping here until `check_options` or a delivery asks the backend itself.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -25,20 +24,21 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from dnsworker import names
+from dnsworker.addresses import Address
 from dnsworker.backend import Options, load_backend
+from dnsworker.capabilities import Capabilities
 from dnsworker.credentials import TsigKey, is_reference, mask, resolve_secrets
 from dnsworker.errors import ConfigError, InvalidName
 
 __all__ = [
     "Address", "CatalogZone", "Limits", "Nameserver", "NsRecord", "Pool", "Target", "TsigKey",
-    "build_options", "check_options", "load_pools", "resolve_secrets",
+    "build_options", "capabilities_of", "check_options", "load_pools", "resolve_secrets",
 ]  # fmt: skip
 
 #: Designate's names for kinds of backends that we have under another one.
 KINDS = {"pdns4": "powerdns", "nsd4": "nsd"}
 
 TARGET_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
-_HOSTNAME = re.compile(r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+")
 
 
 class _Part(BaseModel):
@@ -60,29 +60,6 @@ class NsRecord(_Part):
             return names.absolute_name(value)
         except InvalidName as exc:
             raise ValueError(exc.message) from exc
-
-
-class Address(_Part):
-    """A server somewhere: an IP address or host name, and a port."""
-
-    host: str
-    port: int = Field(default=53, ge=1, le=65535)
-
-    @field_validator("host")
-    @classmethod
-    def _host(cls, value: str) -> str:
-        try:
-            return str(ipaddress.ip_address(value.strip("[]")))
-        except ValueError:
-            # all digits and dots is an address gone wrong, not a name
-            if re.fullmatch(r"[\d.]+", value) or not _HOSTNAME.fullmatch(value):
-                raise ValueError(f"{value!r} is neither an IP address nor a host name") from None
-        return value.lower()
-
-    @property
-    def address(self) -> str:
-        """`host:port`, an IPv6 address in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Nameserver(Address):
@@ -221,6 +198,11 @@ def build_options(target: Target) -> Options:
     return _options(target, resolve_secrets(target.options))
 
 
+def capabilities_of(target: Target) -> Capabilities:
+    """What the target's backend can do with these options; no secret is read. Raises `ConfigError`."""
+    return load_backend(target.type).capabilities_for(_options(target, _with_stand_ins(target.options)))
+
+
 def check_options(pools: Iterable[Pool], *, reads_secrets: bool = False) -> None:
     """Ask each target's backend whether it can work with the options. Raises `ConfigError`.
 
@@ -242,7 +224,7 @@ def option_error(target: Target) -> tuple[tuple[str | int, ...], str] | None:
     except ConfigError as exc:
         return ("type",), exc.message
     try:
-        model.model_validate(_with_stand_ins(target.options))
+        model.model_validate(_with_stand_ins(target.options), context={"masters": tuple(target.masters)})
     except ValidationError as exc:
         where, reason = first_error(exc)
         return ("options", *where), reason
@@ -291,7 +273,7 @@ def _refuse_repeats(part: str, field: str, values: list[str]) -> None:
 def _options(target: Target, options: dict[str, Any]) -> Options:
     model = load_backend(target.type).options_model
     try:
-        return model.model_validate(options)
+        return model.model_validate(options, context={"masters": tuple(target.masters)})
     except ValidationError as exc:
         where, reason = first_error(exc)
         at = path_text(("options", *where))

@@ -70,13 +70,13 @@ class MemoryServer:
 
 
 class MemoryBackend(Backend):
-    capabilities: ClassVar[Capabilities] = Capabilities(fencing="server")
+    capabilities = Capabilities(fencing="server")
     servers: ClassVar[dict[str, MemoryServer]] = {}
 
     def __init__(self, target: str, options: Options, *, timeout_s: float = 5.0) -> None:
         super().__init__(target, options, timeout_s=timeout_s)
         self.server = self.servers.setdefault(target, MemoryServer())
-        self.capabilities = self.server.capabilities  # type: ignore[misc]
+        self.capabilities = self.server.capabilities
 
     def read_zone(self, zone: Name) -> ZoneContents | None:
         self._request("read")

@@ -34,7 +34,7 @@ MAX_LOOKUPS = 16
 class Bind9Backend(Backend):
     """One named, with `controls` and a TSIG key."""
 
-    capabilities: ClassVar[Capabilities] = Capabilities(
+    capabilities = Capabilities(
         atomic="message",
         max_message_bytes=60_000,
         creates_zones=True,

@@ -30,7 +30,7 @@ FEW_NAMES = 32
 class PowerDNS(Backend):
     """One PowerDNS API endpoint. Every PATCH is one transaction of its database, the SOA last in it."""
 
-    capabilities: ClassVar[Capabilities] = Capabilities(
+    capabilities = Capabilities(
         atomic="message",
         # In the plan's measure. As JSON it is at most 4.7 times as much, so below the 2 MiB above.
         max_message_bytes=400_000,

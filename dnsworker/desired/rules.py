@@ -7,11 +7,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 
 from dnsworker import names, placement
-from dnsworker.backend import load_backend
-from dnsworker.errors import (
-    ConfigError,
-    InvalidRecord,
-)
+from dnsworker.errors import InvalidRecord
 from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import Key
@@ -47,12 +43,9 @@ def check_types(known: KnownPool, changes: Sequence[RRsetChange]) -> None:
     """Refuses early what a target of the pool can't hold at all."""
     wanted = {change.key[1] for change in changes if not change.is_removal}
     for target in known.pool.targets:
-        try:
-            types = load_backend(target.type).capabilities.types
-        except ConfigError:
-            continue  # this worker hasn't got the adapter; the one that delivers will say what is refused
-        if types is not None and wanted - types:
-            missing = ", ".join(sorted(wanted - types))
+        capabilities = known.capabilities.get(target.name)
+        if capabilities is not None and capabilities.types is not None and wanted - capabilities.types:
+            missing = ", ".join(sorted(wanted - capabilities.types))
             raise InvalidRecord(f"target {target.name} ({target.type}) can't hold records of type {missing}")
 
 

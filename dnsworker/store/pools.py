@@ -5,21 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 
+from dnsworker.capabilities import Capabilities
 from dnsworker.database import reading
 from dnsworker.errors import ConfigError, PoolNotFound
-from dnsworker.pools import Pool
+from dnsworker.pools import Pool, capabilities_of
 from dnsworker.store.rows import insert_or_ignore
 from dnsworker.tables import delivery, now, pool, target, zone
 
 REFRESH_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KnownPool:
     """A pool with the keys of its rows."""
 
@@ -28,6 +31,16 @@ class KnownPool:
     pool: Pool
     #: Target name → id, in the pool's order; removed targets left out.
     target_ids: dict[str, int]
+
+    @cached_property
+    def capabilities(self) -> dict[str, Capabilities]:
+        """What each target can do; one whose backend isn't installed here, or won't have its options, is
+        left out: the worker that delivers says so."""
+        found = {}
+        for one in self.pool.targets:
+            with suppress(ConfigError):
+                found[one.name] = capabilities_of(one)
+        return found
 
 
 @dataclass(slots=True)

@@ -21,8 +21,19 @@ pytest.register_assert_rewrite(
 
 from dnsworker.testing.conformance import BackendConformance  # noqa: E402
 from dnsworker.testing.lab import Lab, converge  # noqa: E402
+from dnsworker.testing.primary import Fed, Primary  # noqa: E402
 from dnsworker.testing.proxy import Proxy  # noqa: E402
 from dnsworker.testing.samples import SAMPLES, Sample  # noqa: E402
 from dnsworker.testing.server import ServerUnderTest  # noqa: E402
 
-__all__ = ["SAMPLES", "BackendConformance", "Lab", "Proxy", "Sample", "ServerUnderTest", "converge"]
+__all__ = [
+    "SAMPLES",
+    "BackendConformance",
+    "Fed",
+    "Lab",
+    "Primary",
+    "Proxy",
+    "Sample",
+    "ServerUnderTest",
+    "converge",
+]

@@ -56,6 +56,8 @@ class Case:
 
     #: What is tested. Its capabilities decide which cases concern it.
     backend_class: ClassVar[type[Backend] | None] = None
+    #: What it declares with the options that it is tested with, where these decide; None: its class's.
+    capabilities: ClassVar[Capabilities | None] = None
     #: What the server under test can't do: names of `ServerUnderTest`'s methods that it leaves out, and of
     #: cases that don't concern it. Each wants a reason in a comment.
     without: ClassVar[frozenset[str]] = frozenset()
@@ -82,15 +84,21 @@ class Case:
             )
         for name, case in cases.items():
             needed = getattr(case, "needs", Needs())
-            concerns = name not in cls.without and (
-                cls.backend_class is None or needed.are_met(cls.without, cls.backend_class.capabilities)
-            )
+            declared = cls.declared_capabilities()
+            concerns = name not in cls.without and (declared is None or needed.are_met(cls.without, declared))
             setattr(cls, name, case if concerns else None)
+
+    @classmethod
+    def declared_capabilities(cls) -> Capabilities | None:
+        """What decides which cases concern the class."""
+        if cls.capabilities is None and cls.backend_class is not None:
+            return cls.backend_class.capabilities
+        return cls.capabilities
 
     @pytest.fixture
     def backend(self, server: ServerUnderTest) -> Iterator[Backend]:
         backend = server.new_backend()
-        assert not backend.capabilities.pull, "a pull target needs a primary: its own tests"
+        assert not backend.capabilities.pull, "a pull target needs a primary: give `dnsworker.testing.Fed`"
         yield backend
         backend.close()
 
@@ -113,10 +121,11 @@ class Case:
 
     def _check_declarations(self, server: ServerUnderTest, backend: Backend) -> None:
         """What the class leaves out must be what the backend and its server are like."""
-        declared = self.backend_class
-        if declared is None or backend.capabilities != declared.capabilities:
+        declared = self.declared_capabilities()
+        if self.backend_class is None or backend.capabilities != declared:
             pytest.fail(
-                f"{type(self).__name__}.backend_class must be the class that is tested; the backend here has "
+                f"{type(self).__name__}.backend_class must be the class that is tested (and `capabilities` "
+                "what it declares with these options); the backend here has "
                 f"{'other capabilities: ' if declared else ''}{backend.capabilities}"
             )
         lacking = {each for each in ABILITIES if not server.can(each)} - self.without

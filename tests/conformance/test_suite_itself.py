@@ -93,9 +93,7 @@ def changed(zone: ZoneContents, plan: Plan) -> ZoneContents:
 class MemoryBackend(Backend):
     """Sound; subclasses below spoil one thing each."""
 
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        max_batch=1000, fencing="server", reads_changes=True, hides_new_zones=True
-    )
+    capabilities = Capabilities(max_batch=1000, fencing="server", reads_changes=True, hides_new_zones=True)
     options_model: ClassVar[type[Options]] = MemoryOptions
     server: MemoryServer
     loses: bool

@@ -1,0 +1,115 @@
+"""A primary for the conformance suite: what a *pull* target transfers from, fed case by case.
+
+Separate because the suite itself only knows backends that are written to. `Fed` makes one of a pull target:
+it gives the primary what the case wants to be there, and then has the target fetch it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Self
+
+from dnsworker import names
+from dnsworker.answers import ZoneView
+from dnsworker.backend import Backend, Health, Receipt, ZoneDelta
+from dnsworker.contents import ZoneContents
+from dnsworker.errors import ZoneMissing
+from dnsworker.names import Name
+from dnsworker.nameserver import NameServer
+from dnsworker.plan import Plan
+from dnsworker.records import SOA, Key, RRset
+
+
+class Primary:
+    """The built-in nameserver over zones in memory, on a free loopback port. A context manager."""
+
+    def __init__(self) -> None:
+        self._zones: dict[Name, ZoneContents] = {}
+        self._lock = threading.Lock()
+        self._nameserver = NameServer(self, port=0)
+
+    def __enter__(self) -> Self:
+        self._nameserver.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._nameserver.stop()
+
+    @property
+    def host(self) -> str:
+        return self._nameserver.host
+
+    @property
+    def port(self) -> int:
+        return self._nameserver.port
+
+    def hold(self, contents: ZoneContents) -> None:
+        with self._lock:
+            self._zones[contents.name] = contents
+
+    def drop(self, zone: Name) -> None:
+        with self._lock:
+            self._zones.pop(zone, None)
+
+    # --- a `dnsworker.nameserver.ZoneSource` ---
+
+    def find(self, qname: Name) -> ZoneView | None:
+        """The closest zone."""
+        with self._lock:
+            held = [zone for zone in self._zones if names.is_within(qname, zone)]
+            return self._zones[max(held, key=len)] if held else None
+
+    def contents(self, zone: Name) -> ZoneContents | None:
+        with self._lock:
+            return self._zones.get(zone)
+
+
+class Fed(Backend):
+    """A pull target together with its primary, as if it were written to."""
+
+    def __init__(self, backend: Backend, primary: Primary) -> None:
+        self._backend, self._primary = backend, primary
+        self.target, self.timeout_s = backend.target, backend.timeout_s
+        self.checkpoint = lambda: None
+        backend.checkpoint = lambda: self.checkpoint()
+        self.capabilities = replace(backend.capabilities, pull=False)
+
+    def read_zone(self, zone: Name) -> ZoneContents | None:
+        return self._backend.read_zone(zone)
+
+    def read_soa(self, zone: Name) -> SOA | None:
+        return self._backend.read_soa(zone)
+
+    def read_rrsets(self, zone: Name, keys: Collection[Key]) -> Mapping[Key, RRset]:
+        return self._backend.read_rrsets(zone, keys)
+
+    def read_changes(self, zone: Name, since: SOA) -> ZoneDelta | None:
+        return self._backend.read_changes(zone, since)
+
+    def create_zone(self, zone: ZoneContents) -> Receipt | None:
+        self._primary.hold(zone)
+        return self._backend.create_zone(zone)
+
+    def apply(self, plan: Plan) -> Receipt:
+        held = self._primary.contents(plan.zone)
+        if held is None:
+            raise ZoneMissing(f"the primary has no zone {plan.zone}", zone=plan.zone)
+        rrsets = dict(held.rrsets)
+        for change in plan.changes:
+            rrsets.pop(change.key, None)
+            if change.after is not None:
+                rrsets[change.key] = change.after
+        self._primary.hold(ZoneContents(soa=plan.desired_soa, rrsets=rrsets, name=plan.zone))
+        return self._backend.apply(plan)
+
+    def delete_zone(self, zone: Name) -> None:
+        self._backend.delete_zone(zone)
+        self._primary.drop(zone)
+
+    def check(self) -> Health:
+        return self._backend.check()
+
+    def close(self) -> None:
+        self._backend.close()
