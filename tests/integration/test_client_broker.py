@@ -52,7 +52,7 @@ def take(broker_url: str, count: int) -> list[dict[str, Any]]:
                 taken.append(json.loads(message.body)[1])
             return len(taken) >= count
 
-        wait_until(have_all, 10, f"{count} messages")
+        wait_until(have_all, 60, f"{count} messages")
     return taken
 
 
