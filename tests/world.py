@@ -33,7 +33,7 @@ from dnsworker.runtime import Runtime
 from dnsworker.settings import load_settings
 from dnsworker.store import pools
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 @dataclass
