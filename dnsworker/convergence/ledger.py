@@ -14,6 +14,7 @@ from typing import NoReturn
 import sqlalchemy as sa
 
 from dnsworker import comparison, desired, plan, serials
+from dnsworker.capabilities import Capabilities
 from dnsworker.database import reading
 from dnsworker.errors import ZoneChanged
 from dnsworker.plan import RRsetChange
@@ -61,9 +62,17 @@ class Work:
 class Ledger:
     """The rows of one claim. Every write raises `ClaimLost` when the claim is another worker's by now."""
 
-    def __init__(self, engine: sa.Engine, known: KnownPool, claim: Claim, settings: Settings) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        known: KnownPool,
+        claim: Claim,
+        settings: Settings,
+        capabilities: Capabilities,
+    ) -> None:
         self._engine, self.reading = engine, reading(engine)
         self._known, self.claim, self._settings = known, claim, settings
+        self._capabilities = capabilities
 
     def read(self) -> Work:
         """All that a turn needs, as of one moment. Raises `ClaimLost`."""
@@ -127,7 +136,7 @@ class Ledger:
     # --- what the zone should be here ----------------------------------------------------------------
 
     def wanted(self, work: Work) -> dict[Key, RRset]:
-        """The RRsets that the target should hold: the desired ones, save what it refused."""
+        """The RRsets that the target should hold: the desired ones, save what it refused or keeps itself."""
         with self._snapshot() as connection:
             if zones.get(connection, work.zone.id).revision != work.zone.revision:
                 raise Again
@@ -140,7 +149,7 @@ class Ledger:
                 wanted.pop(key, None)
             else:
                 wanted[key] = row.accepted
-        return wanted
+        return {key: rrset for key, rrset in wanted.items() if not self._is_the_providers(key, work)}
 
     def believed(self, work: Work) -> dict[Key, RRset | None]:
         """What we took the target to have, for the RRsets that were changed since."""
@@ -167,7 +176,11 @@ class Ledger:
             changes.append(
                 replace(entry.change, before=overlay.pop(entry.key)) if has_other else entry.change
             )
-        return plan.collapse_changes(change for change in changes if change.before or change.after)
+        return plan.collapse_changes(
+            change
+            for change in changes
+            if (change.before or change.after) and not self._is_the_providers(change.key, work)
+        )
 
     def groups_since_creation(self, work: Work) -> list[list[Entry]]:
         """The operations since the zone was last created; the first is the creation."""
@@ -177,6 +190,9 @@ class Ledger:
         births = [entry.revision for entry in entries if entry.key == apex and entry.change.before is None]
         living = [entry for entry in entries if not births or entry.revision >= births[-1]]
         return [list(group) for _, group in groupby(living, key=lambda entry: entry.revision)]
+
+    def _is_the_providers(self, key: Key, work: Work) -> bool:
+        return comparison.is_the_providers(key, work.zone.name, self._capabilities)
 
     # --- refusals ------------------------------------------------------------------------------------
 

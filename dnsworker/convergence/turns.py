@@ -67,9 +67,9 @@ class Convergence:
         self, engine: sa.Engine, known: KnownPool, claim: Claim, backend: Backend, settings: Settings
     ) -> None:
         self._settings = settings
-        self._ledger = Ledger(engine, known, claim, settings)
-        self._sender = Sender(backend, self._ledger)
         self._backend, self._capabilities = backend, backend.capabilities
+        self._ledger = Ledger(engine, known, claim, settings, self._capabilities)
+        self._sender = Sender(backend, self._ledger)
         backend.checkpoint = self._ledger.renew
 
     def run(self) -> None:
@@ -133,7 +133,7 @@ class Convergence:
             self._ledger.note(state="creating")
             return self._fill(work)
         wanted = self._ledger.wanted(work)
-        differences = comparison.foreign_changes(_both(found, wanted), wanted, self._capabilities)
+        differences = self._differences(_both(found, wanted), wanted, work)
         if differences and not work.delivery.force:
             self._refuse_creation(work, found, len(differences))
         return self._bring(work, found.soa, differences, [])
@@ -152,7 +152,7 @@ class Convergence:
         found = self._backend.read_zone(work.zone.name)
         if found is None:
             raise ZoneMissing(f"zone {work.zone.name} isn't there after it was created")
-        dropped = comparison.foreign_changes(_both(found, wanted.rrsets), wanted.rrsets, self._capabilities)
+        dropped = self._differences(_both(found, wanted.rrsets), wanted.rrsets, work)
         self._ledger.withhold_dropped(work, dropped)
         if found.soa.rdata != work.zone.soa.rdata and not self._capabilities.sets_serial:
             self._ledger.note(state="present", must_read=True, soa=found.soa.rdata)
@@ -172,7 +172,11 @@ class Convergence:
                 parts=room + 1
             )  # the base must be above every serial of the zone's earlier lives
         first = serials.add(work.zone.serial, -room)
-        base = ZoneContents.of(work.zone.name, work.zone.soa.with_serial(first), [ns] if ns else [])
+        base = ZoneContents.of(
+            work.zone.name,
+            work.zone.soa.with_serial(first),
+            [ns] if ns and self._capabilities.apex_ns else [],
+        )
         self._backend.create_zone(base)
         self._ledger.note(state="present", soa=base.soa.rdata)
         remaining = [
@@ -195,12 +199,12 @@ class Convergence:
             touched = delta.keys | set(actual)
             believed = {key: actual.get(key, wanted.get(key)) for key in touched}
             found = {key: comparison.rrset_after(key, believed[key], delta) for key in touched}
-            differences = comparison.foreign_changes(found, wanted, self._capabilities)
+            differences = self._differences(found, wanted, work)
             return self._bring(work, delta.soa, differences, work.entries)
         contents = self._backend.read_zone(work.zone.name)
         if contents is None:
             raise ZoneMissing(f"the server has no zone {work.zone.name}")
-        differences = comparison.foreign_changes(_both(contents, wanted), wanted, self._capabilities)
+        differences = self._differences(_both(contents, wanted), wanted, work)
         asked = {entry.key for entry in work.entries}
         unasked = [change for change in differences if change.key not in asked]
         is_ahead = serials.is_ahead(contents.soa.serial, work.zone.serial)
@@ -314,6 +318,11 @@ class Convergence:
         if not self._capabilities.reads_changes or work.delivery.soa is None:
             return None
         return self._backend.read_changes(work.zone.name, work.current_soa)
+
+    def _differences(
+        self, actual: Mapping[Key, RRset | None], wanted: Mapping[Key, RRset | None], work: Work
+    ) -> list[RRsetChange]:
+        return comparison.foreign_changes(actual, wanted, work.zone.name, self._capabilities)
 
     def _is_suspect(self, work: Work) -> bool:
         return work.delivery.last_code == ServerFailure.__name__ and work.delivery.attempts >= SUSPECT_AFTER
