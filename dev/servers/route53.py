@@ -38,8 +38,22 @@ class Route53(Server):
             "secret_access_key": self.secret_access_key,
         }
 
+    def client(self, **options: Any) -> Any:
+        """boto3's own client, for what an administrator does by hand; `options` replace what it is given."""
+        import boto3.session
+        from botocore.config import Config
+
+        given = {
+            "endpoint_url": self.endpoint_url,
+            "aws_access_key_id": self.access_key_id,
+            "aws_secret_access_key": self.secret_access_key,
+            "region_name": "us-east-1",
+            "config": Config(retries={"total_max_attempts": 1}),
+        }
+        return boto3.session.Session().client("route53", **{**given, **options})
+
     def set(self, **settings: float) -> None:
-        """`page_size`; `pending_s` until INSYNC; `per_second`: more are throttled (0: none); `clock_offset_s`."""
+        """`page_size`; `pending_s` until INSYNC; `clock_offset_s`; `per_second`: more are throttled (0: none)."""
         self._control("set", settings)
 
     def fail(

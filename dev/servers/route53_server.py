@@ -1,6 +1,6 @@
 """The process of the Route 53 stand-in: HTTP and XML, signatures, and misbehaviour when it is asked for.
 
-`python -m dev.servers.route53_server config.json`. Tests talk to it below `/_/`, everybody else as to the service.
+`python -m dev.servers.route53_server config.json`. Tests set it up below `/_/`; the rest is the service.
 """
 
 from __future__ import annotations
@@ -151,15 +151,17 @@ class Handler(BaseHTTPRequestHandler):
             self.service.requests.append({"time": time.time(), "action": action, "status": status})
         return self._send(status, answer, fault.get("headers", {}), fault.get("reply", ""))
 
-    do_POST = do_DELETE = do_GET
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_DELETE(self) -> None:
+        self.do_GET()
 
     def _answer(self, body: bytes) -> tuple[str, int, bytes, dict[str, Any]]:
-        url, action, fault = urlsplit(self.path), "", dict[str, Any]()
+        url, fault = urlsplit(self.path), dict[str, Any]()
+        action, id = _route(self.command, url.path)
         try:
-            for action, method, pattern in ROUTES:
-                if method == self.command and (match := re.fullmatch(pattern, url.path)):
-                    break
-            else:
+            if not action:
                 raise Refusal(404, "UnknownOperationException", f"no {self.command} {url.path}")
             self.service.authenticate(
                 self.command, f"http://{self.headers['Host']}{self.path}", self.headers, body
@@ -169,7 +171,6 @@ class Handler(BaseHTTPRequestHandler):
             if fault.get("status"):
                 raise Refusal(fault["status"], fault["code"], fault["message"])
             query = {word: values[0] for word, values in parse_qs(url.query).items()}
-            id = unquote(match[1]) if match.groups() else ""
             status, content = self.service.perform(action, id, query, body)
             return action, status, _rendered(f"{action}Response", content), fault
         except Refusal as exc:
@@ -180,7 +181,7 @@ class Handler(BaseHTTPRequestHandler):
     def _send(
         self, status: int, answer: bytes, headers: dict[str, str] | None = None, reply: str = ""
     ) -> None:
-        """`reply`: "" all of it, `lose` nothing, `cut` half of it, `hang` nothing and the connection stays."""
+        """`reply`: "" all; `lose` nothing, `cut` half of it; `hang` nothing, and the connection stays."""
         self.close_connection = bool(reply)
         if reply == "hang":
             threading.Event().wait(30)
@@ -195,6 +196,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Requests are counted, not logged."""
+
+
+def _route(method: str, path: str) -> tuple[str, str]:
+    """The action and the id in the path."""
+    for action, wanted, pattern in ROUTES:
+        if method == wanted and (match := re.fullmatch(pattern, path)):
+            return action, unquote(match[1]) if match.groups() else ""
+    return "", ""
 
 
 def _parsed(body: bytes) -> Content:

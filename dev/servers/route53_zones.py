@@ -1,7 +1,7 @@
-"""The hosted zones of the Route 53 stand-in: what the service takes, refuses and keeps, by its public documents.
+"""The hosted zones of the Route 53 stand-in: what the service takes, refuses and keeps.
 
-In SQLite, so that a batch is one transaction and survives `kill -9`. Where the documents leave open how strict
-the service is, this is the stricter.
+By its public documents; where they leave open how strict it is, this is the stricter. In SQLite, so that a
+batch is one transaction and survives `kill -9`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,25 @@ import dns.rdata
 Content = Any
 
 MAX_RECORDS, MAX_CHARACTERS, MAX_VALUES, MAX_VALUE = 1000, 32_000, 400, 4000
-TYPES = ["A", "AAAA", "CAA", "CNAME", "DS", "HTTPS", "MX", "NAPTR", "NS", "PTR", "SOA", "SPF", "SRV", "SSHFP", "SVCB", "TLSA", "TXT"]
+TYPES = [
+    "A",
+    "AAAA",
+    "CAA",
+    "CNAME",
+    "DS",
+    "HTTPS",
+    "MX",
+    "NAPTR",
+    "NS",
+    "PTR",
+    "SOA",
+    "SPF",
+    "SRV",
+    "SSHFP",
+    "SVCB",
+    "TLSA",
+    "TXT",
+]
 SOA = "ns-2048.awsdns-64.net. hostmaster.example.com. 1 7200 900 1209600 86400"
 NAMESERVERS = tuple(
     f"ns-{2048 + n}.awsdns-{64 + n}.{tld}" for n, tld in enumerate(("com", "net", "org", "uk"))
@@ -188,8 +206,8 @@ class HostedZones:
         ).fetchall():
             if other == type and bool(other_identifier) != bool(identifier):
                 raise ValueError(
-                    f"RRSet with DNS name {name}, type {type}, SetIdentifier {identifier or 'null'} cannot be "
-                    "created as other RRSets exist with the same name and type."
+                    f"RRSet with DNS name {name}, type {type}, SetIdentifier {identifier or 'null'} "
+                    "cannot be created as other RRSets exist with the same name and type."
                 )
             if other != type and "CNAME" in (type, other):
                 raise ValueError(
