@@ -186,17 +186,17 @@ class Route53(Backend):
         try:
             return self._change(zone, hosted, batch)
         except Refused as exc:
-            if not disagrees(exc.message):
-                raise RecordRejected(exc.message, rrset=named_key(exc.message, batch), zone=zone) from exc
+            if not disagrees(exc.words):
+                raise RecordRejected(exc.message, rrset=named_key(exc.words, batch), zone=zone) from exc
             remaining = self._still_to_do(zone, hosted, batch, exc)
         if not remaining:
             return None
         try:
             return self._change(zone, hosted, remaining)
         except Refused as exc:
-            if disagrees(exc.message):
+            if disagrees(exc.words):
                 raise ZoneChanged(exc.message, zone=zone) from exc
-            raise RecordRejected(exc.message, rrset=named_key(exc.message, remaining), zone=zone) from exc
+            raise RecordRejected(exc.message, rrset=named_key(exc.words, remaining), zone=zone) from exc
 
     def _change(self, zone: Name, hosted: HostedZone, batch: list[RRsetChange]) -> str:
         spellings = self._spellings[1] if self._spellings[0] == zone else {}

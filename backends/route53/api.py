@@ -62,7 +62,10 @@ _UNSUPPORTED = frozenset(
 
 
 class Refused(RecordRejected):
-    """A batch that was refused as a whole: nothing of it was done. The message is Route 53's."""
+    """A batch that was refused as a whole: nothing of it was done."""
+
+    #: All that Route 53 said; the message has the beginning of it.
+    words: str = ""
 
 
 class HostedZoneNotEmpty(ServerFailure):
@@ -171,7 +174,9 @@ def _error(response: Answer, *, is_write: bool) -> BackendError:
     if code == "NoSuchHostedZone":
         return ZoneMissing(said)
     if code == "InvalidChangeBatch" or (code == "InvalidInput" and is_write):
-        return Refused(f"Route 53 refuses it: {_line(words) or code}")
+        refused = Refused(f"Route 53 refuses it: {_line(words) or code}")
+        refused.words = words
+        return refused
     if code == "HostedZoneNotEmpty":
         return HostedZoneNotEmpty(said)
     if code == "HostedZoneAlreadyExists":

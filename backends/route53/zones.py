@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from backends.route53 import batches, convert
-from backends.route53.api import Answer, Api, HostedZoneNotEmpty, ReferenceUsed
+from backends.route53.api import Answer, Api, HostedZoneNotEmpty, ReferenceUsed, Refused
 from backends.route53.convert import Item
 from backends.route53.options import Route53Options
 from dnsworker.errors import ServerFailure, Unsupported, ZoneChanged, ZoneMissing
@@ -162,11 +162,11 @@ class HostedZones:
                 "them in Route 53, or say delete_foreign_records: true",
                 zone=zone,
             )
-        for batch in batches.deletions(items):
-            self.change(hosted, batch)
         try:
+            for batch in batches.deletions(items):
+                self.change(hosted, batch)
             self._write("delete_hosted_zone", Id=hosted.id)
-        except HostedZoneNotEmpty as exc:
+        except (HostedZoneNotEmpty, Refused) as exc:  # somebody changed it between the listing and now
             raise ZoneChanged(exc.message, zone=zone) from exc
 
     def first(self) -> Answer:

@@ -53,7 +53,7 @@ class Route53(Server):
         return boto3.session.Session().client("route53", **{**given, **options})
 
     def set(self, **settings: float) -> None:
-        """`page_size`; `pending_s` until INSYNC; `clock_offset_s`; `per_second`: more are throttled (0: none)."""
+        """`page_size`; `pending_s` until INSYNC; `clock_offset_s`; `per_second`: more are throttled."""
         self._control("set", settings)
 
     def fail(

@@ -251,6 +251,8 @@ class HostedZones:
 
 def escaped(name: str) -> str:
     """A name as the service shows it: lower case, all but letters, digits, - and _ in octal."""
+    if re.fullmatch(r"[a-z0-9_.-]+\.", name):
+        return name
     labels = dns.name.from_text(_decimal(name)).canonicalize().labels[:-1]
     plain = b"abcdefghijklmnopqrstuvwxyz0123456789-_"
     return "".join(
@@ -311,9 +313,13 @@ def _check_size(changes: list[tuple[str, Content]]) -> None:
 
 
 def _comparable(body: list[Any]) -> Any:
-    return sorted((tag, str(content)) for tag, content in body if tag != "ResourceRecords"), sorted(
-        _values(body)
-    )
+    """The order of elements and values doesn't count."""
+    others = [
+        (tag, content if isinstance(content, str) else json.dumps(sorted(content)))
+        for tag, content in body
+        if tag != "ResourceRecords"
+    ]
+    return sorted(others), sorted(_values(body))
 
 
 def _plain(name: str, type: str, ttl: int, values: list[str]) -> list[tuple[str, Content]]:
