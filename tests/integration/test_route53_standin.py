@@ -20,7 +20,6 @@ from dev.servers import Route53
 from dev.servers.ports import claim_port, release_port
 from dev.servers.process import Process, wait_until
 
-
 _numbers = itertools.count(1)
 
 
@@ -86,7 +85,6 @@ def ordinary_calls(client: Any) -> dict[str, Any]:
     named = client.list_hosted_zones_by_name(DNSName="standin.example.org.", MaxItems="1")
     seen["by name"] = [zone["Name"] for zone in named["HostedZones"]]
     seen["refusals"] = {
-        "exists": refusal(lambda: change(("CREATE", item("www.", "A", "192.0.2.9")))),
         "outside": refusal(lambda: change(("CREATE", {**item("", "A", "192.0.2.9"), "Name": "other.net."}))),
         "too many": refusal(
             lambda: change(*(("CREATE", item(f"h{n}.", "A", "192.0.2.9")) for n in range(1001)))
@@ -178,6 +176,11 @@ def test_a_batch_is_done_as_a_whole_or_not_at_all(change: Callable[..., Any]) ->
     said = change(("CREATE", WWW), ("DELETE", item("absent.", "A", "192.0.2.1")))
     assert "but it was not found" in said
     assert change() == []
+
+
+def test_what_exists_is_not_created(change: Callable[..., Any]) -> None:
+    change(("CREATE", WWW))
+    assert "but it already exists" in change(("CREATE", item("www.", "A", "192.0.2.9")))
 
 
 @pytest.mark.parametrize(
