@@ -210,8 +210,8 @@ class Route53(Backend):
     ) -> list[RRsetChange]:
         """What is left to do of a batch that was refused because the zone is in another state.
 
-        An RRset that has its new form already was written by an earlier attempt. Raises `ZoneChanged` where
-        one has neither its new form nor its old one.
+        An RRset that has its new form already was written by an earlier attempt. What has neither that nor its
+        old form is left to Route 53, which refuses it again.
         """
         changes = {change.key: change for change in batch}
         items = [item for item in self._items(hosted, set(changes)) if _key(item) in changes]
@@ -223,11 +223,7 @@ class Route53(Backend):
                     f"{name} {type} is {what} in Route 53, which is left alone", rrset=_key(item), zone=zone
                 ) from refusal
         found = self._understood(zone, plain(items), is_whole=False)
-        remaining = [change for change in batch if not is_same(found.get(change.key), change.after)]
-        for change in remaining:
-            if not is_same(found.get(change.key), change.before):
-                raise ZoneChanged(refusal.message, zone=zone) from refusal
-        return remaining
+        return [change for change in batch if not is_same(found.get(change.key), change.after)]
 
     def _refuse_unknown_types(self, changes: Iterable[RRsetChange]) -> None:
         for change in changes:

@@ -57,7 +57,11 @@ def to_api(changes: Iterable[RRsetChange], apex: Name, spellings: Spellings) -> 
             items.append(_action("UPSERT", convert.item_of(change.after)))
             continue
         if change.before is not None:
-            items.append(_action("DELETE", spellings.get(change.key) or convert.item_of(change.before)))
+            spelled = spellings.get(change.key)
+            is_meant = spelled is not None and convert.rrset_of(spelled) == change.before
+            items.append(
+                _action("DELETE", spelled if spelled and is_meant else convert.item_of(change.before))
+            )
         if change.after is not None:
             items.append(_action("CREATE", convert.item_of(change.after)))
     return items

@@ -248,6 +248,16 @@ def test_a_zone_that_was_deleted_and_made_again_by_hand_is_found(
     assert held(backend, name)
 
 
+def test_a_zone_that_was_exchanged_between_two_requests_is_looked_up_anew(
+    backend: Backend, client: Any, name: Name
+) -> None:
+    backend.create_zone(contents(name))
+    client.delete_hosted_zone(Id=zone_id(client, name))
+    client.create_hosted_zone(Name=name, CallerReference=f"by hand {name}")
+    backend.apply(change(name, RRsetChange(None, a(name, "www"))))
+    assert held(backend, name)
+
+
 def test_a_zone_deleted_by_hand_comes_back_at_the_same_serial(
     new_backend: Callable[..., Backend], route53: Route53, client: Any, name: Name
 ) -> None:
@@ -329,6 +339,20 @@ def test_what_somebody_spelled_differently_can_be_replaced(backend: Backend, cli
     assert [rrset.data for rrset in held(backend, name).values()] == [("2001:db8::2",)]
     backend.apply(change(name, RRsetChange(next(iter(held(backend, name).values())), None)))
     assert not held(backend, name)
+
+
+def test_what_somebody_spelled_differently_is_fenced_too(backend: Backend, client: Any, name: Name) -> None:
+    ours = RRset(f"six.{name}", "AAAA", 60, ["2001:db8::1"])
+    backend.create_zone(contents(name, ours))
+    theirs = {
+        "Name": f"six.{name}", "Type": "AAAA", "TTL": 60,
+        "ResourceRecords": [{"Value": "2001:0DB8:0000::0066"}],
+    }  # fmt: skip
+    by_hand(client, name, theirs, action="UPSERT")
+    backend.read_zone(name)
+    with pytest.raises(ZoneChanged):
+        backend.apply(change(name, RRsetChange(ours, None)))
+    assert [rrset.data for rrset in held(backend, name).values()] == [("2001:db8::66",)]
 
 
 def test_a_refused_record_is_named_and_nothing_is_done(backend: Backend, name: Name) -> None:
