@@ -210,8 +210,8 @@ class Route53(Backend):
     ) -> list[RRsetChange]:
         """What is left to do of a batch that was refused because the zone is in another state.
 
-        An RRset that has its new form already was written by an earlier attempt. What has neither that nor its
-        old form is left to Route 53, which refuses it again.
+        An RRset that has its new form already was written by an earlier attempt. What has neither that nor
+        its old form is left to Route 53, which refuses it again.
         """
         changes = {change.key: change for change in batch}
         items = [item for item in self._items(hosted, set(changes)) if _key(item) in changes]

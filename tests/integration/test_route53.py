@@ -283,6 +283,21 @@ def test_a_creation_whose_answer_was_lost_makes_no_second_zone(
     assert [zone["Name"] for zone in found].count(name) == 1
 
 
+def test_a_creation_that_isnt_listed_yet_makes_no_second_zone(
+    route53: Route53, backend: Backend, client: Any, name: Name
+) -> None:
+    """Its caller reference tells."""
+    route53.fail(action="CreateHostedZone", reply="lose")
+    with pytest.raises(OutcomeUnknown):
+        backend.create_zone(contents(name))
+    nothing = "<R><HostedZones/><IsTruncated>false</IsTruncated><MaxItems>100</MaxItems></R>"
+    route53.fail(200, action="ListHostedZonesByName", body=nothing)
+    backend.create_zone(contents(name, a(name, "www")))
+    assert held(backend, name)
+    found = client.list_hosted_zones_by_name(DNSName=name)["HostedZones"]
+    assert [zone["Name"] for zone in found].count(name) == 1
+
+
 # --- batches are fences ---
 
 

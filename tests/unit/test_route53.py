@@ -156,10 +156,11 @@ def test_batches_stay_within_both_limits_and_in_order(changes: list[RRsetChange]
 
 
 def test_an_upsert_counts_twice() -> None:
-    ns = RRset(ZONE, "NS", 60, [f"ns{n}.example.net." for n in range(400)])
-    first = RRsetChange(None, addresses("first", 201))
-    assert sizes(batches.pack([RRsetChange(ns, ns)], ZONE)) == [(800, sizes([[RRsetChange(ns, ns)]])[0][1])]
-    assert len(batches.pack([first, RRsetChange(ns, ns)], ZONE)) == 2
+    one, many = (RRset(ZONE, "NS", 60, [f"ns{n}.example.net." for n in range(count)]) for count in (1, 400))
+    apex = RRsetChange(one, many)
+    assert sizes(batches.pack([apex], ZONE))[0][0] == 800
+    assert len(batches.pack([RRsetChange(None, addresses("first", 200)), apex], ZONE)) == 1
+    assert len(batches.pack([RRsetChange(None, addresses("first", 201)), apex], ZONE)) == 2
 
 
 def test_what_no_request_can_hold_is_refused_by_name() -> None:
