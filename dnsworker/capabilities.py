@@ -21,6 +21,10 @@ class Capabilities:
     max_batch: int | None = None
     #: Bytes of rdata, owner names and headers in one `apply` at most (uncompressed wire format).
     max_message_bytes: int | None = None
+    #: Records in one `apply` at most, those that it removes and those that it adds; None: no limit.
+    max_records: int | None = None
+    #: Characters of their data in one `apply` at most, counted alike (presentation format).
+    max_characters: int | None = None
     #: `create_zone` and `delete_zone` work; else the zone must be there.
     creates_zones: bool = True
     #: A new zone is not visible before it is complete.
@@ -34,6 +38,8 @@ class Capabilities:
     fencing: Literal["server", "none"] = "none"
     #: The provider sets the serial; ours is not kept.
     sets_serial: bool = False
+    #: The apex NS at the target are the zone's; else the provider's own, invisible to plans and comparisons.
+    apex_ns: bool = True
     #: Who signs (design, "The backend contract"): records of the signer are invisible to plans.
     signs: Literal["no", "dynamic", "inline", "hidden"] = "no"
     #: The target transfers from a primary; `apply` is a NOTIFY.

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from dnsworker.backend import ZoneDelta
 from dnsworker.capabilities import Capabilities
+from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import Key, RRset
 
@@ -53,16 +54,30 @@ def not_as_planned(changes: Iterable[RRsetChange], delta: ZoneDelta) -> list[Key
     return wrong
 
 
+def is_the_providers(key: Key, zone: Name, capabilities: Capabilities) -> bool:
+    """Whether it is the apex NS of a provider that has its own: never sent there, and never missed."""
+    return not capabilities.apex_ns and key == (zone, "NS")
+
+
+def is_visible(key: Key, zone: Name, capabilities: Capabilities) -> bool:
+    """Whether an RRset at the target is ours to compare; else its signer's or its provider's."""
+    is_the_signers = capabilities.signs != "no" and key[1] in SIGNER_TYPES
+    return not (is_the_signers or is_the_providers(key, zone, capabilities))
+
+
 def foreign_changes(
-    actual: Mapping[Key, RRset | None], desired: Mapping[Key, RRset | None], capabilities: Capabilities
+    actual: Mapping[Key, RRset | None],
+    desired: Mapping[Key, RRset | None],
+    zone: Name,
+    capabilities: Capabilities,
 ) -> list[RRsetChange]:
     """What leads from what the target has to what it should have, for the keys of `actual`.
 
-    The signer's own records are nobody's business but the signer's.
+    Only what `is_visible`.
     """
     changes = []
     for key, found in actual.items():
-        if capabilities.signs != "no" and key[1] in SIGNER_TYPES:
+        if not is_visible(key, zone, capabilities):
             continue
         wanted = desired.get(key)
         if not is_same(found, wanted):

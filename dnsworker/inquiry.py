@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dnsworker import comparison
 from dnsworker.answers import Answer, answer, relevant_names
 from dnsworker.names import Name
 from dnsworker.observer import NameserverAddress, Observed, agrees, is_gone
@@ -82,11 +83,22 @@ def expect(connection: sa.Connection, standing: Standing, zone: ZoneRow, inquiri
         shown = {key for name, key in targets.items() if inquiry.witness.target in (None, name)}
         refused = {row.key for row in standing.withheld if row.target_id in shown}
         inquiry.expected_at = zone.revision
-        asked = [key for key in keys if key not in refused]
+        asked = [
+            key for key in keys if key not in refused and not _is_the_providers(key, inquiry, standing, zone)
+        ]
         if asked:
             view = _DatabaseView(connection, zone, asked)
             answers = {key: answer(view, *key) for key in asked}
             inquiry.expected = {key: one for key, one in answers.items() if not one.is_endless}
+
+
+def _is_the_providers(key: Key, inquiry: Inquiry, standing: Standing, zone: ZoneRow) -> bool:
+    """Whether a target that the nameserver answers for has apex NS of its own."""
+    return any(
+        comparison.is_the_providers(key, zone.name, capabilities)
+        for name, capabilities in standing.known.capabilities.items()
+        if inquiry.witness.target in (None, name)
+    )
 
 
 def judged(

@@ -153,18 +153,29 @@ def _by_owner(changes: Iterable[RRsetChange]) -> dict[Name, list[RRsetChange]]:
 
 def _pack(changes: Iterable[RRsetChange], capabilities: Capabilities) -> list[list[RRsetChange]]:
     """Whole owners, in order, into as few batches as the limits allow. Always at least one batch."""
+    limits = (
+        capabilities.max_batch,
+        capabilities.max_message_bytes,
+        capabilities.max_records,
+        capabilities.max_characters,
+    )
     batches: list[list[RRsetChange]] = [[]]
-    size = 0
+    used = [0] * len(limits)
     for group in _by_owner(changes).values():
-        group_size = sum(_size(change) for change in group)
-        too_many = capabilities.max_batch and len(batches[-1]) + len(group) > capabilities.max_batch
-        too_large = capabilities.max_message_bytes and size + group_size > capabilities.max_message_bytes
-        if batches[-1] and (too_many or too_large):
+        costs = [sum(each) for each in zip(*map(_costs, group), strict=True)]
+        wanted = [one + other for one, other in zip(used, costs, strict=True)]
+        if batches[-1] and any(limit and cost > limit for limit, cost in zip(limits, wanted, strict=True)):
             batches.append([])
-            size = 0
+            wanted = costs
         batches[-1].extend(group)
-        size += group_size
+        used = wanted
     return batches
+
+
+def _costs(change: RRsetChange) -> tuple[int, int, int, int]:
+    """What a change counts for in each limit: changes, bytes, records, characters."""
+    values = [value for rrset in (change.before, change.after) if rrset for value in rrset.data]
+    return 1, _size(change), len(values), sum(map(len, values))
 
 
 def _size(change: RRsetChange) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from dev.servers import Bind, PostgreSQL, PowerDNS, RabbitMQ, Redis, Server
+from dev.servers import Bind, PostgreSQL, PowerDNS, RabbitMQ, Redis, Route53, Server
 from dev.stack import Stack
 
 
@@ -30,6 +30,7 @@ KINDS: dict[str, Callable[[], Server]] = {
     "powerdns": PowerDNS,
     "rabbitmq": _start_rabbitmq,
     "redis": Redis,
+    "route53": Route53,
 }
 TEMPLATE = "template_dnsworker"
 
@@ -93,6 +94,12 @@ def rabbitmq() -> Server:
 @pytest.fixture(scope="session")
 def redis() -> Server:
     return _begin("redis").result()
+
+
+@pytest.fixture(scope="session")
+def route53() -> Server:
+    """The stand-in, with the zones of earlier tests; the faults that a test plans are its to take back."""
+    return _begin("route53").result()
 
 
 @pytest.fixture(scope="session")

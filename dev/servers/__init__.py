@@ -6,6 +6,7 @@ from dev.servers.powerdns import PowerDNS
 from dev.servers.process import Process, ServerError
 from dev.servers.rabbitmq import RabbitMQ
 from dev.servers.redis import Redis
+from dev.servers.route53 import Route53
 from dev.servers.server import Server, start_all
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Process",
     "RabbitMQ",
     "Redis",
+    "Route53",
     "Server",
     "ServerError",
     "start_all",

@@ -169,7 +169,7 @@ class Ledger:
     # --- what the zone should be here ----------------------------------------------------------------
 
     def wanted(self, work: Work) -> dict[Key, RRset]:
-        """The RRsets that the target should hold: the desired ones, save what it refused."""
+        """The RRsets that the target should hold: the desired ones, save what it refused or keeps itself."""
         with self._snapshot() as connection:
             if zones.get(connection, work.zone.id).revision != work.zone.revision:
                 raise Again
@@ -182,13 +182,13 @@ class Ledger:
                 wanted.pop(key, None)
             else:
                 wanted[key] = row.accepted
-        return wanted
+        return {key: rrset for key, rrset in wanted.items() if not self._is_the_providers(key, work)}
 
     def differences(
         self, work: Work, actual: Mapping[Key, RRset | None], wanted: Mapping[Key, RRset | None]
     ) -> list[RRsetChange]:
         """What leads from what the target has to what it should have; what is never ours left out."""
-        changes = comparison.foreign_changes(actual, wanted, self._capabilities)
+        changes = comparison.foreign_changes(actual, wanted, work.zone.name, self._capabilities)
         ignores = self._known.pool.ignores
         return [change for change in changes if not ignores(change.key, work.zone.name)]
 
@@ -217,7 +217,11 @@ class Ledger:
             changes.append(
                 replace(entry.change, before=overlay.pop(entry.key)) if has_other else entry.change
             )
-        return plan.collapse_changes(change for change in changes if change.before or change.after)
+        return plan.collapse_changes(
+            change
+            for change in changes
+            if (change.before or change.after) and not self._is_the_providers(change.key, work)
+        )
 
     def groups_since_creation(self, work: Work) -> list[list[Entry]]:
         """The operations since the zone was last created; the first is the creation."""
@@ -227,6 +231,9 @@ class Ledger:
         births = [entry.revision for entry in entries if entry.key == apex and entry.change.before is None]
         living = [entry for entry in entries if not births or entry.revision >= births[-1]]
         return [list(group) for _, group in groupby(living, key=lambda entry: entry.revision)]
+
+    def _is_the_providers(self, key: Key, work: Work) -> bool:
+        return comparison.is_the_providers(key, work.zone.name, self._capabilities)
 
     # --- refusals ------------------------------------------------------------------------------------
 

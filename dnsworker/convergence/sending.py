@@ -88,7 +88,7 @@ class Sender:
         found = self._backend.read_rrsets(sent.zone, suspicious)
         wanted = {change.key: change.after for change in sent.changes}
         actual = {key: found.get(key) for key in suspicious}
-        return comparison.foreign_changes(actual, wanted, self._capabilities)
+        return comparison.foreign_changes(actual, wanted, sent.zone, self._capabilities)
 
     def _soa_after(self, work: Work, soa: SOA, groups: Sequence[Sequence[Entry]]) -> SOA:
         """The SOA that says "up to here": the last operation's serial, where that is ahead."""

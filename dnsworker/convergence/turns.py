@@ -178,7 +178,8 @@ class Convergence:
                 parts=room + 1
             )  # the base must be above every serial of the zone's earlier lives
         first = serials.add(work.zone.serial, -room)
-        base = ZoneContents.of(work.zone.name, work.zone.soa.with_serial(first), [ns] if ns else [])
+        apex_rrsets = [ns] if ns and self._capabilities.apex_ns else []
+        base = ZoneContents.of(work.zone.name, work.zone.soa.with_serial(first), apex_rrsets)
         self._ledger.take_receipt(self._backend.create_zone(base))
         self._ledger.note(state="present", soa=base.soa.rdata)
         remaining = [

@@ -11,7 +11,7 @@ from dnsworker.contents import ZoneContents
 from dnsworker.errors import BackendError, OutcomeUnknown, RecordRejected, Unsupported
 from dnsworker.plan import Plan, RRsetChange
 from dnsworker.records import RRset
-from dnsworker.testing.case import Case
+from dnsworker.testing.case import Case, needs
 from dnsworker.testing.lab import SIGNER_TYPES, Lab, converge, edited, parts, rrset, whole_plan
 from dnsworker.testing.samples import COMPANIONS, SAMPLES
 
@@ -118,6 +118,7 @@ class ContentsCases(Case):
         zone = lab.converge(edited(zone, dname, remove=[each.key for each in below]))
         lab.converge(edited(zone, *below, remove=[dname.key]))
 
+    @needs(apex_ns=True)
     @pytest.mark.parametrize(
         "desired",
         [

@@ -17,6 +17,8 @@ import dns.rdatatype
 
 from dnsworker import serials
 from dnsworker.backend import Backend, Capabilities
+from dnsworker.comparison import SIGNER_TYPES as SIGNER_TYPES
+from dnsworker.comparison import is_visible
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import Transient
 from dnsworker.names import Name, record_name, zone_name
@@ -24,10 +26,6 @@ from dnsworker.plan import Plan, make_plan, messages_needed, split
 from dnsworker.records import SOA, Key, RRset
 from dnsworker.testing.server import ServerUnderTest
 
-#: Records that a signer adds to a zone by itself.
-SIGNER_TYPES = frozenset(
-    ("RRSIG", "NSEC", "NSEC3", "NSEC3PARAM", "DNSKEY", "CDS", "CDNSKEY", "ZONEMD", "TYPE65534")
-)
 _PAUSE_S = 0.02
 
 T = TypeVar("T")
@@ -159,10 +157,12 @@ def rrset(zone: Name, owner: str, type: str, *data: str, ttl: int = 300) -> RRse
 
 
 def visible(contents: ZoneContents, capabilities: Capabilities) -> ZoneContents:
-    """Without what belongs to the server's signer."""
-    if capabilities.signs == "no":
+    """Without what belongs to the server's signer or the provider."""
+    if capabilities.signs == "no" and capabilities.apex_ns:
         return contents
-    own = {key: rrset for key, rrset in contents.rrsets.items() if key[1] not in SIGNER_TYPES}
+    own = {
+        key: rrset for key, rrset in contents.rrsets.items() if is_visible(key, contents.name, capabilities)
+    }
     return replace(contents, rrsets=own)
 
 

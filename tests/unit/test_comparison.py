@@ -56,5 +56,16 @@ def test_the_order_of_values_is_no_difference() -> None:
 def test_a_signers_records_are_nobodys_business_but_the_signers() -> None:
     key = (Name("example.org."), "DNSKEY")
     found = {key: RRset.trusted(*key, 60, ("256 3 13 aaaa",))}
-    assert comparison.foreign_changes(found, {}, Capabilities(signs="dynamic")) == []
-    assert len(comparison.foreign_changes(found, {}, Capabilities())) == 1
+    assert comparison.foreign_changes(found, {}, key[0], Capabilities(signs="dynamic")) == []
+    assert len(comparison.foreign_changes(found, {}, key[0], Capabilities())) == 1
+
+
+def test_apex_ns_that_are_the_providers_are_neither_missed_nor_removed() -> None:
+    apex, cut = (Name("example.org."), "NS"), (Name("cut.example.org."), "NS")
+    theirs = {key: RRset.trusted(*key, 60, ("ns.provider.example.",)) for key in (apex, cut)}
+    ours = {key: RRset.trusted(*key, 60, ("ns1.example.net.",)) for key in (apex, cut)}
+    changes = comparison.foreign_changes(theirs, ours, apex[0], Capabilities(apex_ns=False))
+    assert [change.key for change in changes] == [cut]
+    changes = comparison.foreign_changes(theirs, {}, apex[0], Capabilities(apex_ns=False))
+    assert [change.key for change in changes] == [cut]
+    assert len(comparison.foreign_changes(theirs, ours, apex[0], Capabilities())) == 2

@@ -130,6 +130,21 @@ def test_parts_stay_below_the_message_size() -> None:
     assert len(parts) > 8
 
 
+def test_parts_stay_below_the_records_that_they_remove_and_add() -> None:
+    changes = [RRsetChange(a(f"h{number}", 1, 2), a(f"h{number}", 3)) for number in range(10)]
+    whole = plan.make_plan(ZONE, soa(1), soa(99), changes)
+    parts = plan.split(whole, Capabilities(max_records=9))
+    assert [len(part.changes) for part in parts] == [3, 3, 3, 1]
+    assert [len(part.changes) for part in plan.split(whole, Capabilities(max_records=30))] == [10]
+
+
+def test_parts_stay_below_the_characters_that_they_remove_and_add() -> None:
+    changes = [RRsetChange(a(f"h{number}", 1), a(f"h{number}", 2)) for number in range(4)]  # 9 and 9 each
+    whole = plan.make_plan(ZONE, soa(1), soa(99), changes)
+    assert [len(part.changes) for part in plan.split(whole, Capabilities(max_characters=36))] == [2, 2]
+    assert [len(part.changes) for part in plan.split(whole, Capabilities(max_characters=35))] == [1, 1, 1, 1]
+
+
 def test_too_few_serials_for_the_parts_is_said() -> None:
     changes = [RRsetChange(None, a(f"h{number}")) for number in range(9)]
     with pytest.raises(SerialsTooClose) as caught:
