@@ -28,7 +28,9 @@ ENTRY_POINT_GROUP = "dnsworker.backends"
 BUILT_IN = (  # one a line
     "bind9",
     "builtin",
+    "knot",
     "powerdns",
+    "rfc2136",
 )
 
 
