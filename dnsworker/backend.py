@@ -165,7 +165,8 @@ class Backend(ABC):
         `ZoneMissing`, `RecordRejected`, and the rest of `BackendError`.
 
         A *pull* target is told to transfer (NOTIFY or its own command), and has `plan.desired_soa` when this
-        returns; raises `Behind` where its primary doesn't give it in time.
+        returns; raises `Behind` where its primary doesn't give it in time. With `current_soa` and
+        `desired_soa` the same it is to fetch the whole zone anew.
         """
 
     def has_arrived(self, zone: Name, change_id: str) -> bool:

@@ -210,6 +210,7 @@ class Deliverer:
                 Convergence(self._engine, known, claim, backend, self._settings).run()
             with self._engine.begin() as connection:
                 breakers.succeeded(connection, claim.target_id)
+            self._hasten_followers(known, claim)
         except ClaimLost as exc:
             log.warning("%s", exc, extra={"zone_id": claim.zone_id, "target": claim.target})
             self._doubt(claim)
@@ -228,6 +229,15 @@ class Deliverer:
         finally:
             self._on_progress(claim.zone_id)
         return True
+
+    def _hasten_followers(self, known: KnownPool, claim: Claim) -> None:
+        """Wake the targets that were waiting for their primary, which may be the one that was just done."""
+        if not any(one.pull for one in known.capabilities.values()):
+            return
+        with self._engine.begin() as connection:
+            names = deliveries.hasten_followers(connection, claim.zone_id)
+        for name in names:
+            self._on_retry(name, RETRY_AT_ONCE_S)
 
     def _keep_unended(self, claim: Claim) -> None:
         with self._guard:

@@ -240,9 +240,11 @@ def target_reports(
                 state=row.state,
                 attempts=row.attempts,
                 withheld=withheld,
-                is_current=row.delivered_revision >= (revision or 0)
+                is_current=row.confirmed_revision >= (revision or 0)
                 and row.state not in ("foreign", "creating"),
-                last_error=row.last_error or (stopped.reason if stopped else None),
+                last_error=row.last_error
+                or (stopped.reason if stopped else None)
+                or (settlement.SPREADING if row.unconfirmed else None),
                 next_attempt_at=next_attempt,
                 last_repair=row.last_repair,
                 last_repair_at=row.last_repair_at,

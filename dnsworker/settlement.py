@@ -22,6 +22,9 @@ from dnsworker.store.observations import Observation
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
 
+#: Why a target that has taken a change isn't through with it.
+SPREADING = "has taken the change and is spreading it to its servers"
+
 
 @dataclass(frozen=True, slots=True)
 class Witness:
@@ -77,7 +80,7 @@ class Standing:
             ("present",) if row.goal == "present" else ("absent", "never", "foreign")
         ):
             return 0
-        return row.delivered_revision
+        return row.confirmed_revision
 
     def refusers(self, operation_id: str) -> set[str]:
         """The targets that withhold something of the operation."""
@@ -211,6 +214,8 @@ def _troubles(standing: Standing, zone: ZoneRow) -> Iterable[str]:
         error = row.last_error or (standstill and standstill.reason)
         if error and not row.is_current:
             yield f"target {name}: {error}"
+        elif row.unconfirmed:
+            yield f"target {name}: {SPREADING}"
     names = {target_id: name for name, target_id in standing.known.target_ids.items()}
     for refused in standing.withheld:
         if refused.key[1] != "SOA":

@@ -235,6 +235,8 @@ delivery = sa.Table(
     sa.Column("soa", sa.Text),  # complete rdata last seen there: the fence of the next update
     sa.Column("must_read", sa.Boolean, nullable=False, default=False),  # ask what it has before writing
     sa.Column("force", sa.Boolean, nullable=False, default=False),  # may overwrite what it finds there
+    # What the provider has taken and not spread to all its servers yet: [change id, revision, Unix time].
+    sa.Column("unconfirmed", sa.JSON(none_as_null=True)),
     # The claim.
     sa.Column("owner", sa.BigInteger),
     sa.Column("epoch", sa.BigInteger, nullable=False, default=0),

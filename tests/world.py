@@ -12,28 +12,29 @@ import types
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import sqlalchemy as sa
+from pydantic import Field
 
 from dnsworker import backend as contract
 from dnsworker import database
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt
 from dnsworker.contents import ZoneContents
-from dnsworker.errors import BackendError, OutcomeUnknown, Unreachable, ZoneChanged, ZoneMissing
+from dnsworker.errors import BackendError, Behind, OutcomeUnknown, Unreachable, ZoneChanged, ZoneMissing
 from dnsworker.names import Name
 from dnsworker.operations import Outcome, Status
 from dnsworker.plan import Plan
 from dnsworker.pools import Pool
-from dnsworker.records import Key, RRset
+from dnsworker.records import SOA, Key, RRset
 from dnsworker.runtime import Runtime
 from dnsworker.settings import load_settings
 from dnsworker.store import pools
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 @dataclass
@@ -51,7 +52,12 @@ class MemoryServer:
     #: How many of the next answers get lost after the request was carried out.
     answers_to_lose: int = 0
     requests: list[str] = field(default_factory=list)
-    capabilities: Capabilities = field(default_factory=lambda: Capabilities(fencing="server"))
+    #: Where it transfers its zones from (`pull`).
+    primary: MemoryServer | None = None
+    #: Changes that it has taken and not spread yet; None: it spreads everything at once.
+    spreading: list[str] | None = None
+    #: Instead of what the target's options say.
+    capabilities: Capabilities | None = None
 
     def edit(
         self, zone: str, *, add: Iterable[RRset] = (), remove: Iterable[Key] = (), serial: int | None = None
@@ -69,30 +75,46 @@ class MemoryServer:
         self.serials.setdefault(contents.name, []).append(contents.soa.serial)
 
 
+class MemoryOptions(Options):
+    #: Capabilities, by their names.
+    can: dict[str, Any] = Field(default={})
+
+
 class MemoryBackend(Backend):
     capabilities = Capabilities(fencing="server")
+    options_model = MemoryOptions
     servers: ClassVar[dict[str, MemoryServer]] = {}
 
     def __init__(self, target: str, options: Options, *, timeout_s: float = 5.0) -> None:
         super().__init__(target, options, timeout_s=timeout_s)
         self.server = self.servers.setdefault(target, MemoryServer())
-        self.capabilities = self.server.capabilities
+        self.capabilities = self.server.capabilities or self.capabilities
+
+    @classmethod
+    def capabilities_for(cls, options: Options) -> Capabilities:
+        assert isinstance(options, MemoryOptions)
+        return replace(cls.capabilities, **options.can)
 
     def read_zone(self, zone: Name) -> ZoneContents | None:
         self._request("read")
         return self.server.zones.get(zone)
 
-    def create_zone(self, zone: ZoneContents) -> None:
+    def create_zone(self, zone: ZoneContents) -> Receipt | None:
         self._request("create")
+        if self.server.primary is not None:
+            return self._transfer(zone.name, zone.soa)
         self._judge(zone.rrsets.values())
         self.server.show(zone)
         self._lose_answer()
+        return self._receipt(zone.soa)
 
     def apply(self, plan: Plan) -> Receipt:
         self._request("apply")
         current = self.server.zones.get(plan.zone)
         if current is None:
             raise ZoneMissing(f"no zone {plan.zone}")
+        if self.server.primary is not None:
+            return self._transfer(plan.zone, plan.desired_soa)
         if self.capabilities.fencing == "server" and current.soa != plan.current_soa:
             raise ZoneChanged(f"is at {current.soa.serial}, not {plan.current_soa.serial}")
         self._judge([change.after for change in plan.changes if change.after is not None])
@@ -102,7 +124,11 @@ class MemoryBackend(Backend):
         rrsets |= {change.key: change.after for change in plan.changes if change.after is not None}
         self.server.show(ZoneContents(soa=plan.desired_soa, rrsets=rrsets, name=plan.zone))
         self._lose_answer()
-        return Receipt(plan.desired_soa)
+        return self._receipt(plan.desired_soa)
+
+    def has_arrived(self, zone: Name, change_id: str) -> bool:
+        self._request("ask")
+        return change_id not in (self.server.spreading or ())
 
     def delete_zone(self, zone: Name) -> None:
         self._request("delete")
@@ -111,6 +137,20 @@ class MemoryBackend(Backend):
 
     def check(self) -> Health:
         return Health(not self.server.is_down, "in memory")
+
+    def _transfer(self, zone: Name, soa: SOA) -> Receipt:
+        assert self.server.primary is not None
+        there = self.server.primary.zones.get(zone)
+        if there is None or there.soa != soa:
+            raise Behind(f"the primary has serial {there and there.soa.serial}, not {soa.serial}")
+        self.server.show(there)
+        return Receipt(soa)
+
+    def _receipt(self, soa: SOA) -> Receipt:
+        if self.server.spreading is None:
+            return Receipt(soa)
+        self.server.spreading.append(f"change-{len(self.server.requests)}")
+        return Receipt(soa, self.server.spreading[-1])
 
     def _request(self, what: str) -> None:
         self.server.requests.append(what)

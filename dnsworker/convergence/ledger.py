@@ -6,14 +6,17 @@ Separate from the turns, so that they read as decisions: here is every row that 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
 from dnsworker import comparison, desired, plan, serials
+from dnsworker.backend import Receipt
+from dnsworker.capabilities import Capabilities
 from dnsworker.database import reading
 from dnsworker.errors import ZoneChanged
 from dnsworker.plan import RRsetChange
@@ -30,6 +33,8 @@ log = logging.getLogger(__name__)
 
 MESSAGE_LENGTH = 2000
 DROPPED = "the server accepted the change and doesn't have it"
+#: Between two questions whether a provider has spread a change.
+FIRST_ASK_S, LAST_ASK_S = 1.0, 30.0
 REPAIRED = {"last_repair_at": now()}
 
 
@@ -61,9 +66,19 @@ class Work:
 class Ledger:
     """The rows of one claim. Every write raises `ClaimLost` when the claim is another worker's by now."""
 
-    def __init__(self, engine: sa.Engine, known: KnownPool, claim: Claim, settings: Settings) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        known: KnownPool,
+        claim: Claim,
+        settings: Settings,
+        capabilities: Capabilities,
+    ) -> None:
         self._engine, self.reading = engine, reading(engine)
         self._known, self.claim, self._settings = known, claim, settings
+        self._capabilities = capabilities
+        #: Ids of changes that the provider has taken and that are in no row yet.
+        self._taken: list[str] = []
 
     def read(self) -> Work:
         """All that a turn needs, as of one moment. Raises `ClaimLost`."""
@@ -86,12 +101,19 @@ class Ledger:
         with self._engine.begin() as connection:
             deliveries.note(connection, self.claim, **values)
 
+    def take_receipt(self, receipt: Receipt | None) -> None:
+        """Keep the id of a change that the provider spreads by and by, for the next row that is written."""
+        if receipt is not None and receipt.change_id is not None:
+            self._taken.append(receipt.change_id)
+
     def note_sent(self, soa: SOA, groups: Sequence[Sequence[Entry]]) -> None:
         """The target has taken these operations, the last one last."""
+        revision = groups[-1][-1].revision
         with self._engine.begin() as connection:
             deliveries.note(
                 connection, self.claim,
-                state="present", soa=soa.rdata, delivered_revision=groups[-1][-1].revision, must_read=False,
+                state="present", soa=soa.rdata, delivered_revision=revision, must_read=False,
+                **self._unconfirmed(connection, revision),
             )  # fmt: skip
             deliveries.stop_withholding(connection, self.claim, _last_changes(chain.from_iterable(groups)))
 
@@ -108,15 +130,35 @@ class Ledger:
             if state == "present":
                 apex = {(work.zone.name, "SOA"): work.zone.revision + 1}  # somebody else's zone is gone
                 deliveries.stop_withholding(connection, self.claim, apex | _last_changes(work.entries))
+            if state == "present":
+                values |= self._unconfirmed(connection, work.zone.revision)
+            else:
+                values["unconfirmed"] = None
             return deliveries.finish(
                 connection, self.claim, delivered_revision=work.zone.revision, goal=work.delivery.goal,
-                state=state, soa=soa.rdata if soa else None, **values,
+                state=state, soa=soa.rdata if soa else None,
+                look_again_s=_look_again_s(values.get("unconfirmed", work.delivery.unconfirmed)), **values,
             )  # fmt: skip
+
+    def _unconfirmed(self, connection: sa.Connection, revision: int) -> dict[str, object]:
+        """The column of that name, with what was taken since it was written last."""
+        if not self._taken:
+            return {}
+        before = deliveries.read(connection, self.claim).unconfirmed or []
+        taken, self._taken = self._taken, []
+        return {"unconfirmed": [*before, *([one, revision, int(time.time())] for one in taken)]}
 
     def need_room(self, work: Work, soa: SOA, steps: int) -> None:
         """Make sure that there are serials between here and the zone's for so many messages."""
+        if self._capabilities.sets_serial:
+            return
         if serials.distance(soa.serial, work.zone.serial) < steps:
             self.lift(parts=steps + 1, above=soa.serial)
+
+    def keep_ahead_of(self, work: Work, soa: SOA) -> None:
+        """Make sure that the zone's serial is above the target's, where serials are ours."""
+        if not self._capabilities.sets_serial and not serials.is_ahead(work.zone.serial, soa.serial):
+            self.lift(above=soa.serial)
 
     def lift(self, *, above: int | None = None, parts: int = 1) -> NoReturn:
         """Raise the zone's serial, everywhere, and start over from there."""
@@ -249,6 +291,14 @@ def storable(message: str) -> str:
     """A server's words as any database takes them: no NUL, no half characters, no novel."""
     text = message.encode("utf-8", "backslashreplace").decode()
     return text.replace("\x00", "\\x00")[:MESSAGE_LENGTH]
+
+
+def _look_again_s(unconfirmed: Any) -> float | None:
+    """When to ask a provider again how far it is: soon at first, then less often; None: nothing to ask."""
+    if not unconfirmed:
+        return None
+    age_s = time.time() - min(float(since) for _, _, since in unconfirmed)
+    return min(max(FIRST_ASK_S, age_s / 4), LAST_ASK_S)
 
 
 def _last_changes(entries: Iterable[Entry]) -> dict[Key, int]:

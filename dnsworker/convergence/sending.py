@@ -57,7 +57,9 @@ class Sender:
         for index, part in enumerate(parts):
             if index:
                 self._ledger.renew()
-            now_there = self._backend.apply(part).soa
+            receipt = self._backend.apply(part)
+            self._ledger.take_receipt(receipt)
+            now_there = receipt.soa
         dropped = self._not_there(whole)
         if dropped:
             self._ledger.withhold_dropped(work, dropped)
@@ -66,8 +68,7 @@ class Sender:
     def arrive(self, work: Work, soa: SOA) -> bool:
         """Everything was sent: the target's SOA must be the zone's."""
         if soa.rdata != work.zone.soa.rdata and not self._capabilities.sets_serial:
-            if not serials.is_ahead(work.zone.serial, soa.serial):
-                self._ledger.lift(above=soa.serial)
+            self._ledger.keep_ahead_of(work, soa)
             soa = self.send(work, soa, work.zone.soa, [])
         return self._ledger.finish(work, "present", soa)
 
@@ -93,8 +94,7 @@ class Sender:
         """The SOA that says "up to here": the last operation's serial, where that is ahead."""
         last = groups[-1][-1]
         if last.revision == work.entries[-1].revision:
-            if not serials.is_ahead(work.zone.serial, soa.serial):
-                self._ledger.lift(above=soa.serial)
+            self._ledger.keep_ahead_of(work, soa)
             return work.zone.soa
         is_free = serials.is_ahead(last.serial, soa.serial) and last.serial != work.zone.serial
         return work.zone.soa.with_serial(last.serial if is_free else serials.add(soa.serial, 1))

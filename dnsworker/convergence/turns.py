@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
@@ -23,6 +23,7 @@ from dnsworker.contents import ZoneContents
 from dnsworker.convergence.ledger import REPAIRED, Again, Ledger, Work
 from dnsworker.convergence.sending import Sender
 from dnsworker.errors import (
+    Behind,
     OutcomeUnknown,
     Permanent,
     RecordRejected,
@@ -67,9 +68,9 @@ class Convergence:
         self, engine: sa.Engine, known: KnownPool, claim: Claim, backend: Backend, settings: Settings
     ) -> None:
         self._settings = settings
-        self._ledger = Ledger(engine, known, claim, settings)
-        self._sender = Sender(backend, self._ledger)
         self._backend, self._capabilities = backend, backend.capabilities
+        self._ledger = Ledger(engine, known, claim, settings, self._capabilities)
+        self._sender = Sender(backend, self._ledger)
         backend.checkpoint = self._ledger.renew
 
     def run(self) -> None:
@@ -110,6 +111,10 @@ class Convergence:
         state, goal = work.delivery.state, work.delivery.goal
         if goal == "absent":
             return self._remove(work)
+        if self._capabilities.pull:
+            return self._have_it_fetched(work)
+        if work.delivery.unconfirmed:
+            work = self._follow(work, work.delivery.unconfirmed)
         if state in ("never", "absent", "foreign"):
             return self._begin(work)
         if state == "creating":
@@ -145,7 +150,7 @@ class Convergence:
         try:
             if is_suspect:
                 raise RecordRejected(work.delivery.last_error or "the server keeps failing on these contents")
-            self._backend.create_zone(wanted)
+            self._ledger.take_receipt(self._backend.create_zone(wanted))
         except (RecordRejected, Unsupported) as exc:
             log.info("%s refuses to create %s as a whole: %s", self._ledger.claim.target, work.zone.name, exc)
             return self._fill_step_by_step(work, is_suspect)
@@ -167,13 +172,14 @@ class Convergence:
             (e.change.after for group in groups for e in group if e.key == apex and e.change.after), None
         )
         room = len(groups) + 1
-        if serials.distance(groups[-1][-1].serial, work.zone.serial) <= room:
+        has_room = serials.distance(groups[-1][-1].serial, work.zone.serial) > room
+        if not has_room and not self._capabilities.sets_serial:
             self._ledger.lift(
                 parts=room + 1
             )  # the base must be above every serial of the zone's earlier lives
         first = serials.add(work.zone.serial, -room)
         base = ZoneContents.of(work.zone.name, work.zone.soa.with_serial(first), [ns] if ns else [])
-        self._backend.create_zone(base)
+        self._ledger.take_receipt(self._backend.create_zone(base))
         self._ledger.note(state="present", soa=base.soa.rdata)
         remaining = [
             [entry for entry in group if entry.key != apex or entry.change.before] for group in groups
@@ -185,6 +191,49 @@ class Convergence:
         """The usual case: what the journal has since the target's last state."""
         soa = self._sender.push(work, work.current_soa, work.groups, is_suspect=False)
         return self._sender.arrive(work, soa)
+
+    def _have_it_fetched(self, work: Work) -> bool:
+        """A target that transfers from a primary: all that can be done is to have it look there.
+
+        Raises `Behind` while the primary hasn't got it either; the primary's own delivery hastens this one.
+        """
+        wanted = ZoneContents(soa=work.zone.soa, rrsets=self._ledger.wanted(work), name=work.zone.name)
+        is_new = work.delivery.state != "present"
+        if is_new:
+            self._ledger.note(state="creating")
+            self._backend.create_zone(wanted)
+        elif not work.delivery.must_read:
+            changes = self._ledger.collapsed(work, work.groups)
+            self._backend.apply(plan.make_plan(wanted.name, work.current_soa, wanted.soa, changes))
+            return self._ledger.finish(work, "present", wanted.soa)
+        found = self._backend.read_zone(wanted.name)
+        if found is None:
+            raise ZoneMissing(f"zone {wanted.name} isn't there")
+        wrong = comparison.foreign_changes(_both(found, wanted.rrsets), wanted.rrsets, self._capabilities)
+        if not wrong and found.soa.rdata == wanted.soa.rdata:
+            return self._ledger.finish(work, "present", wanted.soa)
+        # With the wanted SOA it would not look again by itself: from that SOA to itself means "all of it".
+        start = wanted.soa if found.soa.rdata == wanted.soa.rdata else found.soa
+        self._backend.apply(plan.make_plan(wanted.name, start, wanted.soa, wrong))
+        if start is not wanted.soa:
+            return self._ledger.finish(work, "present", wanted.soa)
+        found = self._backend.read_zone(wanted.name) or found
+        wrong = comparison.foreign_changes(_both(found, wanted.rrsets), wanted.rrsets, self._capabilities)
+        if wrong:
+            raise Behind(
+                f"{len(wrong)} RRsets of {wanted.name} differ from what is wanted, at the wanted serial: "
+                "look at its primary"
+            )
+        self._ledger.note(last_repair=f"fetched {wanted.name} from its primary again", **REPAIRED)
+        return self._ledger.finish(work, "present", wanted.soa)
+
+    def _follow(self, work: Work, unconfirmed: Sequence[Any]) -> Work:
+        """Ask the provider which of its changes have reached all its servers by now."""
+        left = list(unconfirmed)
+        while left and self._backend.has_arrived(work.zone.name, left[0][0]):
+            left.pop(0)
+        self._ledger.note(unconfirmed=left or None)
+        return replace(work, delivery=replace(work.delivery, unconfirmed=left or None))
 
     def _reconcile(self, work: Work) -> bool:
         """The target is not as we believe, or we don't know: ask it, then bring it home from there."""
@@ -204,7 +253,7 @@ class Convergence:
         asked = {entry.key for entry in work.entries}
         unasked = [change for change in differences if change.key not in asked]
         is_ahead = serials.is_ahead(contents.soa.serial, work.zone.serial)
-        if is_ahead and unasked and not work.delivery.force:
+        if is_ahead and not self._capabilities.sets_serial and unasked and not work.delivery.force:
             raise Blocked(
                 "ahead",
                 f"serial {contents.soa.serial} at the target is ahead of ours ({work.zone.serial}) and "
@@ -220,10 +269,10 @@ class Convergence:
         asked = {entry.key for entry in entries}
         drift = [change for change in differences if change.key not in asked]
         self._guard(work, drift)
-        if not differences and soa.rdata == work.zone.soa.rdata:
+        is_same_soa = self._capabilities.sets_serial or soa.rdata == work.zone.soa.rdata
+        if not differences and is_same_soa:
             return self._ledger.finish(work, "present", soa)
-        if not serials.is_ahead(work.zone.serial, soa.serial):
-            self._ledger.lift(above=soa.serial)
+        self._ledger.keep_ahead_of(work, soa)
         if drift:
             names = ", ".join(f"{name} {type_}" for name, type_ in [change.key for change in drift][:5])
             repair = f"repaired {len(drift)} RRsets that somebody else had changed: {names}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dnsworker.errors import ClaimLost, OperationNotFound
+from dnsworker.errors import Behind, ClaimLost, OperationNotFound
 from dnsworker.names import Name
 from dnsworker.records import Key, RRset
 from dnsworker.store.rows import rrset_of, rrset_to_json, upsert
@@ -46,6 +46,7 @@ class DeliveryRow:
     soa: str | None
     must_read: bool
     force: bool
+    unconfirmed: list[Any] | None
     owner: int | None
     epoch: int
     lease_until: datetime | None
@@ -64,10 +65,17 @@ class DeliveryRow:
     @property
     def is_current(self) -> bool:
         """Has the target what is wanted?"""
-        arrived = self.delivered_revision >= self.wanted_revision
+        arrived = self.confirmed_revision >= self.wanted_revision
         return arrived and self.state in (
             ("present",) if self.goal == "present" else ("absent", "never", "foreign")
         )
+
+    @property
+    def confirmed_revision(self) -> int:
+        """Up to which revision the target has what it was given, on all its servers."""
+        if self.unconfirmed:
+            return min(int(revision) for _, revision, _ in self.unconfirmed) - 1
+        return self.delivered_revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +172,17 @@ def note(connection: sa.Connection, claim: Claim, **values: Any) -> None:
 
 
 def finish(
-    connection: sa.Connection, claim: Claim, *, delivered_revision: int, goal: str, **values: Any
+    connection: sa.Connection,
+    claim: Claim,
+    *,
+    delivered_revision: int,
+    goal: str,
+    look_again_s: float | None = None,
+    **values: Any,
 ) -> bool:
     """The target has `goal` at `delivered_revision`: give the claim back, unless more is wanted by now.
+
+    `look_again_s`: due again then, because the provider is still spreading it.
 
     Returns whether the delivery is finished; if not, the claim is still held and the row still due.
     Raises `ClaimLost`.
@@ -184,9 +200,29 @@ def finish(
             delivery.c.wanted_revision == delivered_revision,
             delivery.c.goal == goal,
         )
-        .values(owner=None, lease_until=None, due_at=None, force=False)
+        .values(
+            owner=None,
+            lease_until=None,
+            due_at=None if look_again_s is None else now(look_again_s),
+            force=False,
+        )
     )
     return done.rowcount == 1
+
+
+def hasten_followers(connection: sa.Connection, zone_id: int) -> list[str]:
+    """Make those due that wait for another target, their primary; returns the targets' names."""
+    waiting = sa.and_(
+        delivery.c.zone_id == zone_id,
+        delivery.c.last_code == Behind.__name__,
+        delivery.c.owner.is_(None),
+        delivery.c.due_at.is_not(None),
+    )
+    query = sa.select(target.c.name).join(delivery, delivery.c.target_id == target.c.id).where(waiting)
+    names = list(connection.execute(query).scalars())
+    if names:
+        connection.execute(sa.update(delivery).where(waiting).values(due_at=now()))
+    return names
 
 
 def fail(

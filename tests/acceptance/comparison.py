@@ -23,9 +23,9 @@ from dev.stack import Stack
 from dnsworker import Client
 from dnsworker.errors import ZoneNotFound
 
-AXFR_TIMEOUT_S = 10.0
+AXFR_TIMEOUT_S = 30.0
 #: How long a zone may take to come to rest after its last operation has ended (the slower of two targets).
-REST_S = 20.0
+REST_S = 90.0
 
 #: Owner and type → TTL and the data in canonical wire form (RFC 4034, section 6), sorted.
 Contents = Mapping[tuple[str, str], tuple[int, tuple[bytes, ...]]]
@@ -121,7 +121,7 @@ def serial(server: Nameserver, zone: str) -> int:
     return int(ask(server, zone, "SOA").answer[0][0].serial)
 
 
-def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> float:
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> float:
     """Ask until the condition holds, for at most `timeout_s`; returns the seconds it took."""
     begun = time.monotonic()
     while not condition():

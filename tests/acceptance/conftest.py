@@ -79,7 +79,7 @@ def names(stack: Stack) -> Iterator[NewZone]:
 def zone(client: Client, names: NewZone) -> str:
     """A zone that is ACTIVE."""
     name = names()
-    client.create_zone(name, email="hostmaster@example.org").wait(20)
+    client.create_zone(name, email="hostmaster@example.org").wait(60)
     return name
 
 

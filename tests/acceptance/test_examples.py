@@ -23,7 +23,7 @@ BROKER = re.compile(r"amqp://[^\"]+")
 def example_zone(stack: Stack, client: Client) -> str:
     """The zone of the examples, as the first of them leaves it."""
     if texts(stack.bind, ZONE, "SOA"):
-        client.delete_zone(ZONE).wait(30)
+        client.delete_zone(ZONE).wait(60)
     assert _run(stack, CLIENT) == "ACTIVE\n"
     return ZONE
 
@@ -54,7 +54,7 @@ def test_a_user_who_may_only_write_submits_through_the_client(stack: Stack, exam
     vhost = stack.env["DNSWORKER_BROKER_URL"].rpartition("/")[2]
     url = stack.rabbitmq.add_user("submitter2", "secret", write=r"^dns\.submit$", vhost=vhost)
     with Client(url, stack.env["DNSWORKER_RESULT_URL"]) as submitter:
-        submitter.put_record(example_zone, "write-only", "A", ["192.0.2.4"]).wait(20)
+        submitter.put_record(example_zone, "write-only", "A", ["192.0.2.4"]).wait(60)
     assert texts(stack.bind, f"write-only.{example_zone}", "A") == ["192.0.2.4"]
 
 

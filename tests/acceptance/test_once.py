@@ -19,12 +19,12 @@ from tests.acceptance.conftest import rows
 def test_the_same_id_again_changes_nothing(stack: Stack, zone: str, is_ordered: bool) -> None:
     id_ = str(uuid.uuid4())
     with client_of(stack, is_ordered=is_ordered) as client:
-        first = client.put_record(zone, "www", "A", ["192.0.2.1"], operation_id=id_).wait(20)
-        client.put_record(zone, "www", "A", ["192.0.2.2"]).wait(20)
+        first = client.put_record(zone, "www", "A", ["192.0.2.1"], operation_id=id_).wait(60)
+        client.put_record(zone, "www", "A", ["192.0.2.2"]).wait(60)
         before = serial(stack.bind, zone)
-        again = client.put_record(zone, "www", "A", ["192.0.2.1"], operation_id=id_).wait(20)
+        again = client.put_record(zone, "www", "A", ["192.0.2.1"], operation_id=id_).wait(60)
         assert again.serial == first.serial
-        client.put_record(zone, "last", "A", ["192.0.2.3"]).wait(20)
+        client.put_record(zone, "last", "A", ["192.0.2.3"]).wait(60)
     assert texts(stack.bind, f"www.{zone}", "A") == ["192.0.2.2"], "the repetition was not applied"
     assert len(rows(stack, f"SELECT 1 FROM journal WHERE operation_id = '{id_}'")) == 1
     assert serial(stack.bind, zone) == before + 1
@@ -32,12 +32,12 @@ def test_the_same_id_again_changes_nothing(stack: Stack, zone: str, is_ordered: 
 
 def test_the_same_id_with_another_payload_is_refused(stack: Stack, client: Client, zone: str) -> None:
     id_ = str(uuid.uuid4())
-    client.put_record(zone, "www", "A", ["192.0.2.1"], operation_id=id_).wait(20)
+    client.put_record(zone, "www", "A", ["192.0.2.1"], operation_id=id_).wait(60)
     reused = client.put_record(zone, "www", "A", ["192.0.2.66"], operation_id=id_)
-    client.put_record(zone, "last", "A", ["192.0.2.3"]).wait(20)
+    client.put_record(zone, "last", "A", ["192.0.2.3"]).wait(60)
     assert texts(stack.bind, f"www.{zone}", "A") == ["192.0.2.1"]
     with pytest.raises(OperationFailed) as refused:
-        reused.wait(20)
+        reused.wait(60)
     assert refused.value.code == "OperationIdReused"
     assert f"operation id {id_} was used before" in stack.logs(200)
     assert client.show_operation(id_).status.has_succeeded, "the first one's outcome stands"

@@ -25,7 +25,7 @@ def test_every_type_is_created_updated_and_deleted_on_both_servers(
     stack: Stack, client: Client, zone: str
 ) -> None:
     for type_, (companion, data) in COMPANIONS.items():
-        client.create_record(zone, DATA[type_][0][0], companion, data).wait(20)
+        client.create_record(zone, DATA[type_][0][0], companion, data).wait(60)
     create, update = client.create_record, client.update_record
     _all(lambda type_: create(zone, DATA[type_][0][0], type_, DATA[type_][0][1], ttl=300))
     assert _wrong(stack, zone, lambda type_: DATA[type_][0][1]) == []
@@ -39,7 +39,7 @@ def _all(submit: Callable[[str], Operation]) -> None:
     refused = []
     for type_, operation in [(type_, submit(type_)) for type_ in TYPES]:
         try:
-            operation.wait(30)
+            operation.wait(60)
         except OperationFailed as exc:
             refused.append(f"{type_}: {exc}")
     assert not refused, "\n".join(refused)

@@ -34,7 +34,7 @@ class Notes:
     def all(self, key: str) -> list[str]:
         return [str(note) for note in self.redis.lrange(key, 0, -1)]
 
-    def wait_for(self, key: str, count: int = 1, timeout_s: float = 20) -> list[str]:
+    def wait_for(self, key: str, count: int = 1, timeout_s: float = 60) -> list[str]:
         wait_until(lambda: len(self.all(key)) >= count, timeout_s, f"{count} × {key}")
         return self.all(key)
 

@@ -205,7 +205,7 @@ def test_what_cannot_be_handled_is_kept_as_a_dead_letter_and_the_worker_goes_on(
 ) -> None:
     for bad in BAD_MESSAGES.values():
         publish_raw(broker_url, **bad)
-    wait_until(lambda: (count_messages("dns.dead") or 0) >= len(BAD_MESSAGES), 15, "all dead letters")
+    wait_until(lambda: (count_messages("dns.dead") or 0) >= len(BAD_MESSAGES), 60, "all dead letters")
     assert notes.received() == []
     plain_celery(broker_url).send_task("dnsworker.put_record", kwargs=RECORD, ignore_result=True)
     notes.wait_for("done")
@@ -220,7 +220,7 @@ def test_celerys_own_countdown_and_chain_end_as_dead_letters(
     app.send_task("dnsworker.put_record", kwargs=RECORD, countdown=1, ignore_result=True)
     put = app.signature("dnsworker.put_record", kwargs=RECORD, immutable=True, app=app)
     chain(put, put, app=app).apply_async(ignore_result=True)
-    wait_until(lambda: count_messages("dns.dead") == 2, 10, "two dead letters")
+    wait_until(lambda: count_messages("dns.dead") == 2, 60, "two dead letters")
     assert notes.received() == []
 
 
@@ -229,7 +229,7 @@ def test_a_broken_task_is_tried_again_and_then_kept(
 ) -> None:
     with Client(broker_url) as client:
         client.put_record(**RECORD, comment="broken")
-    wait_until(lambda: count_messages("dns.dead") == 1, 20, "the dead letter")
+    wait_until(lambda: count_messages("dns.dead") == 1, 60, "the dead letter")
     assert len(notes.received()) == 3
 
 
@@ -241,8 +241,8 @@ def test_while_the_database_is_away_the_message_waits_and_is_delivered_once(
         notes.wait_for("received", 3)
         assert notes.all("done") == []
         notes.release()
-        assert operation.wait(20).status == "ACTIVE"
-    wait_until(lambda: "database is back" in worker.tail(), 5, "the worker to say that it is back")
+        assert operation.wait(60).status == "ACTIVE"
+    wait_until(lambda: "database is back" in worker.tail(), 60, "the worker to say that it is back")
     assert worker.tail(200).count("database is away") == 1
     assert len(notes.received()) < 20  # it backs off
 
@@ -255,7 +255,7 @@ def test_a_worker_that_waits_for_the_database_stops_when_told_and_the_message_st
     notes.wait_for("received")
     worker.stop(15)
     assert worker.returncode == 0
-    wait_until(lambda: count_messages("dns.intake") == 1, 10, "the message to be ready again")
+    wait_until(lambda: count_messages("dns.intake") == 1, 60, "the message to be ready again")
     assert count_messages("dns.dead") == 0
 
 
@@ -268,12 +268,12 @@ def test_a_broker_restart_is_survived_and_what_ran_is_delivered_again(
         notes.wait_for("received")
         rabbitmq.stop_app()
         rabbitmq.start_app()
-        notes.wait_for("received", 2, timeout_s=30)
+        notes.wait_for("received", 2, timeout_s=60)
         notes.release()
-        assert slow.wait(20).status == "ACTIVE"
-        assert client.put_record(**RECORD).wait(20).status == "ACTIVE"
+        assert slow.wait(60).status == "ACTIVE"
+        assert client.put_record(**RECORD).wait(60).status == "ACTIVE"
     assert {note["id"] for note in notes.received()[:2]} == {slow.id}
-    wait_until(lambda: count_messages("dns.deliver.bind-1") == 0, 20, "the new target's queue")
+    wait_until(lambda: count_messages("dns.deliver.bind-1") == 0, 60, "the new target's queue")
     publish(broker_url, Message("dnsworker.sweep", "s1", {}, "dns.internal", "sweep"))
     notes.wait_for("delivered")
 
@@ -288,7 +288,7 @@ def test_a_killed_workers_message_is_delivered_again(
         first.kill()
         start_worker()
         notes.release()
-        assert operation.wait(20).status == "ACTIVE"
+        assert operation.wait(60).status == "ACTIVE"
     assert [note["id"] for note in notes.received()] == [operation.id] * 2
     notes.wait_for("done")
     assert notes.all("done") == [operation.id]
@@ -303,9 +303,9 @@ def test_sigterm_finishes_what_runs_and_leaves_the_rest(
         notes.wait_for("received")
         client.put_record(**RECORD)
     worker._popen.terminate()
-    wait_until(lambda: "shutdown" in worker.tail(), 10, "the shutdown to begin")
+    wait_until(lambda: "shutdown" in worker.tail(), 60, "the shutdown to begin")
     notes.release()
-    assert worker.wait(15)
+    assert worker.wait(60)
     assert (worker.returncode, notes.all("done")) == (0, [slow.id])
     assert len(notes.all("stopped")) == 1
     assert count_messages("dns.intake") == 1
@@ -318,7 +318,7 @@ def test_an_idle_worker_ends_at_once(start_worker: Callable[..., Process]) -> No
         worker = start_worker()
         begun = time.monotonic()
         worker._popen.terminate()
-        assert worker.wait(15)
+        assert worker.wait(60)
         took_s.append(time.monotonic() - begun)
         if took_s[-1] < 1.5:
             break
@@ -337,9 +337,9 @@ def test_a_hanging_task_does_not_keep_the_process(
         client.put_record(**RECORD, comment="slow")
         notes.wait_for("received")
         worker._popen.terminate()
-        assert worker.wait(10)
+        assert worker.wait(60)
     assert worker.returncode == 1
-    wait_until(lambda: count_messages("dns.intake") == 1, 10, "the message to be ready again")
+    wait_until(lambda: count_messages("dns.intake") == 1, 60, "the message to be ready again")
 
 
 def test_new_targets_are_taken_without_a_restart(
@@ -349,7 +349,7 @@ def test_new_targets_are_taken_without_a_restart(
     start_worker()
     assert count_messages("dns.deliver.bind-1") == 0
     notes.redis.rpush("targets", "pdns-1")
-    wait_until(lambda: count_messages("dns.deliver.pdns-1") == 0, 20, "the new target's queue")
+    wait_until(lambda: count_messages("dns.deliver.pdns-1") == 0, 60, "the new target's queue")
     sweep = Message("dnsworker.sweep", "s1", {}, "dns.internal", "sweep")
     publish(broker_url, sweep)
     assert sorted(notes.wait_for("delivered", 2)) == ["bind-1", "pdns-1"]
@@ -387,7 +387,7 @@ def test_a_queue_with_other_arguments_stops_the_worker_with_one_line(
     with pytest.raises(ConfigError, match="other arguments"):
         declare_queues(Settings(broker_url=broker_url))
     worker = start_worker(is_awaited=False)
-    assert worker.wait(20)
+    assert worker.wait(60)
     assert worker.returncode == 1
     assert "exists with other arguments" in worker.tail(200)
     assert "Traceback" not in worker.tail(200)
@@ -395,7 +395,7 @@ def test_a_queue_with_other_arguments_stops_the_worker_with_one_line(
 
 def test_a_mistyped_queue_is_said_at_once(start_worker: Callable[..., Process]) -> None:
     worker = start_worker("dns.intaek", is_awaited=False)
-    assert worker.wait(20)
+    assert worker.wait(60)
     assert worker.returncode == 1
     assert "no queue 'dns.intaek'" in worker.tail()
 
@@ -406,10 +406,10 @@ def test_a_worker_starts_before_its_broker(
     rabbitmq.stop_app()
     try:
         worker = start_worker(is_awaited=False)
-        wait_until(lambda: "Cannot connect" in worker.tail(), 20, "the worker to say it")
+        wait_until(lambda: "Cannot connect" in worker.tail(), 60, "the worker to say it")
     finally:
         rabbitmq.start_app()
     with Client(broker_url, redis.url) as client:
-        wait_until(lambda: "READY" in worker.tail(200), 20, "the worker")
-        assert client.put_record(**RECORD).wait(20).status == "ACTIVE"
+        wait_until(lambda: "READY" in worker.tail(200), 60, "the worker")
+        assert client.put_record(**RECORD).wait(60).status == "ACTIVE"
     assert "Traceback" not in worker.tail(200)

@@ -63,7 +63,7 @@ def test_a_frozen_server_answers_nobody_until_it_is_continued(server: Server) ->
     with pytest.raises((OSError, AssertionError)):
         assert server._answers()
     server.cont()
-    wait_until(server._is_ready, 10, "the continued server to answer")
+    wait_until(server._is_ready, 60, "the continued server to answer")
 
 
 def test_a_frozen_server_can_be_stopped(server: Server) -> None:
@@ -93,7 +93,7 @@ def test_the_servers_of_a_killed_parent_die_with_it() -> None:
     family = tree.family(int(one)) + tree.family(int(two))
     assert len(family) > 2, "PostgreSQL has children"
     parent.send_signal(signal.SIGKILL)
-    parent.wait(10)
+    parent.wait(60)
     tree.wait_gone(family, timeout_s=10)
     # Its folders are left. The next run removes them, once they are old enough to be nobody's.
     for folder in folders:
@@ -187,7 +187,7 @@ def test_rabbitmq_keeps_a_durable_message_over_kill_and_its_users_apart(rabbitmq
                 got.append(message.body)
             return bool(got)
 
-        wait_until(arrived, 20, "the message")
+        wait_until(arrived, 60, "the message")
         assert got == ["hello"]
         channel.queue_delete("kept")
 

@@ -35,7 +35,7 @@ def test_a_stopped_stack_leaves_no_process_and_no_folder(number: signal.Signals)
         assert folder.is_dir()
         parent.send_signal(number)
         output.read()
-    assert parent.wait(30) == 0
+    assert parent.wait(60) == 0
     tree.wait_gone(family, timeout_s=1)
     assert not folder.exists()
     for name in ("BROKER_URL", "DATABASE_URL", "RESULT_URL", "REDIS_URL", "POOLS"):

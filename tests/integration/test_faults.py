@@ -137,14 +137,14 @@ def test_what_a_replaced_worker_wrote_late_is_found_and_put_right(unfenced: Worl
         if not late:
             late.append(plan)
             in_request.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
         return apply(self, plan)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MemoryBackend, "apply", paused)
         thread = threading.Thread(target=world.runtime.deliver, args=("one",))
         thread.start()
-        assert in_request.wait(10)
+        assert in_request.wait(60)
         last = world.put("www", "192.0.2.2")
         with world.engine.begin() as connection:
             connection.execute(sa.text("UPDATE delivery SET lease_until = '2020-01-01 00:00:00'"))

@@ -171,7 +171,8 @@ def test_zones_of_chance_are_answered_as_by_bind(pair: Pair, zone: ZoneContents,
         ):
             theirs, ours = pair.ask(qname, qtype)
             if theirs.rcode() == dns.rcode.SERVFAIL:  # loops: BIND gives up, ours gives the chain
-                assert ours.answer[0].rdtype in (dns.rdatatype.CNAME, dns.rdatatype.DNAME)
+                is_cut_off = bool(ours.flags & dns.flags.TC)  # each turn of the loop may make the name longer
+                assert is_cut_off or ours.answer[0].rdtype in (dns.rdatatype.CNAME, dns.rdatatype.DNAME)
                 continue
             assert meaning(ours, zone.name) == meaning(theirs, zone.name), told(zone, theirs, ours)
             assert glue(ours, zone.name) == glue(theirs, zone.name), told(zone, theirs, ours)

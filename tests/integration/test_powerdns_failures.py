@@ -229,7 +229,7 @@ def test_a_refusal_names_the_record(stub: StubApi, backend: Backend) -> None:
 
 def test_a_server_that_takes_the_request_and_says_nothing(stub: StubApi, backend: Backend) -> None:
     def hang(handler: BaseHTTPRequestHandler) -> None:
-        stub.released.wait(10)
+        stub.released.wait(60)
         handler.close_connection = True
 
     stub.answers["PATCH"] = hang

@@ -1,0 +1,23 @@
+"""What a provider has taken and is still spreading to its servers.
+
+Revision ID: 0002
+Revises: 0001
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("delivery", sa.Column("unconfirmed", sa.JSON(none_as_null=True)))
+
+
+def downgrade() -> None:
+    op.drop_column("delivery", "unconfirmed")
