@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import dns.message
 import dns.name
 import dns.opcode
@@ -14,8 +16,6 @@ from dev.servers import Bind, Knot
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.testing import Proxy, ServerUnderTest
-
-ALGORITHM = "hmac-sha256"
 
 
 class UpdatableServer(ServerUnderTest):
@@ -43,7 +43,7 @@ class UpdatableServer(ServerUnderTest):
 
     def edit_by_hand(self, plan: Plan) -> None:
         """What nsupdate sends, without a prerequisite."""
-        algorithm = getattr(self.server, "algorithm", ALGORITHM)
+        algorithm = self.server.algorithm
         key = dns.tsig.Key(self.server.key_name, self.server.key_secret, algorithm)
         update = dns.update.UpdateMessage(plan.zone, keyring={key.name: key}, keyalgorithm=key.algorithm)
         for change in plan.changes:
@@ -62,3 +62,39 @@ class UpdatableServer(ServerUnderTest):
 def has_update(request: bytes) -> bool:
     """Over TCP: two bytes of length, two of id, then the flags with the opcode."""
     return len(request) > 4 and (request[4] >> 3) & 15 == dns.opcode.UPDATE
+
+
+def add_to_bind(server: Bind, zone: Name, serial: int) -> None:
+    """What an operator does: a file with SOA and NS, and `rndc addzone`."""
+    file = f"{zone}{secrets.token_hex(4)}.db"
+    (server.folder / file).write_text("\n".join(f"@ 3600 IN {record}" for record in _records(serial)) + "\n")
+    server.rndc(
+        "addzone",
+        zone,
+        f'{{ type primary; file "{file}"; check-names ignore; allow-update {{ key {server.key_name}; }}; }};',
+    )
+
+
+def remove_from_bind(server: Bind, zone: Name) -> None:
+    server.rndc("delzone", "-clean", zone)
+
+
+def add_to_knot(server: Knot, zone: Name, serial: int) -> None:
+    """What an operator does: a zone with SOA and NS, by knotc."""
+    commands = [["conf-begin"], ["conf-set", f"zone[{zone}]"], ["conf-commit"], ["zone-begin", zone]]
+    commands += [["zone-set", zone, "@", "3600", *record.split(" ", 1)] for record in _records(serial)]
+    for command in [*commands, ["zone-commit", zone]]:
+        server.knotc(*command)
+
+
+def remove_from_knot(server: Knot, zone: Name) -> None:
+    server.knotc("--blocking", "--force", "zone-purge", zone)
+    for command in (["conf-begin"], ["conf-unset", f"zone[{zone}]"], ["conf-commit"]):
+        server.knotc(*command)
+
+
+def _records(serial: int) -> list[str]:
+    return [
+        f"SOA ns.operator.example. root.operator.example. {serial} 3600 600 604800 300",
+        "NS ns.operator.example.",
+    ]
