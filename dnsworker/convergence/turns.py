@@ -388,6 +388,8 @@ class Convergence:
         raise Blocked("foreign", message)
 
     def _say_that_it_must_be_added(self, work: Work) -> NoReturn:
+        if work.delivery.state == "creating":  # what comes in its place may be somebody else's
+            self._ledger.note(state="absent")
         raise ZoneMissing(
             f"{self._ledger.claim.target} can't add zones: add {work.zone.name} there, with nothing but SOA and "
             "NS; it is taken up with the next attempt"

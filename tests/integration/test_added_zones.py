@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from dnsworker.contents import ZoneContents
-from dnsworker.errors import RecordRejected
+from dnsworker.errors import OutcomeUnknown, RecordRejected
 from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.records import SOA, RRset
 from tests.stubserver import StubNameserver, showing
-from tests.world import World, a_world
+from tests.world import MemoryBackend, World, a_world
 
 ZONE = Name("example.org.")
 TARGET = {"name": "one", "type": "memory", "options": {"can": {"creates_zones": False}}}
@@ -151,3 +151,33 @@ def test_a_worker_that_died_while_it_filled_the_zone_is_followed_by_one_that_goe
     assert world.end_of(creation).status is Status.ACTIVE
     world.end_of(world.put("www", "192.0.2.1"))
     assert world.served("one") == {WWW: ("192.0.2.1",)}
+
+
+def test_what_comes_in_place_of_a_missing_zone_may_be_somebody_elses(world: World) -> None:
+    foreign = added(RRset("www.example.org.", "A", 60, ["192.0.2.200"]))
+    creation = create(world)
+    world.until(lambda: "add example.org. there" in (world.zone()["reason"] or ""), "nobody is asked to add it")
+    world.servers["one"].show(foreign)
+    assert world.end_of(creation).code == "ZoneExists"
+    assert world.servers["one"].zones[ZONE] == foreign
+
+
+def test_what_comes_in_place_of_a_half_filled_zone_may_be_somebody_elses(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, create_zone = world.servers["one"], MemoryBackend.create_zone
+
+    def lose_it(backend: MemoryBackend, zone: ZoneContents) -> None:
+        create_zone(backend, zone)
+        del server.zones[ZONE]
+        raise OutcomeUnknown("the answer got lost, and then the zone")
+
+    monkeypatch.setattr(MemoryBackend, "create_zone", lose_it)
+    server.show(added())
+    creation = create(world)
+    world.until(lambda: "add example.org. there" in (world.zone()["reason"] or ""), "nobody is asked to add it")
+    monkeypatch.undo()
+    foreign = added(RRset("www.example.org.", "A", 60, ["192.0.2.200"]))
+    server.show(foreign)
+    assert world.end_of(creation).code == "ZoneExists"
+    assert server.zones[ZONE] == foreign
