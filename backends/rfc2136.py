@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 
 import dns.opcode
 import dns.rcode
-from pydantic import AfterValidator
+from pydantic import BeforeValidator
 
 from backends import dns_transfer, dns_update
 from backends.dns_connection import DNSConnection
@@ -42,7 +42,7 @@ class Rfc2136Options(SignedOptions):
     """The `options` of a target of `type: rfc2136`."""
 
     #: A zone that the server has: `check` asks for it. Knot looks at a key only for zones that it has.
-    check_zone: Annotated[str, AfterValidator(_zone)] | None = None
+    check_zone: Annotated[Name, BeforeValidator(_zone)] | None = None
 
 
 class Rfc2136Backend(Backend):
@@ -102,8 +102,8 @@ class Rfc2136Backend(Backend):
         current = self.read_zone(zone.name)
         if current is None:
             raise ZoneMissing(
-                f"{self._dns.address} has no zone {zone.name}, and dynamic update can't add one: add it there, "
-                "with nothing but SOA and NS",
+                f"{self._dns.address} has no zone {zone.name}, and dynamic update can't add one: "
+                "add it there, with nothing but SOA and NS",
                 zone=zone.name,
             )
         self._bring(current, zone)
@@ -134,8 +134,8 @@ class Rfc2136Backend(Backend):
         if answer.tsig() is None:
             return Health(
                 ok=True,
-                message=f"a nameserver at {self._dns.address}, which doesn't look at our key for a zone that it "
-                "hasn't got: name one in check_zone",
+                message=f"a nameserver at {self._dns.address}, which doesn't look at our key for a zone "
+                "that it hasn't got: name one in check_zone",
             )
         return Health(ok=True, message=f"a nameserver that knows our key at {self._dns.address}")
 

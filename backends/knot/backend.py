@@ -1,4 +1,4 @@
-"""Knot DNS as a target: zones over the control socket, contents by updates and transactions, reads by transfer."""
+"""Knot as a target: zones over its control socket, contents by updates and transactions, reads by transfer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dnsworker.records import SOA, Key, RRset
 
 #: RRsets that are asked for one by one; for more a transfer is cheaper.
 MAX_LOOKUPS = 16
-#: Longer updates go as a transaction of the control socket. A DNS message has 65,535 bytes, some for the TSIG.
+#: Longer updates go as a transaction of the control socket. A DNS message has 65,535 bytes, TSIG included.
 MAX_UPDATE_BYTES = 60_000
 
 

@@ -29,11 +29,12 @@ Unit = Mapping[str, str]
 
 
 class CommandFailed(Exception):
-    """knotd refuses a command; its words."""
+    """knotd refuses a command; its words, and of several commands which one (from 0)."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, number: int = 0) -> None:
         super().__init__(text)
         self.text = text
+        self.number = number
 
 
 class ControlSocket:
@@ -89,20 +90,19 @@ class Session:
         self._connection, self._control = connection, control
         self._received = bytearray()
 
-    def run(self, command: str, *, changes_something: bool = False, **items: str) -> list[Unit]:
-        """What knotd says to a command. Raises `CommandFailed`; `OutcomeUnknown` without an answer to one
-        that changes something, `Unreachable` to others."""
-        try:
-            self._send(_encoded({"command": command, **items}))
-            return self._answer()
-        except (OSError, EOFError) as exc:
-            raise self._control.lost(exc, changes_something=changes_something) from exc
+    def run(self, command: str, **items: str) -> list[Unit]:
+        """What knotd says to a command that changes nothing by itself (one within a transaction, say).
+
+        Raises `CommandFailed`, and `Unreachable` without an answer.
+        """
+        return self._exchange({"command": command, **items}, changes_something=False)
+
+    def commit(self, command: str, **items: str) -> list[Unit]:
+        """The same for one that changes something: raises `OutcomeUnknown` without an answer."""
+        return self._exchange({"command": command, **items}, changes_something=True)
 
     def run_all(self, commands: Sequence[Mapping[str, str]]) -> None:
-        """Many commands that change nothing by themselves (those within a transaction).
-
-        Raises `CommandFailed` for the first that fails, its number in `args[1]`.
-        """
+        """`run` for many commands, all of which are sent. Raises for the first that fails."""
         try:
             for start in range(0, len(commands), WINDOW):
                 window = commands[start : start + WINDOW]
@@ -112,12 +112,18 @@ class Session:
                     try:
                         self._answer()
                     except CommandFailed as exc:
-                        exc.args = (exc.text, number)
-                        failures.append(exc)
+                        failures.append(CommandFailed(exc.text, number))
                 if failures:
                     raise failures[0]
         except (OSError, EOFError) as exc:
             raise self._control.lost(exc, changes_something=False) from exc
+
+    def _exchange(self, command: Unit, *, changes_something: bool) -> list[Unit]:
+        try:
+            self._send(_encoded(command))
+            return self._answer()
+        except (OSError, EOFError) as exc:
+            raise self._control.lost(exc, changes_something=changes_something) from exc
 
     def end(self) -> None:
         try:
@@ -145,9 +151,9 @@ class Session:
             kind = code
         if kind not in (_BLOCK, _END):
             raise ServerFailure(f"what answers at {self._control.path} is no control socket of Knot")
-        for unit in units:
-            if "error" in unit:
-                raise CommandFailed(unit["error"])
+        for each in units:
+            if "error" in each:
+                raise CommandFailed(each["error"])
         return units
 
     def _octet(self, deadline: float) -> int:

@@ -46,13 +46,13 @@ def apply(session: Session, plan: Plan, checkpoint: Callable[[], None]) -> None:
 
 @contextmanager
 def _transaction(session: Session, zone: Name) -> Iterator[None]:
-    marker = {"zone": zone, "owner": f"{_MARKER}.{zone}", "type": "TXT"}
+    marker: Command = {"zone": zone, "owner": f"{_MARKER}.{zone}", "type": "TXT"}
     _begin(session, zone, marker)
     try:
         session.run("zone-set", ttl="0", data='"not committed yet"', **marker)
         yield
         session.run("zone-unset", **marker)
-        session.run("zone-commit", changes_something=True, zone=zone)
+        session.commit("zone-commit", zone=zone)
     except CommandFailed as exc:
         _abort(session, zone)
         raise RecordRejected(
@@ -116,7 +116,7 @@ def _carry_out(
         try:
             session.run_all([command for _, command in stretch])
         except CommandFailed as exc:
-            key = stretch[exc.args[1]][0]
+            key = stretch[exc.number][0]
             raise RecordRejected(f"knotd refuses {key[0]} {key[1]}: {exc}", rrset=key) from exc
 
 

@@ -124,5 +124,7 @@ template:
             [self._program(program), *arguments], capture_output=True, text=True, timeout=30, check=False
         )
         if done.returncode:
-            raise ServerError(f"{program} {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+            raise ServerError(
+                f"{program} {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}"
+            )
         return done.stdout

@@ -391,8 +391,8 @@ class Convergence:
         if work.delivery.state == "creating":  # what comes in its place may be somebody else's
             self._ledger.note(state="absent")
         raise ZoneMissing(
-            f"{self._ledger.claim.target} can't add zones: add {work.zone.name} there, with nothing but SOA and "
-            "NS; it is taken up with the next attempt"
+            f"{self._ledger.claim.target} can't add zones: add {work.zone.name} there, with nothing but "
+            "SOA and NS; it is taken up with the next attempt"
         )
 
     def _changes_at_target(self, work: Work) -> ZoneDelta | None:

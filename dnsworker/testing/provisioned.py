@@ -25,8 +25,8 @@ class Provisioned(Backend):
         add_zone: Callable[[Name, int], None],
         remove_zone: Callable[[Name], None],
     ) -> None:
-        """`add_zone` gets a name that the server hasn't got, and a serial: it adds a zone with that serial and
-        nothing but SOA and NS. `remove_zone` gets one that is there."""
+        """`add_zone` gets a name that the server hasn't got, and a serial: it adds a zone with that serial
+        and nothing but SOA and NS. `remove_zone` gets one that is there."""
         self._backend, self._add_zone, self._remove_zone = backend, add_zone, remove_zone
         self.target, self.timeout_s = backend.target, backend.timeout_s
         self.checkpoint = lambda: None
@@ -63,7 +63,9 @@ class Provisioned(Backend):
         self._backend.delete_zone(zone)
         left = self._backend.read_zone(zone)
         if left is not None:
-            assert left.is_bare, f"{zone} was to be emptied; there is {', '.join(map(str, left.rrsets.values()))}"
+            assert left.is_bare, (
+                f"{zone} was to be emptied; there is {', '.join(map(str, left.rrsets.values()))}"
+            )
             self._remove_zone(zone)
 
     def check(self) -> Health:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,10 @@ def create(world: World) -> str:
 
 def test_a_zone_that_is_not_there_is_asked_for_and_taken_up_when_it_comes(world: World) -> None:
     creation, change = create(world), world.put("www", "192.0.2.1")
-    world.until(lambda: "add example.org. there" in (world.zone()["reason"] or ""), "nobody is asked to add it")
+    world.until(
+        lambda: "add example.org. there" in (world.zone()["reason"] or ""), "nobody is asked to add it"
+    )
+    assert world.row("SELECT state FROM delivery").state == "never", "what comes may be somebody else's"
     assert world.show(creation).status is Status.ACCEPTED
     assert "create" not in world.servers["one"].requests
     world.servers["one"].show(added())
@@ -57,7 +61,7 @@ def test_a_zone_with_nothing_in_it_is_taken_up_and_its_serial_rises(world: World
     world.servers["one"].show(added(serial=serial))
     assert world.end_of(create(world)).status is Status.ACTIVE
     shown = world.servers["one"].serials[ZONE]
-    assert all((b - a) % 2**32 < 2**31 for a, b in zip(shown, shown[1:], strict=False))
+    assert all((b - a) % 2**32 < 2**31 for a, b in itertools.pairwise(shown))
     assert shown[-1] == world.zone()["serial"]
 
 
@@ -136,7 +140,9 @@ def test_a_zone_removed_behind_our_back_is_asked_for_again(world: World) -> None
     world.end_of(world.put("www", "192.0.2.1"))
     del world.servers["one"].zones[ZONE]
     change = world.put("other", "192.0.2.2")
-    world.until(lambda: "add example.org. there" in (world.zone()["reason"] or ""), "nobody is asked to add it")
+    world.until(
+        lambda: "add example.org. there" in (world.zone()["reason"] or ""), "nobody is asked to add it"
+    )
     assert world.row("SELECT last_repair FROM delivery").last_repair is None
     world.servers["one"].show(added(serial=2_026_112_501))
     assert world.end_of(change).status is Status.ACTIVE
@@ -156,7 +162,9 @@ def test_a_worker_that_died_while_it_filled_the_zone_is_followed_by_one_that_goe
 def test_what_comes_in_place_of_a_missing_zone_may_be_somebody_elses(world: World) -> None:
     foreign = added(RRset("www.example.org.", "A", 60, ["192.0.2.200"]))
     creation = create(world)
-    world.until(lambda: "add example.org. there" in (world.zone()["reason"] or ""), "nobody is asked to add it")
+    world.until(
+        lambda: "add example.org. there" in (world.zone()["reason"] or ""), "nobody is asked to add it"
+    )
     world.servers["one"].show(foreign)
     assert world.end_of(creation).code == "ZoneExists"
     assert world.servers["one"].zones[ZONE] == foreign
@@ -175,7 +183,9 @@ def test_what_comes_in_place_of_a_half_filled_zone_may_be_somebody_elses(
     monkeypatch.setattr(MemoryBackend, "create_zone", lose_it)
     server.show(added())
     creation = create(world)
-    world.until(lambda: "add example.org. there" in (world.zone()["reason"] or ""), "nobody is asked to add it")
+    world.until(
+        lambda: "add example.org. there" in (world.zone()["reason"] or ""), "nobody is asked to add it"
+    )
     monkeypatch.undo()
     foreign = added(RRset("www.example.org.", "A", 60, ["192.0.2.200"]))
     server.show(foreign)

@@ -1,4 +1,4 @@
-"""The `rfc2136` backend where the shipped suite doesn't go: zones that aren't there, emptying, serials, check."""
+"""The `rfc2136` backend where the shipped suite doesn't go: absent zones, emptying, serials, check."""
 
 from __future__ import annotations
 
@@ -150,4 +150,3 @@ def test_a_zone_goes_all_its_way_on_a_real_server(knot: Knot, tmp_path: Path, na
         assert [item.to_text() for item in ask(knot, f"www.{name}").answer[0]] == ["192.0.2.1"]
         world.succeed("delete_zone", zone=name, force=True)
         assert not ask(knot, f"www.{name}").answer
-
