@@ -38,8 +38,9 @@ def send_plan(connection: DNSConnection, plan: Plan) -> None:
     if answer.rcode == dns.rcode.REFUSED and may_update(connection, plan.zone, plan.current_soa):
         raise RecordRejected(
             f"{connection.host} takes our updates of {plan.zone} but refuses this one: an MX or apex NS in "
-            "the zone that has no address there (yet), a record of its signer, or a name or type that its "
-            "update policy keeps from us; its log says which"
+            "the zone that has no address there (yet), a name below a DNAME, a record of its signer, or a "
+            "name or type that its update policy keeps from us; its log says which",
+            rrset=plan.changes[0].key if len(plan.changes) == 1 else None,
         )
     raise_for_update(answer.rcode, connection, plan.zone)
 

@@ -1,4 +1,4 @@
-"""Knot as a target: zones over its control socket, contents by updates and transactions, reads by transfer."""
+"""Knot as a target: zones over its control socket, contents by update or transaction, reads by transfer."""
 
 from __future__ import annotations
 
@@ -101,6 +101,8 @@ class KnotBackend(Backend):
                 return
             self._zones.empty(zone.name)
             self.checkpoint()
+        elif not standing.is_ours:
+            raise _not_loaded(zone.name)
         self._zones.fill(zone)
         self.checkpoint()
         # Signed: a template whose `acl` keeps us out must not go unnoticed until the first change.
@@ -155,8 +157,11 @@ class KnotBackend(Backend):
         if standing.is_ours and not standing.is_loaded:
             return  # a creation that broke off: nobody is answered from it, so it isn't there yet
         if not standing.is_loaded:
+            raise _not_loaded(zone) from exc
+        if isinstance(exc, ZoneMissing):
             raise ServerFailure(
-                f"knotd has {zone} but no contents of it: it has expired or can't be loaded, see its log",
+                f"knotd at {self._options.control_socket} has {zone}, and {self._dns.address} hasn't: "
+                "host, port and control_socket must be of one server",
                 zone=zone,
             ) from exc
         raise exc
@@ -174,3 +179,9 @@ class KnotBackend(Backend):
         self.checkpoint()
         self.apply(make_plan(desired.name, current.soa, desired.soa, changes))
         return True
+
+
+def _not_loaded(zone: Name) -> ServerFailure:
+    return ServerFailure(
+        f"knotd has {zone} but no contents of it: it has expired or can't be loaded, see its log", zone=zone
+    )

@@ -23,12 +23,17 @@ STRETCH = 2048
 _MARKER = "_dnsworker-transaction"
 _FIXED = struct.Struct(">HHIH")
 
+#: What knot_strerror() says, 3.2 to 3.5.
+_ENDED = ("no active transaction",)
+_BAD_CONTENTS = ("semantic check", "zone size exceeded")
+_EXISTS = ("such record already exists in zone",)
+
 Command = Mapping[str, str]
 
 
 def fill(session: Session, zone: ZoneContents, checkpoint: Callable[[], None]) -> None:
     """Give an empty zone its contents. Raises `RecordRejected`, `Busy` and the rest."""
-    with _transaction(session, zone.name):
+    with _transaction(session, zone.name, checkpoint):
         if _soa(session, zone.name) is not None:
             raise Busy(f"somebody has filled {zone.name} meanwhile", zone=zone.name)
         rrsets = [_soa_rrset(zone.name, zone.soa), *zone.rrsets.values()]
@@ -37,7 +42,7 @@ def fill(session: Session, zone: ZoneContents, checkpoint: Callable[[], None]) -
 
 def apply(session: Session, plan: Plan, checkpoint: Callable[[], None]) -> None:
     """Carry out a plan, if the zone is at its `current_soa`. Raises what `Backend.apply` says."""
-    with _transaction(session, plan.zone):
+    with _transaction(session, plan.zone, checkpoint):
         soa = _soa(session, plan.zone)
         if soa is None or soa.rdata != plan.current_soa.rdata:
             raise ZoneChanged(f"{plan.zone} is not at the SOA that the change starts from", zone=plan.zone)
@@ -45,19 +50,18 @@ def apply(session: Session, plan: Plan, checkpoint: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _transaction(session: Session, zone: Name) -> Iterator[None]:
+def _transaction(session: Session, zone: Name, checkpoint: Callable[[], None]) -> Iterator[None]:
     marker: Command = {"zone": zone, "owner": f"{_MARKER}.{zone}", "type": "TXT"}
     _begin(session, zone, marker)
     try:
         session.run("zone-set", ttl="0", data='"not committed yet"', **marker)
         yield
         session.run("zone-unset", **marker)
+        checkpoint()
         session.commit("zone-commit", zone=zone)
     except CommandFailed as exc:
         _abort(session, zone)
-        raise RecordRejected(
-            f"knotd refuses the changes of {zone} as a whole ({exc}); its log says which", zone=zone
-        ) from exc
+        raise _refusal(exc, zone) from exc
     except BaseException:
         _abort(session, zone)
         raise
@@ -78,6 +82,17 @@ def _begin(session: Session, zone: Name, marker: Command) -> None:
             ) from exc
         session.run("zone-abort", zone=zone)
         session.run("zone-begin", zone=zone)
+
+
+def _refusal(exc: CommandFailed, zone: Name) -> BackendError:
+    """What a transaction that isn't carried out as a whole means."""
+    if exc.text in _ENDED:
+        return Busy(f"knotd ended our transaction of {zone}: its configuration changed", zone=zone)
+    if exc.text in _BAD_CONTENTS:
+        return RecordRejected(
+            f"knotd refuses the changes of {zone} as a whole ({exc}); its log says which", zone=zone
+        )
+    return ServerFailure(f"knotd failed to change {zone}: {exc}; its log says why", zone=zone)
 
 
 def _is_left_over(session: Session, marker: Command) -> bool:
@@ -116,7 +131,13 @@ def _carry_out(
         try:
             session.run_all([command for _, command in stretch])
         except CommandFailed as exc:
-            key = stretch[exc.number][0]
+            key, command = stretch[exc.number]
+            if command["command"] == "zone-unset" or exc.text in _EXISTS:
+                raise ZoneChanged(
+                    f"{key[0]} {key[1]} is not as the change expects, at the SOA that it expects ({exc})"
+                ) from exc
+            if exc.text in _ENDED:
+                raise
             raise RecordRejected(f"knotd refuses {key[0]} {key[1]}: {exc}", rrset=key) from exc
 
 

@@ -79,6 +79,7 @@ class ConfiguredZones:
         with self._control.session() as session:
             # What Knot kept of an earlier zone of this name would be served as soon as the zone is back.
             self._run(session, "zone-purge", flags="F", filters="o", zone=zone)
+            self._checkpoint()
             settings = [{}, {"item": "comment", "data": COMMENT}]
             if self._template != "default":
                 settings.append({"item": "template", "data": self._template})
@@ -112,6 +113,7 @@ class ConfiguredZones:
                 raise Unsupported(f"{zone} is at knotd by a catalog zone: remove it there", zone=zone)
             # First, while Knot still knows where its file is; if it ends here, the zone is ours and empty.
             self._run(session, "zone-purge", flags="FB", zone=zone)
+            self._checkpoint()
             with self._configuration(session):
                 session.run("conf-unset", section="zone", id=zone)
             if _standing(session, zone) is not None:

@@ -6,6 +6,7 @@ import itertools
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,9 @@ def test_a_zone_that_knot_could_not_load_is_an_error_and_not_absent(
     for read in (backend.read_zone, backend.read_soa):
         with pytest.raises(ServerFailure, match="see its log"):
             read(zone.name)
+    with pytest.raises(ServerFailure, match="see its log"):
+        backend.create_zone(zone)
+    assert "serial: -" in knotd.knotc("zone-status", zone.name)
 
 
 def test_a_secondary_of_the_operators_is_left_alone(
@@ -236,7 +240,7 @@ def test_a_record_that_knot_refuses_is_named_and_takes_nothing_else_with_it(
     backend: Backend, zone: ZoneContents
 ) -> None:
     backend.create_zone(zone)
-    wrong = RRset.trusted(Name(f"wrong.{zone.name}"), "A", 60, ("192.0.2.1", "192.0.2.1"))
+    wrong = RRset.trusted(Name("www.elsewhere.example."), "A", 60, ("192.0.2.1",))
     with pytest.raises(RecordRejected) as caught:
         backend.apply(large(zone, wrong))
     assert caught.value.rrset == wrong.key
@@ -246,6 +250,55 @@ def test_a_record_that_knot_refuses_is_named_and_takes_nothing_else_with_it(
         backend.apply(plan)
     assert backend.read_zone(zone.name) == zone
     backend.apply(whole_plan(zone, edited(zone)))
+
+
+def test_a_large_plan_from_other_contents_at_the_same_soa_is_no_rejection(
+    backend: Backend, zone: ZoneContents
+) -> None:
+    backend.create_zone(zone)
+    missing = RRset(f"missing.{zone.name}", "A", 60, ["192.0.2.1"])
+    with_missing = replace(zone, rrsets={**zone.rrsets, missing.key: missing})
+    without_www = edited(zone, remove=[(Name(f"www.{zone.name}"), "A")], soa=zone.soa)
+    for believed in (with_missing, without_www):
+        with pytest.raises(ZoneChanged, match="not as the change expects"):
+            backend.apply(whole_plan(believed, edited(zone, *many(zone.name, LARGE))))
+    assert backend.read_zone(zone.name) == zone
+
+
+def test_a_transaction_that_a_change_of_the_configuration_ended_is_begun_again(
+    knotd: Knot, backend: Backend, zone: ZoneContents
+) -> None:
+    backend.create_zone(zone)
+    plan = large(zone)
+    with control(knotd).session() as session:
+
+        def abort() -> None:
+            session.run("zone-abort", zone=zone.name)
+
+        with pytest.raises(Busy, match="ended our transaction"):
+            transaction.apply(session, plan, abort)
+    backend.apply(plan)
+    assert backend.read_soa(zone.name) == plan.desired_soa
+
+
+def test_a_name_below_a_dname_is_refused_by_name(backend: Backend, zone: ZoneContents) -> None:
+    dname = RRset(f"tree.{zone.name}", "DNAME", 60, ["elsewhere.example."])
+    zone = replace(zone, rrsets={**zone.rrsets, dname.key: dname})
+    backend.create_zone(zone)
+    below = RRset(f"below.tree.{zone.name}", "A", 60, ["192.0.2.1"])
+    with pytest.raises(RecordRejected, match="below a DNAME") as caught:
+        backend.apply(whole_plan(zone, edited(zone, below)))
+    assert caught.value.rrset == below.key
+    assert backend.read_zone(zone.name) == zone
+
+
+def test_a_socket_and_an_address_of_two_servers_are_noticed(
+    knot: Knot, make_backend: Callable[..., Backend], zone: ZoneContents
+) -> None:
+    make_backend().create_zone(zone)
+    mixed = make_backend(**knot.key_options())
+    with pytest.raises(ServerFailure, match="must be of one server"):
+        mixed.read_zone(zone.name)
 
 
 def test_an_answer_lost_after_the_commit_is_an_unknown_outcome(
