@@ -37,8 +37,14 @@ servers: $(VENV)/.dev ## install the servers that the tests start (needs apt-get
 stack: servers ## real RabbitMQ, PostgreSQL, Redis, BIND, PowerDNS, workers, beat and Flower, until Ctrl-C
 	$(BIN)/python -m dev.stack
 
+# Two at a time, each with servers of its own; then the whole system, which needs the machine for itself.
 test: servers ## every test, against real servers that it starts and stops
+ifeq ($(TESTS),tests)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/acceptance tests
+	$(BIN)/python -m pytest tests/acceptance
+else
 	$(BIN)/python -m pytest $(TESTS)
+endif
 
 unit: $(VENV)/.dev ## the tests that need no server
 	$(BIN)/python -m pytest tests/unit

@@ -118,6 +118,8 @@ class TargetReport(_Report):
     #: What was found changed by somebody else and put right, last time.
     last_repair: str | None = None
     last_repair_at: datetime | None = None
+    #: What somebody else changed there and stays so, because the pool says `on_drift: report`.
+    drift: str | None = None
     #: RRsets that this target refused, with its words.
     withheld: list[dict[str, Any]] = []
 

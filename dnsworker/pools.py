@@ -6,6 +6,7 @@ mapping here until `check_options` or a delivery asks the backend itself.
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -28,7 +29,9 @@ from dnsworker.addresses import Address
 from dnsworker.backend import Options, load_backend
 from dnsworker.capabilities import Capabilities
 from dnsworker.credentials import TsigKey, is_reference, mask, resolve_secrets
-from dnsworker.errors import ConfigError, InvalidName
+from dnsworker.errors import ConfigError, InvalidName, InvalidRecord
+from dnsworker.names import Name
+from dnsworker.records import Key, RRset
 
 __all__ = [
     "Address", "CatalogZone", "Limits", "Nameserver", "NsRecord", "Pool", "Target", "TsigKey",
@@ -98,6 +101,38 @@ class Target(_Part):
         return value
 
 
+class Ignored(_Part):
+    """RRsets that belong to somebody else: neither written, nor compared, nor removed."""
+
+    #: Owner names relative to the zone, with `*` for anything: `_acme-challenge`, `*.dhcp`, `@`.
+    name: str = Field(min_length=1)
+    #: Empty: all types.
+    types: tuple[str, ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _relative(cls, value: str) -> str:
+        if value.endswith("."):
+            raise ValueError(f"{value!r} must be relative to the zone: without the final dot")
+        return value.lower()
+
+    @field_validator("types")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(RRset.checked_type(one) for one in value)
+        except InvalidRecord as exc:
+            raise ValueError(exc.message) from exc
+
+    def matches(self, key: Key, zone: Name) -> bool:
+        """Whether an RRset of the zone is one of these."""
+        name, type_ = key
+        if self.types and type_ not in self.types:
+            return False
+        relative = "@" if name == zone else name.removesuffix(zone).rstrip(".")
+        return fnmatch.fnmatchcase(relative, self.name)
+
+
 class CatalogZone(_Part):
     """The pool's catalog zone (RFC 9432), with Designate's words."""
 
@@ -119,7 +154,10 @@ class Pool(_Part):
     catalog_zone: CatalogZone | None = None
     #: The share of nameservers that must answer with a change before it is `ACTIVE`.
     threshold_percentage: int = Field(default=100, ge=1, le=100)
+    #: What becomes of what somebody else changed at a target.
     on_drift: Literal["repair", "report", "ignore"] = "repair"
+    #: What is never ours.
+    ignore: list[Ignored] = []
 
     @model_validator(mode="before")
     @classmethod
@@ -154,6 +192,12 @@ class Pool(_Part):
                     f"the pool has no target {server.target!r}; it has: {', '.join(names)}",
                 )
         return self
+
+    def ignores(self, key: Key, zone: Name) -> bool:
+        """Whether an RRset belongs to somebody else. The zone's own SOA and NS never do."""
+        if key[0] == zone and key[1] in ("NS", "SOA"):
+            return False
+        return any(one.matches(key, zone) for one in self.ignore)
 
     def to_document(self) -> dict[str, Any]:
         """The pool as JSON, for the database. Holds the secrets that the file gave literally."""

@@ -18,7 +18,7 @@ from dnsworker.settlement import Standing
 from dnsworker.store import pools, zones
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
-from dnsworker.tables import delivery, now, operation, pool, target, zone
+from dnsworker.tables import delivery, now, operation, pool, target, withheld, zone
 
 
 def show_operation(connection: sa.Connection, operation_id: str) -> Outcome:
@@ -213,7 +213,29 @@ def status(connection: sa.Connection) -> dict[str, Any]:
         "oldest_operation": None
         if first is None
         else show_operation(connection, first.id).model_dump(mode="json"),
+        "withheld": latest_refusals(connection),
         "targets": show_targets(connection),
+    }
+
+
+def latest_refusals(connection: sa.Connection, limit: int = 5) -> dict[str, Any]:
+    """How many RRsets targets refuse and do without, and the latest of them."""
+    refused = withheld.c.type != "SOA"  # a whole zone that is somebody else's has a status of its own
+    query = (
+        sa.select(
+            zone.c.name.label("zone"), target.c.name.label("target"), withheld.c.name, withheld.c.type,
+            withheld.c.message, withheld.c.operation_id.label("operation"), withheld.c.at,
+        )
+        .join(zone, zone.c.id == withheld.c.zone_id)
+        .join(target, target.c.id == withheld.c.target_id)
+        .where(refused)
+        .order_by(withheld.c.at.desc())
+        .limit(limit)
+    )  # fmt: skip
+    count = sa.select(sa.func.count()).select_from(withheld).where(refused)
+    return {
+        "rrsets": connection.execute(count).scalar_one(),
+        "latest": [_plain(row) for row in connection.execute(query)],
     }
 
 
@@ -223,7 +245,7 @@ def target_reports(
     """How far each target of the zone is with a revision (and what it refuses of the operation)."""
     reports = []
     for name, row in standing.rows.items():
-        withheld = [
+        refused = [
             {"name": one.key[0], "type": one.key[1], "message": one.message, "operation": one.operation_id}
             for one in standing.withheld
             if one.target_id == row.target_id and operation_id in (None, one.operation_id)
@@ -239,7 +261,7 @@ def target_reports(
                 serial=serial,
                 state=row.state,
                 attempts=row.attempts,
-                withheld=withheld,
+                withheld=refused,
                 is_current=row.confirmed_revision >= (revision or 0)
                 and row.state not in ("foreign", "creating"),
                 last_error=row.last_error
@@ -248,6 +270,7 @@ def target_reports(
                 next_attempt_at=next_attempt,
                 last_repair=row.last_repair,
                 last_repair_at=row.last_repair_at,
+                drift=row.drift,
             )
         )
     return reports

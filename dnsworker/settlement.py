@@ -206,6 +206,7 @@ def zone_status(standing: Standing, zone: ZoneRow) -> tuple[ZoneStatus, str | No
     reason = "; ".join(troubles[:3]) or None
     if standing.is_met(len(good)):
         is_whole = len(good) == len(standing.witnesses) and not behind and not standing.withheld
+        is_whole = is_whole and not any(row.drift for row in standing.rows.values())
         return (
             (ZoneStatus.ACTIVE, None) if is_whole else (ZoneStatus.DEGRADED, reason or "is on its way to all")
         )
@@ -224,6 +225,8 @@ def _troubles(standing: Standing, zone: ZoneRow) -> Iterable[str]:
             yield f"target {name}: {error}"
         elif row.unconfirmed:
             yield f"target {name}: {SPREADING}"
+        if row.drift:
+            yield f"target {name}: somebody else changed what is there: {row.drift}"
     names = {target_id: name for name, target_id in standing.known.target_ids.items()}
     for refused in standing.withheld:
         if refused.key[1] != "SOA":

@@ -249,6 +249,7 @@ delivery = sa.Table(
     sa.Column("last_attempt_at", Moment),
     sa.Column("last_repair_at", Moment),
     sa.Column("last_repair", sa.Text),
+    sa.Column("drift", sa.Text),  # what somebody else changed there, where the pool only reports it
     sa.Index(
         "ix_delivery_due",
         "target_id",

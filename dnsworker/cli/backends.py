@@ -12,12 +12,47 @@ from dnsworker.cli.session import Session, with_session
 
 
 @click.command()
+@click.option("--markdown", is_flag=True, help="As the table of the documentation.")
 @with_session
-def backends(session: Session) -> None:
+def backends(session: Session, markdown: bool) -> None:
     """What each kind of DNS server can do.
 
     The kinds are what `type` of a target in pools.yaml may say.
     """
+    found, missing = _declared()
+    if session.as_json:
+        output.print_json({**found, **{kind: {"error": message} for kind, message in missing.items()}})
+        return
+    if markdown:
+        output.say(capabilities_table())
+    elif found:
+        output.print_table(("CAPABILITY", *found), _rows(found))
+    for kind, message in missing.items():
+        output.say(f"{kind}: {message}", err=True)
+
+
+def capabilities_table(*, only_built_in: bool = False) -> str:
+    """The capabilities as a table in Markdown, a column for each kind."""
+    from dnsworker.backend import BUILT_IN
+
+    found, _ = _declared()
+    if only_built_in:
+        found = {kind: found[kind] for kind in found if kind in BUILT_IN}
+    lines = [("", *(f"`{kind}`" for kind in found)), ("---",) * (len(found) + 1), *_rows(found)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+@click.command()
+@with_session
+def schema(session: Session) -> None:
+    """Print the JSON Schema of every task."""
+    from dnsworker.requests import json_schema
+
+    output.print_json(json_schema())
+
+
+def _declared() -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """By kind, what it declares; and why a kind can't be asked."""
     from dnsworker.backend import backend_kinds, load_backend
     from dnsworker.errors import ConfigError
 
@@ -28,26 +63,12 @@ def backends(session: Session) -> None:
             found[kind] = dataclasses.asdict(load_backend(kind).capabilities)
         except ConfigError as exc:
             missing[kind] = exc.message
-    if session.as_json:
-        output.print_json({**found, **{kind: {"error": message} for kind, message in missing.items()}})
-        return
-    rows = [
-        (name.replace("_", " "), *(_cell(name, capabilities[name]) for capabilities in found.values()))
-        for name in (next(iter(found.values())) if found else ())
-    ]
-    if rows:
-        output.print_table(("CAPABILITY", *found), rows)
-    for kind, message in missing.items():
-        output.say(f"{kind}: {message}", err=True)
+    return found, missing
 
 
-@click.command()
-@with_session
-def schema(session: Session) -> None:
-    """Print the JSON Schema of every task."""
-    from dnsworker.requests import json_schema
-
-    output.print_json(json_schema())
+def _rows(found: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
+    names = next(iter(found.values())) if found else ()
+    return [(name.replace("_", " "), *(_cell(name, each[name]) for each in found.values())) for name in names]
 
 
 def _cell(name: str, value: Any) -> str:

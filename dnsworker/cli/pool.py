@@ -186,6 +186,7 @@ def _print_pool(one: Pool) -> None:
             ("ns records", " ".join(record.hostname for record in one.ns_records)),
             ("threshold", f"{one.threshold_percentage} %"),
             ("on drift", one.on_drift),
+            *(("ignores", f"{each.name} {' '.join(each.types)}".rstrip()) for each in one.ignore),
         ],
         indent="  ",
     )

@@ -38,6 +38,11 @@ def status(session: Session) -> None:
         since = output.ago(oldest.get("submitted_at"))
         reason = f": {oldest['message']}" if oldest.get("message") else ""
         output.say(f"oldest open  {oldest['id']} {oldest['kind']} {oldest['zone']}, {since}{reason}")
+    refused = found.get("withheld") or {}
+    if refused.get("rrsets"):
+        output.say(f"withheld     {refused['rrsets']} RRsets that a target refuses; the latest:")
+        for one in refused["latest"]:
+            output.say(f"  {one['name']} {one['type']} at {one['target']}: {one['message']}")
     if broker_error:
         output.say(f"broker       {click.style('not reachable', fg='red')}: {broker_error}")
     elif found["dead_letters"]:

@@ -184,6 +184,14 @@ class Ledger:
                 wanted[key] = row.accepted
         return wanted
 
+    def differences(
+        self, work: Work, actual: Mapping[Key, RRset | None], wanted: Mapping[Key, RRset | None]
+    ) -> list[RRsetChange]:
+        """What leads from what the target has to what it should have; what is never ours left out."""
+        changes = comparison.foreign_changes(actual, wanted, self._capabilities)
+        ignores = self._known.pool.ignores
+        return [change for change in changes if not ignores(change.key, work.zone.name)]
+
     def believed(self, work: Work) -> dict[Key, RRset | None]:
         """What we took the target to have, for the RRsets that were changed since."""
         believed: dict[Key, RRset | None] = {}

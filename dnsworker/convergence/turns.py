@@ -67,7 +67,7 @@ class Convergence:
     def __init__(
         self, engine: sa.Engine, known: KnownPool, claim: Claim, backend: Backend, settings: Settings
     ) -> None:
-        self._settings = settings
+        self._settings, self._pool = settings, known.pool
         self._backend, self._capabilities = backend, backend.capabilities
         self._ledger = Ledger(engine, known, claim, settings, self._capabilities)
         self._sender = Sender(backend, self._ledger)
@@ -141,7 +141,7 @@ class Convergence:
             self._ledger.note(state="creating")
             return self._fill(work)
         wanted = self._ledger.wanted(work)
-        differences = comparison.foreign_changes(_both(found, wanted), wanted, self._capabilities)
+        differences = self._ledger.differences(work, _both(found, wanted), wanted)
         if differences and not work.delivery.force:
             self._refuse_creation(work, found, len(differences))
         return self._bring(work, found.soa, differences, [])
@@ -162,7 +162,7 @@ class Convergence:
         found = self._backend.read_zone(work.zone.name)
         if found is None:
             raise ZoneMissing(f"zone {work.zone.name} isn't there after it was created")
-        dropped = comparison.foreign_changes(_both(found, wanted.rrsets), wanted.rrsets, self._capabilities)
+        dropped = self._ledger.differences(work, _both(found, wanted.rrsets), wanted.rrsets)
         self._ledger.withhold_dropped(work, dropped)
         if found.soa.rdata != work.zone.soa.rdata and not self._capabilities.sets_serial:
             self._ledger.note(state="present", must_read=True, soa=found.soa.rdata)
@@ -237,7 +237,7 @@ class Convergence:
         found = self._backend.read_zone(wanted.name)
         if found is None:
             raise ZoneMissing(f"zone {wanted.name} isn't there")
-        wrong = comparison.foreign_changes(_both(found, wanted.rrsets), wanted.rrsets, self._capabilities)
+        wrong = self._ledger.differences(work, _both(found, wanted.rrsets), wanted.rrsets)
         if not wrong and found.soa.rdata == wanted.soa.rdata:
             return self._ledger.finish(work, "present", wanted.soa)
         # With the wanted SOA it would not look again by itself: from that SOA to itself means "all of it".
@@ -246,7 +246,7 @@ class Convergence:
         if start is not wanted.soa:
             return self._ledger.finish(work, "present", wanted.soa)
         found = self._backend.read_zone(wanted.name) or found
-        wrong = comparison.foreign_changes(_both(found, wanted.rrsets), wanted.rrsets, self._capabilities)
+        wrong = self._ledger.differences(work, _both(found, wanted.rrsets), wanted.rrsets)
         if wrong:
             raise Behind(
                 f"{len(wrong)} RRsets of {wanted.name} differ from what is wanted, at the wanted serial: "
@@ -272,16 +272,17 @@ class Convergence:
             touched = delta.keys | set(actual)
             believed = {key: actual.get(key, wanted.get(key)) for key in touched}
             found = {key: comparison.rrset_after(key, believed[key], delta) for key in touched}
-            differences = comparison.foreign_changes(found, wanted, self._capabilities)
+            differences = self._ledger.differences(work, found, wanted)
             return self._bring(work, delta.soa, differences, work.entries)
         contents = self._backend.read_zone(work.zone.name)
         if contents is None:
             raise ZoneMissing(f"the server has no zone {work.zone.name}")
-        differences = comparison.foreign_changes(_both(contents, wanted), wanted, self._capabilities)
+        differences = self._ledger.differences(work, _both(contents, wanted), wanted)
         asked = {entry.key for entry in work.entries}
         unasked = [change for change in differences if change.key not in asked]
         is_ahead = serials.is_ahead(contents.soa.serial, work.zone.serial)
-        if is_ahead and not self._capabilities.sets_serial and unasked and not work.delivery.force:
+        means_to_overwrite = unasked and self._repairs(work) and not self._capabilities.sets_serial
+        if is_ahead and means_to_overwrite and not work.delivery.force:
             raise Blocked(
                 "ahead",
                 f"serial {contents.soa.serial} at the target is ahead of ours ({work.zone.serial}) and "
@@ -296,14 +297,22 @@ class Convergence:
         """From what the target was found to have to what it should have."""
         asked = {entry.key for entry in entries}
         drift = [change for change in differences if change.key not in asked]
+        if drift and not self._repairs(work):
+            differences = [change for change in differences if change.key in asked]
+            said = (
+                f"{len(drift)} RRsets differ: {_listed(drift)}" if self._pool.on_drift == "report" else None
+            )
+            self._ledger.note(drift=said)
+            drift = []
+        elif work.delivery.drift is not None:
+            self._ledger.note(drift=None)
         self._guard(work, drift)
         is_same_soa = self._capabilities.sets_serial or soa.rdata == work.zone.soa.rdata
         if not differences and is_same_soa:
             return self._ledger.finish(work, "present", soa)
         self._ledger.keep_ahead_of(work, soa)
         if drift:
-            names = ", ".join(f"{name} {type_}" for name, type_ in [change.key for change in drift][:5])
-            repair = f"repaired {len(drift)} RRsets that somebody else had changed: {names}"
+            repair = f"repaired {len(drift)} RRsets that somebody else had changed: {_listed(drift)}"
             log.warning("zone %s at %s: %s", work.zone.name, self._ledger.claim.target, repair)
             self._ledger.note(last_repair=repair, **REPAIRED)
         is_suspect = bool(entries) and self._is_suspect(work)
@@ -315,6 +324,9 @@ class Convergence:
             soa = self._send_drift_first(work, soa, drift)
             soa = self._sender.push(work, soa, work.groups, is_suspect)
         return self._sender.arrive(work, soa)
+
+    def _repairs(self, work: Work) -> bool:
+        return self._pool.on_drift == "repair" or work.delivery.force
 
     def _send_drift_first(self, work: Work, soa: SOA, drift: Sequence[RRsetChange]) -> SOA:
         """Some operation's records are refused: keep them apart from the repair.
@@ -402,6 +414,11 @@ class Convergence:
 
     def _is_suspect(self, work: Work) -> bool:
         return work.delivery.last_code == ServerFailure.__name__ and work.delivery.attempts >= SUSPECT_AFTER
+
+
+def _listed(changes: Sequence[RRsetChange]) -> str:
+    """The first few, for people."""
+    return ", ".join(f"{name} {type_}" for name, type_ in [change.key for change in changes][:5])
 
 
 def _both(found: ZoneContents, wanted: Mapping[Key, RRset]) -> dict[Key, RRset | None]:

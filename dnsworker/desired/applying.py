@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from dnsworker import names, plan, serials, zonefile
 from dnsworker.desired.effects import apex_ns, difference, primary_nameserver, resolve
-from dnsworker.desired.rules import check_children, check_placement, check_types
+from dnsworker.desired.rules import check_children, check_ignored, check_placement, check_types
 from dnsworker.desired.writing import Accepted, delete, write
 from dnsworker.errors import (
     AmbiguousZone,
@@ -121,7 +121,8 @@ class Desired:
         known, zone = self._place(connection, request, email)
         ttl = parsed.soa.ttl if parsed.soa else zone.ttl
         existing = {rrset.key: rrset for rrset in zones.rrsets(connection, zone.id)}
-        wanted = {rrset.key: rrset for rrset in parsed.rrsets if rrset.key != (zone.name, "NS")}
+        ours = [rrset for rrset in parsed.rrsets if not known.pool.ignores(rrset.key, zone.name)]
+        wanted = {rrset.key: rrset for rrset in ours if rrset.key != (zone.name, "NS")}
         apex = existing.get((zone.name, "NS")) or apex_ns(known, zone.name, ttl)
         wanted[apex.key] = apex
         changes = difference(existing, wanted)
@@ -159,6 +160,7 @@ class Desired:
         is_new: bool = False,
     ) -> None:
         check_types(known, changes)
+        check_ignored(known, zone.name, changes)
         check_children(connection, zone, changes)
         check_placement(connection, zone, changes)
         if not (request.force or is_new):

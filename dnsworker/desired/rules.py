@@ -49,6 +49,17 @@ def check_types(known: KnownPool, changes: Sequence[RRsetChange]) -> None:
             raise InvalidRecord(f"target {target.name} ({target.type}) can't hold records of type {missing}")
 
 
+def check_ignored(known: KnownPool, zone: Name, changes: Sequence[RRsetChange]) -> None:
+    """Refuses what the pool's `ignore` leaves to somebody else."""
+    for change in changes:
+        if known.pool.ignores(change.key, zone):
+            name, type_ = change.key
+            raise InvalidRecord(
+                f"{name} {type_} is left to others by `ignore` of pool {known.pool.name}: "
+                "dnsworker neither writes nor removes it"
+            )
+
+
 def check_children(connection: sa.Connection, zone: ZoneRow, changes: Sequence[RRsetChange]) -> None:
     """Records of a zone that we hold below this one belong there, not here (NS and DS at its top aside)."""
     added = {change.key for change in changes if not change.is_removal}

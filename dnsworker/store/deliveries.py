@@ -59,6 +59,7 @@ class DeliveryRow:
     last_attempt_at: datetime | None
     last_repair_at: datetime | None
     last_repair: str | None
+    drift: str | None
 
     @classmethod
     def of(cls, row: Any) -> DeliveryRow:
@@ -115,7 +116,10 @@ def want(
     )
     if rows:
         updates = {"goal": goal, "wanted_revision": revision, "due_at": due}
-        upsert(connection, delivery, rows, update=updates | ({"force": True} if force else {}))
+        if force:  # drift that was only reported is to go, too
+            must_read = sa.or_(delivery.c.must_read, delivery.c.drift.is_not(None))
+            updates |= {"force": True, "must_read": must_read}
+        upsert(connection, delivery, rows, update=updates)
 
 
 def claim_next(

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
+from dnsworker import database
 from dnsworker.cli import cli
 from dnsworker.operations import Outcome
 from dnsworker.runtime import Runtime
 from dnsworker.settings import load_settings
+from dnsworker.tables import now, withheld
 
 Run = Callable[..., Result]
 
@@ -156,6 +159,24 @@ def test_a_submission_that_nobody_has_taken_in_says_so(system: Run) -> None:
     assert result.exit_code == 1
     assert "create_zone example.org.  still PENDING" in result.stderr
     assert "no worker has taken it in yet" in result.stderr
+
+
+def test_status_names_what_targets_refuse(system: Run) -> None:
+    zone = submit(system, "zone", "create", "example.org", "--email", "a@example.org")
+    take_in()
+    assert "withheld" not in system("status").stdout
+    engine = database.connect(load_settings().database())
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(withheld).values(
+                zone_id=1, target_id=1, name="www.example.org.", type="A", operation_id=zone, revision=1,
+                message="no such addresses here", at=now(),
+            )
+        )  # fmt: skip
+    engine.dispose()
+    told = system("status").stdout
+    assert "withheld     1 RRsets that a target refuses" in told
+    assert "www.example.org. A at served: no such addresses here" in told
 
 
 def test_an_operation_is_followed_from_submission_to_active(system: Run) -> None:

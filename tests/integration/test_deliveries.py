@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from dnsworker import reports
 from dnsworker.backend import Capabilities
 from dnsworker.contents import ZoneContents
 from dnsworker.convergence import Convergence
@@ -121,6 +122,11 @@ def test_what_one_target_of_two_refuses_is_withheld_there_and_shown(two: World) 
     # DEGRADED it may be earlier, while the change is on its way to the second.
     two.until(lambda: words in (two.zone()["reason"] or ""), "the refusal was not shown")
     assert two.zone()["status"] == "DEGRADED"
+    with two.engine.connect() as connection:
+        refused = reports.status(connection)["withheld"]
+    assert refused["rrsets"] == 1
+    latest = {key: refused["latest"][0][key] for key in ("target", "name", "type", "message")}
+    assert latest == {"target": "two", "name": WWW[0], "type": "A", "message": "no such addresses here"}
     assert two.served("one") == {WWW: (BAD,)}
     assert two.served("two") == {}
     assert two.end_of(two.put("other", "192.0.2.9")).status is Status.ACTIVE

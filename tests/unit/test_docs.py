@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def anchors(page: Path) -> set[str]:
 
 def test_python_in_the_documentation_parses() -> None:
     for where, text in blocks("python").items():
-        ast.parse(text, filename=where)
+        ast.parse(textwrap.dedent(text), filename=where)
 
 
 def test_pools_in_the_documentation_load() -> None:

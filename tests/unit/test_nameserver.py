@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import dns.edns
 import dns.flags
 import dns.message
@@ -130,6 +132,7 @@ def check(octets: bytes) -> None:
         (query_for("example.org.", "AXFR").to_wire(), "FORMERR"),  # over UDP
         (query_for("example.net.", "IXFR").to_wire(), "NOTAUTH"),
     ],
+    ids=itertools.count(1),  # the octets hold a random id, and every process must give a case the same name
 )
 def test_what_is_not_answered_is_told_why(octets: bytes, rcode: str) -> None:
     response = respond(octets)

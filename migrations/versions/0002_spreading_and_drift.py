@@ -1,4 +1,4 @@
-"""What a provider has taken and is still spreading to its servers.
+"""What a provider is still spreading to its servers, and what somebody else changed and we leave.
 
 Revision ID: 0002
 Revises: 0001
@@ -17,7 +17,9 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("delivery", sa.Column("unconfirmed", sa.JSON(none_as_null=True)))
+    op.add_column("delivery", sa.Column("drift", sa.Text()))
 
 
 def downgrade() -> None:
+    op.drop_column("delivery", "drift")
     op.drop_column("delivery", "unconfirmed")
