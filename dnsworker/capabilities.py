@@ -21,7 +21,8 @@ class Capabilities:
     max_batch: int | None = None
     #: Bytes of rdata, owner names and headers in one `apply` at most (uncompressed wire format).
     max_message_bytes: int | None = None
-    #: `create_zone` and `delete_zone` work; else the zone must be there.
+    #: `create_zone` and `delete_zone` work; else others add the zone, empty, `create_zone` fills it and
+    #: `delete_zone` empties it.
     creates_zones: bool = True
     #: A new zone is not visible before it is complete.
     hides_new_zones: bool = False
