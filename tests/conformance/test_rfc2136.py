@@ -105,7 +105,7 @@ class TestOnBind(BackendConformance):
     # none of this backend's (docs/backends/rfc2136.md). Small steps are below.
     without = frozenset({"test_serials_jump_and_wrap"})
 
-    @pytest.mark.parametrize(("start", "end"), [(2**31 - 1, 2**31), (2**32 - 2, 2), (1, 2**31 - 2)])
+    @pytest.mark.parametrize(("start", "end"), [(2**31 - 1, 2**31), (2**32 - 2, 2), (1, 2**30)])
     def test_serials_wrap(self, lab: Lab, start: int, end: int) -> None:
         ZoneCases.test_serials_jump_and_wrap(self, lab, start, end)
 
