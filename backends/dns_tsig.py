@@ -74,12 +74,21 @@ class TsigKey:
 class Verifier:
     """Checks the signatures of an answer; in a transfer one may cover several messages (section 5.3.1)."""
 
-    def __init__(self, key: TsigKey, where: str, request_mac: bytes, *, is_transfer: bool) -> None:
+    def __init__(
+        self,
+        key: TsigKey,
+        where: str,
+        request_mac: bytes,
+        *,
+        is_transfer: bool,
+        takes_unsigned_absence: bool = False,
+    ) -> None:
         """`where` names the server in errors."""
         self._key = key
         self._where = where
         self._mac = request_mac
         self._is_transfer = is_transfer
+        self._takes_unsigned = (dns.rcode.NOTAUTH,) if takes_unsigned_absence else ()
         self._context: Any = None
         #: All messages up to the last one are now known to be the server's.
         self.has_proven = False
@@ -99,7 +108,7 @@ class Verifier:
         if self._context is not None:
             self._context.update(wire)
             self.has_proven = False
-        elif message.rcode in _BELIEVED_ONLY_SIGNED:
+        elif message.rcode in _BELIEVED_ONLY_SIGNED and message.rcode not in self._takes_unsigned:
             raise AuthenticationFailed(f"{self._where} sent an unsigned answer to a signed request")
         else:
             self.has_proven = True

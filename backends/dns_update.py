@@ -28,6 +28,9 @@ from dnsworker.records import SOA, RRset
 if TYPE_CHECKING:
     from backends.dns_connection import DNSConnection
 
+#: A nameserver that is in a zone only within one update (RFC 2606).
+_NOWHERE = "ns.invalid."
+
 
 def send_plan(connection: DNSConnection, plan: Plan) -> None:
     """Have the plan carried out. Raises what `dnsworker.backend.Backend.apply` says."""
@@ -35,8 +38,9 @@ def send_plan(connection: DNSConnection, plan: Plan) -> None:
     if answer.rcode == dns.rcode.REFUSED and may_update(connection, plan.zone, plan.current_soa):
         raise RecordRejected(
             f"{connection.host} takes our updates of {plan.zone} but refuses this one: an MX or apex NS in "
-            "the zone that has no address there (yet), a record of its signer, or a name or type that its "
-            "update policy keeps from us; its log says which"
+            "the zone that has no address there (yet), a name below a DNAME, a record of its signer, or a "
+            "name or type that its update policy keeps from us; its log says which",
+            rrset=plan.changes[0].key if len(plan.changes) == 1 else None,
         )
     raise_for_update(answer.rcode, connection, plan.zone)
 
@@ -123,9 +127,18 @@ def _replace_apex_ns(change: RRsetChange) -> list[bytes]:
     after = change.after
     if after is None:
         raise RecordRejected("a zone must keep an NS record", rrset=change.key)
-    removed = _difference(change.before.data, after.data) if change.before is not None else ()
-    gone = RRset.trusted(after.name, after.type, after.ttl, removed)
-    return encode(after) + encode(gone, rdclass=NONE, ttl=0)
+    before = change.before.data if change.before is not None else ()
+    removed = _difference(before, after.data)
+    if change.before is not None and change.before.ttl != after.ttl and not _difference(after.data, before):
+        # Knot ignores the addition of records that are there, with whatever TTL; a new one brings its own to
+        # the others.
+        visitor = RRset.trusted(after.name, after.type, after.ttl, (_NOWHERE,))
+        return encode(visitor) + encode(after) + _deletions(after.name, (*removed, _NOWHERE))
+    return encode(after) + _deletions(after.name, removed)
+
+
+def _deletions(owner: Name, values: tuple[str, ...]) -> list[bytes]:
+    return encode(RRset.trusted(owner, "NS", 0, values), rdclass=NONE, ttl=0)
 
 
 def _size(values: tuple[str, ...]) -> int:

@@ -28,7 +28,9 @@ ENTRY_POINT_GROUP = "dnsworker.backends"
 BUILT_IN = (  # one a line
     "bind9",
     "builtin",
+    "knot",
     "powerdns",
+    "rfc2136",
     "route53",
 )
 
@@ -154,6 +156,9 @@ class Backend(ABC):
 
         A *pull* target is made to transfer the zone, and has it with `zone.soa` when this returns; raises
         `Behind` where its primary doesn't give it in time.
+
+        Without `creates_zones` the zone must be there, at a serial below `zone.soa` that leaves room for the
+        messages it takes (else `ZoneChanged`); raises `ZoneMissing` where it isn't.
         """
 
     @abstractmethod
@@ -174,7 +179,10 @@ class Backend(ABC):
 
     @abstractmethod
     def delete_zone(self, zone: Name) -> None:
-        """Remove the zone; no error when it is absent. Returns only when the server has said so."""
+        """Remove the zone; no error when it is absent. Returns only when the server has said so.
+
+        Without `creates_zones`: leave it with its SOA and `ZoneContents.skeleton`, at a serial above.
+        """
 
     @abstractmethod
     def check(self) -> Health:

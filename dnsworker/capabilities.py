@@ -25,7 +25,8 @@ class Capabilities:
     max_records: int | None = None
     #: Characters of their data in one `apply` at most, counted alike (presentation format).
     max_characters: int | None = None
-    #: `create_zone` and `delete_zone` work; else the zone must be there.
+    #: `create_zone` and `delete_zone` work; else others add the zone, empty, `create_zone` fills it and
+    #: `delete_zone` empties it.
     creates_zones: bool = True
     #: A new zone is not visible before it is complete.
     hides_new_zones: bool = False

@@ -39,6 +39,19 @@ class ZoneContents:
             if self.rrsets.get(key) != desired.rrsets.get(key)
         ]
 
+    def skeleton(self) -> ZoneContents:
+        """What a zone is never without: its apex NS, and the addresses of those that lie within it."""
+        ns = self.rrsets.get((self.name, "NS"))
+        needed = {(Name(host), type_) for host in (ns.data if ns else ()) for type_ in ("A", "AAAA")}
+        needed.add((self.name, "NS"))
+        kept = {key: rrset for key, rrset in self.rrsets.items() if key in needed}
+        return ZoneContents(soa=self.soa, rrsets=kept, name=self.name)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether nobody has put anything into the zone yet."""
+        return len(self.skeleton().rrsets) == len(self.rrsets)
+
     @property
     def apex(self) -> Name:
         """The zone's name, as `placement` calls it."""

@@ -19,6 +19,7 @@ from dnsworker.pools import Nameserver
 from dnsworker.records import SOA, Key, RRset
 from dnsworker.settlement import Standing, Witness
 from dnsworker.store import journal, zones
+from dnsworker.store.deliveries import AWAY
 from dnsworker.store.rows import ZoneRow
 
 #: How many changed RRsets a nameserver is asked for besides its SOA.
@@ -60,7 +61,7 @@ def _inquiry(standing: Standing, zone: ZoneRow, witness: Witness, server: Namese
     rows = {name: row for name, row in standing.rows.items() if witness.target in (None, name)}
     revisions: dict[int, int] = {}
     for row in rows.values():
-        if zone.is_deleted and row.state in ("absent", "never", "foreign"):
+        if zone.is_deleted and row.state in AWAY:
             revisions[zone.serial] = row.delivered_revision
         elif row.state == "present" and row.soa is not None:
             revisions[SOA.from_rdata(row.soa, zone.ttl).serial] = row.delivered_revision

@@ -17,7 +17,7 @@ from dnsworker.pools import Nameserver
 from dnsworker.records import Key
 from dnsworker.store import breakers, deliveries, journal, observations, operations, zones
 from dnsworker.store.breakers import Standstill
-from dnsworker.store.deliveries import BLOCKED, DeliveryRow, Withheld
+from dnsworker.store.deliveries import AWAY, BLOCKED, DeliveryRow, Withheld
 from dnsworker.store.observations import Observation
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
@@ -70,15 +70,12 @@ class Standing:
         """Up to which revision the witness was found right."""
         if witness.nameserver is not None:
             rows = [row for name, row in self.rows.items() if witness.target in (None, name)]
-            if rows and all(row.goal == "absent" and row.state == "foreign" for row in rows):
-                # What it serves under this name was never ours, and is not to go.
+            if rows and _stays_on_purpose(rows):
                 return min(row.delivered_revision for row in rows)
             observation = self.seen.get(witness.name)
             return observation.verified_revision if observation else 0
         row = self.rows.get(witness.target or "")
-        if row is None or row.state not in (
-            ("present",) if row.goal == "present" else ("absent", "never", "foreign")
-        ):
+        if row is None or row.state not in (("present",) if row.goal == "present" else AWAY):
             return 0
         return row.confirmed_revision
 
@@ -102,6 +99,17 @@ class Standing:
         return bool(self.witnesses) and 100 * good >= self.known.pool.threshold_percentage * len(
             self.witnesses
         )
+
+
+def _stays_on_purpose(rows: Collection[DeliveryRow]) -> bool:
+    """Whether a nameserver of these targets may well go on serving the zone after its deletion.
+
+    Somebody else's zone was never ours, and is not to go; one that a target can't remove is empty. Where a
+    nameserver may be of several targets, the targets' own word has to do.
+    """
+    states = {row.state for row in rows}
+    is_away = all(row.goal == "absent" for row in rows) and states <= set(AWAY)
+    return is_away and (states == {"foreign"} or "emptied" in states)
 
 
 def witnesses(known: KnownPool) -> list[Witness]:

@@ -14,7 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from dev.servers import Bind, PostgreSQL, PowerDNS, RabbitMQ, Redis, Route53, Server
+from dev.servers import Bind, Knot, PostgreSQL, PowerDNS, RabbitMQ, Redis, Route53, Server
 from dev.stack import Stack
 
 
@@ -26,6 +26,7 @@ def _start_rabbitmq() -> RabbitMQ:
 #: Fixtures that need a server which they don't name as a fixture of their own would go here too.
 KINDS: dict[str, Callable[[], Server]] = {
     "bind": Bind,
+    "knot": Knot,
     "postgresql": PostgreSQL,
     "powerdns": PowerDNS,
     "rabbitmq": _start_rabbitmq,
@@ -79,6 +80,11 @@ def _begin(name: str) -> Future[Server]:
 def bind() -> Server:
     """A BIND without zones but those that earlier tests left: give yours names of their own."""
     return _begin("bind").result()
+
+
+@pytest.fixture(scope="session")
+def knot() -> Server:
+    return _begin("knot").result()
 
 
 @pytest.fixture(scope="session")

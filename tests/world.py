@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from dnsworker import backend as contract
-from dnsworker import database
+from dnsworker import database, serials
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import BackendError, Behind, OutcomeUnknown, Unreachable, ZoneChanged, ZoneMissing
@@ -103,6 +103,8 @@ class MemoryBackend(Backend):
         self._request("create")
         if self.server.primary is not None:
             return self._transfer(zone.name, zone.soa)
+        if not self.capabilities.creates_zones:
+            self._require_below(zone)
         self._judge(zone.rrsets.values())
         self.server.show(zone)
         self._lose_answer()
@@ -132,8 +134,18 @@ class MemoryBackend(Backend):
 
     def delete_zone(self, zone: Name) -> None:
         self._request("delete")
-        self.server.zones.pop(zone, None)
+        current = self.server.zones.pop(zone, None)
+        if current is not None and not self.capabilities.creates_zones:
+            serial = serials.add(current.soa.serial, 1)
+            self.server.show(replace(current.skeleton(), soa=current.soa.with_serial(serial)))
         self._lose_answer()
+
+    def _require_below(self, zone: ZoneContents) -> None:
+        """The zone must be there already, at a serial that leads up to the new one."""
+        current = self.server.zones.get(zone.name)
+        if current is None:
+            raise ZoneMissing(f"no zone {zone.name}")
+        assert current == zone or serials.is_ahead(zone.soa.serial, current.soa.serial)
 
     def check(self) -> Health:
         return Health(not self.server.is_down, "in memory")

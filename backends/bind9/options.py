@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated
 
-import dns.exception
-import dns.name
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field
 
-from backends.bind9.rndc import ALGORITHMS
+from backends.dns_options import Algorithm as Algorithm
+from backends.dns_options import Base64 as Base64
+from backends.dns_options import KeyName as KeyName
+from backends.dns_options import Port as Port
 from dnsworker.backend import Options
-
-
-def _base64(secret: SecretStr) -> SecretStr:
-    try:
-        decoded = base64.b64decode(secret.get_secret_value(), validate=True)
-    except binascii.Error:
-        decoded = b""
-    if not decoded:
-        raise ValueError("not base64: copy what stands after `secret` in named.conf, without the quotes")
-    return secret
-
-
-def _algorithm(name: str) -> str:
-    if name.lower() not in ALGORITHMS:
-        raise ValueError(f"no algorithm {name!r}; there are: {', '.join(ALGORITHMS)}")
-    return name.lower()
-
-
-def _key_name(name: str) -> str:
-    try:
-        dns.name.from_text(name)
-    except dns.exception.DNSException as exc:
-        raise ValueError(f"{name!r} is no domain name, and names of keys are") from exc
-    if any(character in name for character in '"{};\\') or not name.isprintable():
-        raise ValueError(f"{name!r} can't be written in named.conf")
-    return name
 
 
 def _quotable(text: str) -> str:
@@ -81,15 +54,11 @@ def _address(text: str) -> str:
         raise ValueError(f"{text!r} is no IP address; named.conf takes no names there") from exc
 
 
-Base64 = Annotated[SecretStr, AfterValidator(_base64)]
-Algorithm = Annotated[str, AfterValidator(_algorithm)]
-KeyName = Annotated[str, AfterValidator(_key_name)]
 Quotable = Annotated[str, AfterValidator(_quotable)]
 View = Annotated[str, AfterValidator(_view)]
 Statements = Annotated[str, AfterValidator(_statements)]
 Element = Annotated[str, AfterValidator(_element)]
 Address = Annotated[str, AfterValidator(_address)]
-Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Bind9Options(Options):

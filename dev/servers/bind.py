@@ -15,6 +15,7 @@ import dns.query
 from dev.servers.process import ServerError
 from dev.servers.server import Server
 
+#: Of the key for rndc.
 ALGORITHM = "hmac-sha256"
 
 
@@ -27,9 +28,16 @@ class Bind(Server):
     rndc_port: int
 
     def __init__(
-        self, *, max_records_per_type: int | None = None, options: str = "", threads: int = 1
+        self,
+        *,
+        max_records_per_type: int | None = None,
+        options: str = "",
+        threads: int = 1,
+        algorithm: str = ALGORITHM,
     ) -> None:
-        """`options`: statements for named's `options {}`; one given here replaces our own of that name."""
+        """`options`: statements for named's `options {}`; one given here replaces our own of that name.
+        `algorithm`: of its TSIG key."""
+        self.algorithm = algorithm
         self.key_name, self.key_secret = "dnsworker", _secret()
         self.rndc_key_name, self.rndc_secret = "rndc-key", _secret()
         self.threads = threads
@@ -41,16 +49,22 @@ class Bind(Server):
     def target_options(self) -> dict[str, Any]:
         """`options` of a `type: bind9` target in pools.yaml."""
         return {
-            "host": self.address,
-            "port": self.port,
+            **self.key_options(),
             "rndc_host": self.address,
             "rndc_port": self.rndc_port,
             "rndc_key_name": self.rndc_key_name,
             "rndc_key_secret": self.rndc_secret,
             "rndc_key_algorithm": ALGORITHM,
+        }
+
+    def key_options(self) -> dict[str, Any]:
+        """Where it answers and the key that it takes: `options` of a `type: rfc2136` target."""
+        return {
+            "host": self.address,
+            "port": self.port,
             "tsig_key_name": self.key_name,
             "tsig_key_secret": self.key_secret,
-            "tsig_key_algorithm": ALGORITHM,
+            "tsig_key_algorithm": self.algorithm,
         }
 
     def nameserver(self) -> dict[str, Any]:
@@ -91,7 +105,7 @@ class Bind(Server):
         }
         given = {statement.split()[0] for statement in self._extra.split(";") if statement.split()}
         statements = "".join(f"    {name} {value};\n" for name, value in ours.items() if name not in given)
-        key = f'key "{self.key_name}" {{ algorithm {ALGORITHM}; secret "{self.key_secret}"; }};\n'
+        key = f'key "{self.key_name}" {{ algorithm {self.algorithm}; secret "{self.key_secret}"; }};\n'
         rndc_key = f'key "{self.rndc_key_name}" {{ algorithm {ALGORITHM}; secret "{self.rndc_secret}"; }};\n'
         (self.folder / "rndc.conf").write_text(
             f'{rndc_key}options {{ default-key "{self.rndc_key_name}"; '

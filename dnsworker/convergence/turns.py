@@ -37,7 +37,7 @@ from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
 from dnsworker.settings import Settings
 from dnsworker.store import journal, zones
-from dnsworker.store.deliveries import Claim, Withheld
+from dnsworker.store.deliveries import AWAY, Claim, Withheld
 from dnsworker.store.journal import Entry
 from dnsworker.store.pools import KnownPool
 
@@ -89,11 +89,10 @@ class Convergence:
                 if work.delivery.state != "present" or surprises > 1:
                     raise
                 surprises += 1
-                log.warning(
-                    "zone %s is gone from %s; creating it again", work.zone.name, self._ledger.claim.target
-                )
+                log.warning("zone %s is gone from %s", work.zone.name, self._ledger.claim.target)
+                repair = {"last_repair": "the zone was gone; created again", **REPAIRED}
                 self._ledger.note(
-                    state="absent", soa=None, last_repair="the zone was gone; created again", **REPAIRED
+                    state="absent", soa=None, **(repair if self._capabilities.creates_zones else {})
                 )
             except (ZoneChanged, OutcomeUnknown):
                 if work.delivery.state == "creating" or surprises > 1:
@@ -115,7 +114,7 @@ class Convergence:
             return self._have_it_fetched(work)
         if work.delivery.unconfirmed:
             work = self._follow(work, work.delivery.unconfirmed)
-        if state in ("never", "absent", "foreign"):
+        if state in AWAY:
             return self._begin(work)
         if state == "creating":
             return self._fill(work)
@@ -125,16 +124,20 @@ class Convergence:
 
     def _remove(self, work: Work) -> bool:
         """The goal was read a moment ago; a new zone of the same name has a goal of its own."""
-        is_doubtful = work.delivery.state == "absent" and work.delivery.must_read  # somebody may be late
-        if work.delivery.state in ("never", "absent", "foreign") and not is_doubtful:
-            return self._ledger.finish(work, work.delivery.state, None)
+        state = work.delivery.state
+        is_doubtful = state in ("absent", "emptied") and work.delivery.must_read  # somebody may be late
+        if state in AWAY and not is_doubtful:
+            return self._ledger.finish(work, state, None)
         self._backend.delete_zone(work.zone.name)
-        return self._ledger.finish(work, "absent", None)
+        return self._ledger.finish(work, "absent" if self._capabilities.creates_zones else "emptied", None)
 
     def _begin(self, work: Work) -> bool:
         """The target never had our zone: make sure that it has nobody else's."""
         found = self._backend.read_zone(work.zone.name)
-        if found is None:
+        creates_zones = self._capabilities.creates_zones
+        if found is None and not creates_zones:
+            self._say_that_it_must_be_added(work)
+        if found is None or (found.is_bare and not creates_zones):
             self._ledger.note(state="creating")
             return self._fill(work)
         wanted = self._ledger.wanted(work)
@@ -147,6 +150,8 @@ class Convergence:
         """Create the zone with all it should hold; with less where the server won't have that."""
         wanted = ZoneContents(soa=work.zone.soa, rrsets=self._ledger.wanted(work), name=work.zone.name)
         is_suspect = self._is_suspect(work)
+        if not self._capabilities.creates_zones:
+            self._make_room(work, wanted)
         try:
             if is_suspect:
                 raise RecordRejected(work.delivery.last_error or "the server keeps failing on these contents")
@@ -171,22 +176,45 @@ class Convergence:
         ns = next(
             (e.change.after for group in groups for e in group if e.key == apex and e.change.after), None
         )
+        soa = self._lay_ground(work, [ns] if ns and self._capabilities.apex_ns else [], groups)
+        self._ledger.note(state="present", soa=soa.rdata)
+        remaining = [
+            [entry for entry in group if entry.key != apex or entry.change.before] for group in groups
+        ]
+        soa = self._sender.push(work, soa, [group for group in remaining if group], is_suspect)
+        return self._sender.arrive(work, soa)
+
+    def _lay_ground(self, work: Work, rrsets: Sequence[RRset], groups: Sequence[Sequence[Entry]]) -> SOA:
+        """The zone with nothing but these RRsets, and with serials left for the operations."""
         room = len(groups) + 1
+        if not self._capabilities.creates_zones:
+            bare = ZoneContents.of(work.zone.name, work.zone.soa, rrsets)
+            found, steps = self._make_room(work, bare, more=room)
+            soa = work.zone.soa.with_serial(serials.add(found.soa.serial, steps))
+            changes = self._ledger.differences(work, _both(found, bare.rrsets), bare.rrsets)
+            return self._sender.send(work, found.soa, soa, changes)
         has_room = serials.distance(groups[-1][-1].serial, work.zone.serial) > room
         if not has_room and not self._capabilities.sets_serial:
             self._ledger.lift(
                 parts=room + 1
             )  # the base must be above every serial of the zone's earlier lives
         first = serials.add(work.zone.serial, -room)
-        apex_rrsets = [ns] if ns and self._capabilities.apex_ns else []
-        base = ZoneContents.of(work.zone.name, work.zone.soa.with_serial(first), apex_rrsets)
+        base = ZoneContents.of(work.zone.name, work.zone.soa.with_serial(first), rrsets)
         self._ledger.take_receipt(self._backend.create_zone(base))
-        self._ledger.note(state="present", soa=base.soa.rdata)
-        remaining = [
-            [entry for entry in group if entry.key != apex or entry.change.before] for group in groups
-        ]
-        soa = self._sender.push(work, base.soa, [group for group in remaining if group], is_suspect)
-        return self._sender.arrive(work, soa)
+        return base.soa
+
+    def _make_room(self, work: Work, wanted: ZoneContents, *, more: int = 0) -> tuple[ZoneContents, int]:
+        """What is in a zone that others add, and how many serials lead from there to `wanted`: there are as
+        many, and `more`, below the zone's."""
+        found = self._backend.read_zone(work.zone.name)
+        if found is None:
+            self._say_that_it_must_be_added(work)
+        changes = found.changes_to(wanted)
+        steps = plan.messages_needed(changes)
+        if changes or found.soa.rdata != work.zone.soa.rdata:
+            self._ledger.keep_ahead_of(work, found.soa)
+            self._ledger.need_room(work, found.soa, steps + more)
+        return found, steps
 
     def _push_changes(self, work: Work) -> bool:
         """The usual case: what the journal has since the target's last state."""
@@ -371,6 +399,14 @@ class Convergence:
         )
         self._ledger.withhold_rows([row])
         raise Blocked("foreign", message)
+
+    def _say_that_it_must_be_added(self, work: Work) -> NoReturn:
+        if work.delivery.state == "creating":  # what comes in its place may be somebody else's
+            self._ledger.note(state="absent")
+        raise ZoneMissing(
+            f"{self._ledger.claim.target} can't add zones: add {work.zone.name} there, with nothing but "
+            "SOA and NS; it is taken up with the next attempt"
+        )
 
     def _changes_at_target(self, work: Work) -> ZoneDelta | None:
         if not self._capabilities.reads_changes or work.delivery.soa is None:

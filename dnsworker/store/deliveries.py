@@ -21,6 +21,8 @@ from dnsworker.tables import delivery, now, operation, target, withheld
 
 #: States in which nothing is written to the target until an operator has decided.
 BLOCKED = ("foreign", "ahead", "held")
+#: There is nothing of ours; `emptied`: the zone stays, because the target can't remove it.
+AWAY = ("absent", "emptied", "foreign", "never")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,7 @@ class DeliveryRow:
     def is_current(self) -> bool:
         """Has the target what is wanted?"""
         arrived = self.confirmed_revision >= self.wanted_revision
-        return arrived and self.state in (
-            ("present",) if self.goal == "present" else ("absent", "never", "foreign")
-        )
+        return arrived and self.state in (("present",) if self.goal == "present" else AWAY)
 
     @property
     def confirmed_revision(self) -> int:

@@ -22,6 +22,7 @@ pytest.register_assert_rewrite(
 from dnsworker.testing.conformance import BackendConformance  # noqa: E402
 from dnsworker.testing.lab import Lab, converge  # noqa: E402
 from dnsworker.testing.primary import Fed, Primary  # noqa: E402
+from dnsworker.testing.provisioned import Provisioned  # noqa: E402
 from dnsworker.testing.proxy import Proxy  # noqa: E402
 from dnsworker.testing.samples import SAMPLES, Sample  # noqa: E402
 from dnsworker.testing.server import ServerUnderTest  # noqa: E402
@@ -32,6 +33,7 @@ __all__ = [
     "Fed",
     "Lab",
     "Primary",
+    "Provisioned",
     "Proxy",
     "Sample",
     "ServerUnderTest",

@@ -23,7 +23,7 @@ class Proxy:
     def __init__(self, host: str, port: int, loses: Callable[[bytes], bool]) -> None:
         self._server = (host, port)
         self._loses = loses
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = self._listen()
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         #: How many answers were lost.
@@ -54,6 +54,12 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _listen(self) -> socket.socket:
+        return socket.create_server(("127.0.0.1", 0))
+
+    def _connect(self) -> socket.socket:
+        return socket.create_connection(self._server, timeout=5)
+
     def _accept(self) -> None:
         while True:
             try:
@@ -61,7 +67,7 @@ class Proxy:
             except OSError:
                 return
             try:
-                server = socket.create_connection(self._server, timeout=5)
+                server = self._connect()
             except OSError:
                 client.close()
                 continue

@@ -1,0 +1,52 @@
+"""The shipped suite against Knot DNS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from backends.knot import BACKEND
+from dev.servers import Knot
+from dnsworker.backend import Backend
+from dnsworker.testing import BackendConformance
+from tests.socketproxy import SocketProxy
+from tests.updatable import UpdatableServer
+
+
+class KnotUnderTest(UpdatableServer):
+    def __init__(self, server: Knot) -> None:
+        super().__init__(server)
+        self.control_proxy = SocketProxy(server.control_socket, loses=_has_commit)
+
+    def new_backend(self, **options: object) -> Backend:
+        model = BACKEND.options_model.model_validate({**self.server.target_options(), **options})
+        return BACKEND("test", model)
+
+    def close(self) -> None:
+        super().close()
+        self.control_proxy.close()
+
+    def wrong_credentials(self) -> Backend:
+        """The control socket knows none: whom the file system lets in may do everything."""
+        return self.new_backend(tsig_key_secret=self.wrong_secret)
+
+    def lossy(self) -> Backend:
+        return self.new_backend(port=self.dns_proxy.port, control_socket=str(self.control_proxy.path))
+
+
+def _has_commit(request: bytes) -> bool:
+    return b"conf-commit" in request or b"zone-commit" in request
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[KnotUnderTest]:
+    """Not the one that other tests share: it is killed and wiped."""
+    with Knot() as server:
+        under_test = KnotUnderTest(server)
+        yield under_test
+        under_test.close()
+
+
+class TestKnot(BackendConformance):
+    backend_class = BACKEND
