@@ -68,6 +68,10 @@ class Refused(RecordRejected):
     words: str = ""
 
 
+class ChangeForgotten(ServerFailure):
+    """Route 53 doesn't know the id of a change."""
+
+
 class HostedZoneNotEmpty(ServerFailure):
     """Somebody has put records into the zone that is being deleted."""
 
@@ -177,6 +181,8 @@ def _error(response: Answer, *, is_write: bool) -> BackendError:
         refused = Refused(f"Route 53 refuses it: {_line(words) or code}")
         refused.words = words
         return refused
+    if code == "NoSuchChange":
+        return ChangeForgotten(said)
     if code == "HostedZoneNotEmpty":
         return HostedZoneNotEmpty(said)
     if code == "HostedZoneAlreadyExists":

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from backends.route53 import batches, convert
-from backends.route53.api import Answer, Api, HostedZoneNotEmpty, ReferenceUsed, Refused
+from backends.route53.api import Answer, Api, ChangeForgotten, HostedZoneNotEmpty, ReferenceUsed, Refused
 from backends.route53.convert import Item
 from backends.route53.options import Route53Options
 from dnsworker.errors import ServerFailure, Unsupported, ZoneChanged, ZoneMissing
@@ -174,7 +174,12 @@ class HostedZones:
         return self._read("list_hosted_zones_by_name", "HostedZones", MaxItems="1")
 
     def is_in_sync(self, change_id: str) -> bool:
-        return bool(self._read("get_change", "ChangeInfo", Id=change_id)["ChangeInfo"]["Status"] == "INSYNC")
+        """Also for a change that Route 53 has forgotten: the id is its own, so that was long ago."""
+        try:
+            answer = self._read("get_change", "ChangeInfo", Id=change_id)
+        except ChangeForgotten:
+            return True
+        return bool(answer["ChangeInfo"]["Status"] == "INSYNC")
 
     def _of_name(self, zone: Name) -> Iterator[Item]:
         at: dict[str, Any] = {"DNSName": convert.name_to_api(zone)}

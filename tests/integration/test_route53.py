@@ -392,8 +392,7 @@ def test_the_change_is_followed_until_it_is_in_sync(route53: Route53, backend: B
     route53.set(pending_s=0)
     assert backend.has_arrived(name, receipt.change_id)
     assert backend.has_arrived(name, created.change_id)
-    with pytest.raises(ServerFailure, match="NoSuchChange"):
-        backend.has_arrived(name, "C0")
+    assert backend.has_arrived(name, "C0"), "it remembers changes for a while only"
 
 
 # --- what is not ours ---
