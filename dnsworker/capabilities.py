@@ -38,3 +38,6 @@ class Capabilities:
     signs: Literal["no", "dynamic", "inline", "hidden"] = "no"
     #: The target transfers from a primary; `apply` is a NOTIFY.
     pull: bool = False
+    #: The NS records at the zone's own name can be ours; else the provider's stand there, and nobody plans
+    #: or compares them.
+    apex_ns: bool = True

@@ -88,7 +88,7 @@ class FailureCases(Case):
             assert soa == (done[-1].desired_soa if done else zone.soa), "the serial says how far it got"
         lab.converge(desired)
 
-    @needs("kill", "start")
+    @needs("kill", "start", sets_serial=False)
     def test_a_server_killed_while_it_writes_has_done_whole_parts(self, lab: Lab) -> None:
         """At any moment: the serial that it comes back with says exactly what it holds."""
         zone = lab.create(lab.zone())
@@ -117,7 +117,8 @@ class FailureCases(Case):
         desired = edited(zone, rrset(zone.name, "www", "A", "192.0.2.1"))
         [plan] = parts(lab.capabilities, zone, desired)
         self._lose(lab, lambda lossy: lossy.apply(plan))
-        assert lab.backend.read_soa(zone.name) == desired.soa, "the server has carried it out"
+        if not lab.capabilities.sets_serial:
+            assert lab.backend.read_soa(zone.name) == desired.soa, "the server has carried it out"
         with contextlib.suppress(ZoneChanged):  # either it is harmless, or it says so
             lab.backend.apply(plan)
         lab.expected[zone.name] = desired
