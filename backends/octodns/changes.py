@@ -21,7 +21,8 @@ from dnsworker.records import RRset
 
 def carry_out(session: Session, plan: Plan, *, is_new: bool) -> None:
     """Raises `ZoneMissing` where the zone isn't there, unless it is new: then the provider makes it."""
-    wanted = {change.key: _checked(session, plan, change.after) for change in plan.changes if change.after}
+    zone = convert.empty_zone(plan.zone)
+    wanted = {change.key: _checked(session, zone, change.after) for change in plan.changes if change.after}
     if is_new:
         creations = [Create(record) for record in wanted.values()]
         session.provider.apply(OctoPlan(None, _zone_of(plan, wanted.values()), creations, False))
@@ -91,9 +92,9 @@ def _send_difference(session: Session, plan: Plan, wanted: dict[Any, Any]) -> No
         provider.apply(OctoPlan(existing, desired, changes, True))
 
 
-def _checked(session: Session, plan: Plan, rrset: RRset) -> Any:
+def _checked(session: Session, zone: Any, rrset: RRset) -> Any:
     """The RRset as octoDNS' record, which the provider takes and sends as what it is."""
-    record = convert.to_record(convert.empty_zone(plan.zone), rrset)
+    record = convert.to_record(zone, rrset)
     if not session.provider.supports(record):
         raise RecordRejected(f"{_name(session)} can't hold records of type {rrset.type}", rrset=rrset.key)
     if session.traits.spelling is not None:

@@ -199,7 +199,7 @@ def _of_network(exc: BaseException, circumstances: Circumstances) -> BackendErro
         if circumstances.may_have_written and circumstances.is_write and not is_refused:
             return OutcomeUnknown(_said(exc))
         return Unreachable(_said(exc))
-    if isinstance(exc, OSError) or _is(exc, _NO_ANSWER):
+    if isinstance(exc, OSError | EOFError) or _is(exc, _NO_ANSWER):
         return _no_answer(_said(exc), circumstances)
     return None
 

@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import dns.message
+import dns.name
+import dns.query
 import dns.rcode
+import dns.rdata
+import dns.tsig
+from octodns.record import value_from_rdata_text
 
 from dnsworker.names import Name
 
@@ -40,8 +46,8 @@ class Traits:
     delete_zone: Callable[[Any, Name], None] | None = None
     #: It deletes only zones that hold nothing of ours any more.
     deletes_empty_zones_only: bool = False
-    #: Whether what reading a zone raised says that the zone isn't there.
-    says_absent: Callable[[BaseException], bool] = lambda exc: False
+    #: Whether what reading a zone raised says that the zone isn't there. May ask the provider again.
+    says_absent: Callable[[Any, BaseException], bool] = lambda provider, exc: False
     #: What it will send for a record. None: not known, the delivery reads back.
     spelling: Spelling | None = None
     #: Puts right a record that the provider has read wrongly.
@@ -109,17 +115,33 @@ def _cut(text: str) -> str:
 # --- octodns-bind 1.1 -------------------------------------------------------------------------------------
 
 
-def _rfc2136_says_absent(exc: BaseException) -> bool:
-    """dnspython's error, which octodns-bind leaves in the context of its own."""
+def _rfc2136_says_absent(provider: Any, exc: BaseException) -> bool:
+    """NOTAUTH, which a server answers to a wrong key, too: so the key is tried on a question.
+
+    dnspython's error is in the context of octodns-bind's own.
+    """
     while not hasattr(exc, "rcode"):
         if exc.__context__ is None:
             return False
         exc = exc.__context__
-    return bool(exc.rcode == dns.rcode.NOTAUTH)
+    if exc.rcode != dns.rcode.NOTAUTH:
+        return False
+    query = dns.message.make_query(dns.name.root, "SOA")
+    if key := provider._auth_params():
+        query.use_tsig(key["keyring"], algorithm=key.get("keyalgorithm", dns.tsig.default_algorithm))
+    dns.query.tcp(query, provider.host, port=provider.port, timeout=provider.timeout)  # raises for the key
+    return True
 
 
 def _rfc2136_spelling(provider: Any, record: Any) -> list[str]:
-    return list(record.rrs[3])
+    """Raises `RdataParseError` for a LOC that octodns-bind couldn't read back.
+
+    It reads dnspython's text, which leaves the usual size and precision out; octoDNS wants all fields.
+    """
+    texts = list(record.rrs[3])
+    for text in texts if record._type == "LOC" else ():
+        value_from_rdata_text(record._value_type, dns.rdata.from_text("IN", record._type, text).to_text())
+    return texts
 
 
 # --- octodns-route53 1.3 ----------------------------------------------------------------------------------
