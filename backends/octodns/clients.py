@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
+from dnsworker.errors import ServerFailure
+
 #: How deep a client may lie: the provider, its client object, that one's session.
 _DEPTH = 3
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -59,7 +61,14 @@ class Watch:
             if not isinstance(timeout_s, int | float):
                 timeout_s = self._timeout_s
             kwargs["timeout"] = (min(self._connect_timeout_s, timeout_s), timeout_s)
-            return send(request, **kwargs)
+            if request.method in _READS:
+                return send(request, **kwargs)
+            response = send(request, **{**kwargs, "allow_redirects": False})
+            if response.is_redirect:  # followed, it would be a GET, whose 200 looks like a success
+                raise ServerFailure(
+                    f"the provider answered {response.status_code}, a redirection, to a change"
+                )
+            return response
 
         session.send = send_watched
         for adapter in session.adapters.values():

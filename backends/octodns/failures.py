@@ -60,6 +60,7 @@ _NO_CREDENTIALS = frozenset(
     {
         "botocore.exceptions.NoCredentialsError", "botocore.exceptions.PartialCredentialsError",
         "botocore.exceptions.ProfileNotFound", "botocore.exceptions.CredentialRetrievalError",
+        "botocore.exceptions.NoRegionError",
     }
 )  # fmt: skip
 #: AWS: a throttled request is a 400.

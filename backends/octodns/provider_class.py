@@ -34,7 +34,7 @@ def load_class(path: str) -> type[Any]:
         raise ValueError(f"{path}: {_how_to_install(exc.name or module_name)}") from exc
     except Exception as exc:
         raise ValueError(f"{path}: its module can't be imported: {type(exc).__name__}: {exc}") from exc
-    found = getattr(module, name, None)
+    found: Any = getattr(module, name, None)
     if found is None:
         raise ValueError(f"{path}: the module {module_name} has no {name}")
     if not (isinstance(found, type) and issubclass(found, BaseProvider)):

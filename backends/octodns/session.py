@@ -83,7 +83,7 @@ class Sessions:
 
     def _fit_to_be_shown(self, exc: BaseException) -> BaseException | None:
         """The cause, unless it or what it came from quotes a secret."""
-        texts = []
+        texts: list[str] = []
         cause: BaseException | None = exc
         while cause is not None and len(texts) < 20:
             texts.append(repr(cause) + str(cause))

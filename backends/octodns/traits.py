@@ -17,8 +17,8 @@ import dns.query
 import dns.rcode
 import dns.rdata
 import dns.tsig
-from octodns.record import value_from_rdata_text
 
+from dnsworker.errors import RecordRejected
 from dnsworker.names import Name
 
 #: The provider's object and octoDNS' record → presentation texts that mean what the provider will send.
@@ -26,6 +26,7 @@ Spelling = Callable[[Any, Any], Iterable[str]]
 
 
 _STRING_OCTETS = 255  # RFC 1035, section 3.3
+_LOC_FIELDS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,10 @@ def traits_of(cls: type[Any]) -> Traits:
         if found := _KNOWN.get((base.__module__.partition(".")[0], base.__name__)):
             return found
     return Traits()
+
+
+def _rejected(record: Any, words: str) -> RecordRejected:
+    return RecordRejected(f"{record.fqdn} {record._type}: {words}", rrset=(record.fqdn, record._type))
 
 
 # --- octodns-powerdns 1.2 ---------------------------------------------------------------------------------
@@ -134,13 +139,12 @@ def _rfc2136_says_absent(provider: Any, exc: BaseException) -> bool:
 
 
 def _rfc2136_spelling(provider: Any, record: Any) -> list[str]:
-    """Raises `RdataParseError` for a LOC that octodns-bind couldn't read back.
-
-    It reads dnspython's text, which leaves the usual size and precision out; octoDNS wants all fields.
-    """
     texts = list(record.rrs[3])
-    for text in texts if record._type == "LOC" else ():
-        value_from_rdata_text(record._value_type, dns.rdata.from_text("IN", record._type, text).to_text())
+    if record._type == "LOC":
+        for text in texts:
+            # It reads dnspython's text, which leaves the usual size and precision out.
+            if len(dns.rdata.from_text("IN", "LOC", text).to_text().split()) < _LOC_FIELDS:
+                raise _rejected(record, "octodns-bind can't read a LOC of the usual size and precision back")
     return texts
 
 
@@ -154,7 +158,10 @@ def _route53_delete_zone(provider: Any, zone: Name) -> None:
 def _route53_spelling(provider: Any, record: Any) -> list[str]:
     from octodns_route53.provider import _Route53Record
 
-    return [str(value) for value in _Route53Record(provider, record, creating=True).values]
+    values = [str(value) for value in _Route53Record(provider, record, creating=True).values]
+    if not all(value.isascii() and value.isprintable() for value in values):
+        raise _rejected(record, "Route 53 wants such octets in octal, which octodns-route53 doesn't write")
+    return values
 
 
 def _route53_respell(record: Any) -> Any:
