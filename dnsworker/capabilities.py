@@ -34,10 +34,9 @@ class Capabilities:
     fencing: Literal["server", "none"] = "none"
     #: The provider sets the serial; ours is not kept.
     sets_serial: bool = False
+    #: The apex NS at the target are the zone's; else the provider's own, invisible to plans and comparisons.
+    apex_ns: bool = True
     #: Who signs (design, "The backend contract"): records of the signer are invisible to plans.
     signs: Literal["no", "dynamic", "inline", "hidden"] = "no"
     #: The target transfers from a primary; `apply` is a NOTIFY.
     pull: bool = False
-    #: The NS records at the zone's own name can be ours; else the provider's stand there, and nobody plans
-    #: or compares them.
-    apex_ns: bool = True

@@ -39,7 +39,8 @@ def load_class(path: str) -> type[Any]:
         raise ValueError(f"{path}: the module {module_name} has no {name}")
     if not (isinstance(found, type) and issubclass(found, BaseProvider)):
         raise ValueError(f"{path} is no octoDNS provider (a source or processor only reads)")
-    if found._apply is BaseProvider._apply:
+    provider_class: Any = found
+    if provider_class._apply is BaseProvider._apply:
         raise ValueError(f"{path} can't be written to")
     return found
 

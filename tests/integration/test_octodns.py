@@ -11,8 +11,7 @@ import dns.message
 import dns.query
 import pytest
 from octodns.record import Create, Delete, Rrset, Update
-from requests.adapters import HTTPAdapter
-from urllib3.util.retry import Retry
+from requests.adapters import HTTPAdapter, Retry
 
 from backends.bind9 import BACKEND as BIND9
 from backends.octodns import BACKEND
