@@ -34,8 +34,8 @@ class _DocumentedBind(Bind):
         super()._configure()
         with (self.folder / "named.conf").open("a") as conf:
             conf.write(NAMED_CONF)
-        zone = "@ 60 IN SOA ns1.example.net. hostmaster.example.net. 1 60 60 60 60\n@ 60 IN NS old.example.net.\n"
-        (self.folder / "example.org.zone").write_text(zone)
+        soa = "@ 60 IN SOA ns1.example.net. hostmaster.example.net. 1 60 60 60 60\n"
+        (self.folder / "example.org.zone").write_text(f"{soa}@ 60 IN NS old.example.net.\n")
 
 
 def the_target_of(text: str, **replaced: str) -> Backend:
