@@ -109,7 +109,7 @@ class Session:
         try:
             exists = self.provider.populate(zone, target=True, lenient=True)
         except Exception as exc:
-            if self.traits.says_absent(self.provider, exc):
+            if self.traits.says_absent(exc):
                 return None
             raise
         return zone if exists else None

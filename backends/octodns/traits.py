@@ -47,8 +47,8 @@ class Traits:
     delete_zone: Callable[[Any, Name], None] | None = None
     #: It deletes only zones that hold nothing of ours any more.
     deletes_empty_zones_only: bool = False
-    #: Whether what reading a zone raised says that the zone isn't there. May ask the provider again.
-    says_absent: Callable[[Any, BaseException], bool] = lambda provider, exc: False
+    #: Whether what reading a zone raised says that the zone isn't there.
+    says_absent: Callable[[BaseException], bool] = lambda exc: False
     #: What it will send for a record. None: not known, the delivery reads back.
     spelling: Spelling | None = None
     #: Puts right a record that the provider has read wrongly.
@@ -120,8 +120,8 @@ def _cut(text: str) -> str:
 # --- octodns-bind 1.1 -------------------------------------------------------------------------------------
 
 
-def _rfc2136_says_absent(provider: Any, exc: BaseException) -> bool:
-    """NOTAUTH, which a server answers to a wrong key, too: so the key is tried on a question.
+def _rfc2136_says_absent(exc: BaseException) -> bool:
+    """NOTAUTH to a transfer; where it is the key that is wrong, dnspython raises for that.
 
     dnspython's error is in the context of octodns-bind's own.
     """
@@ -129,13 +129,7 @@ def _rfc2136_says_absent(provider: Any, exc: BaseException) -> bool:
         if exc.__context__ is None:
             return False
         exc = exc.__context__
-    if exc.rcode != dns.rcode.NOTAUTH:
-        return False
-    query = dns.message.make_query(dns.name.root, "SOA")
-    if key := provider._auth_params():
-        query.use_tsig(key["keyring"], algorithm=key.get("keyalgorithm", dns.tsig.default_algorithm))
-    dns.query.tcp(query, provider.host, port=provider.port, timeout=provider.timeout)  # raises for the key
-    return True
+    return bool(exc.rcode == dns.rcode.NOTAUTH)
 
 
 def _rfc2136_spelling(provider: Any, record: Any) -> list[str]:

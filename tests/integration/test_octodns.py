@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import dns.message
 import dns.query
 import pytest
 from octodns.record import Create, Delete, Rrset, Update
+from requests import ReadTimeout, Session
 from requests.adapters import HTTPAdapter, Retry
 
 from backends.bind9 import BACKEND as BIND9
@@ -359,6 +361,31 @@ def test_no_status_of_a_read_counts_as_absent(api: StubApi, status: int, error: 
     with pytest.raises(error) as caught:
         at(api).read_zone(ZONE)
     assert type(caught.value) is error
+
+
+def test_no_status_before_a_write_counts_as_absent(api: StubApi) -> None:
+    api.answers["GET"] = (404, {}, b"Not Found")
+    for call in (lambda: at(api).apply(WRITE), lambda: at(api).delete_zone(ZONE)):
+        with pytest.raises(ServerFailure, match="404"):
+            call()
+    assert {each.split()[0] for each in api.seen} == {"GET"}
+
+
+def test_a_request_that_a_provider_doesnt_bound_is_bounded(api: StubApi) -> None:
+    """Found where it lies: in a client within the provider."""
+
+    def say_nothing(handler: Any) -> None:
+        api.released.wait(15)
+        handler.close_connection = True
+
+    api.answers["GET"] = say_nothing
+    session = Session()
+    provider = types.SimpleNamespace(_client=types.SimpleNamespace(_sess=session))
+    watch = Watch(0.3, 0.3, lambda: None)
+    watch.attach(provider)
+    with pytest.raises(ReadTimeout):
+        session.get(api.url)
+    watch.close()
 
 
 def test_an_answer_that_doesnt_come_is_bounded(api: StubApi) -> None:
