@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
@@ -31,6 +34,7 @@ from dnsworker.pools import Target, build_options, capabilities_of, load_pools
 from dnsworker.records import RRset
 from tests.octodns_providers import MEMORY
 
+ROOT = Path(__file__).parents[2]
 POWERDNS = "octodns_powerdns.PowerDnsProvider"
 KEY = "an-api-key-that-nobody-may-see"
 ZONE = Name("example.org.")
@@ -137,6 +141,17 @@ def test_everything_that_isnt_plainly_none_counts_as_a_secret() -> None:
         session_token="abcdefgh", profile="production",
     )  # fmt: skip
     assert built.secrets() == ["0123456789", "abcdefgh"]
+
+
+def test_without_octodns_the_extra_is_named() -> None:
+    code = (
+        "import sys; sys.modules['octodns'] = None; from dnsworker.backend import load_backend\n"
+        "try: load_backend('octodns')\n"
+        "except Exception as exc: print(type(exc).__name__, exc)"
+    )
+    said = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True, timeout=60)
+    assert said.startswith("ConfigError")
+    assert "pip install 'dnsworker[octodns]'" in said
 
 
 # --- conversions ----------------------------------------------------------------------------------------
