@@ -13,12 +13,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
+from backends.http_headers import retry_after_s
 from backends.powerdns.options import PowerDNSOptions
 from dnsworker.errors import (
     AuthenticationFailed,
@@ -164,7 +163,7 @@ def _error(method: str, answer: Answer, headers: httpx.Headers, *, is_refusable:
     if answer.status in (401, 403):
         return AuthenticationFailed(said)
     if answer.status == 429:
-        return RateLimited(said, retry_after_s=_retry_after(headers.get("Retry-After")))
+        return RateLimited(said, retry_after_s=retry_after_s(headers.get("Retry-After")))
     if answer.status == 422 and "ectif" in words:
         return ServerFailure(said)  # "Failed to rectify": the zone's matter, no record's
     if (
@@ -200,17 +199,3 @@ def _named(words: str) -> NamedRecord | None:
     if match := _NAMED_OWNER.search(words):
         return NamedRecord(match["name"].lower(), None)
     return None
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds, from the header's seconds or date (RFC 9110, section 10.2.3)."""
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None

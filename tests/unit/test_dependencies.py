@@ -27,6 +27,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "dnsworker/testing": ("testing",),
     "tasks": ("worker",),
     "backends": ("worker",),
+    # What is known of single providers is asked only where they are installed.
+    "backends/octodns": ("worker", "octodns", "dev"),
     "migrations": ("worker",),
     "celeryconfig.py": ("worker",),
     "dev": ("dev",),
