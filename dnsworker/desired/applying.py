@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dnsworker import names, plan, serials, zonefile
+from dnsworker.contents import ZoneContents
 from dnsworker.desired.effects import apex_ns, difference, primary_nameserver, resolve
 from dnsworker.desired.rules import check_children, check_placement, check_types
 from dnsworker.desired.writing import Accepted, delete, write
@@ -125,7 +126,8 @@ class Desired:
         apex = existing.get((zone.name, "NS")) or apex_ns(known, zone.name, ttl)
         wanted[apex.key] = apex
         changes = difference(existing, wanted)
-        self._check(connection, known, zone, changes, request, is_new=zone.is_deleted)
+        after = ZoneContents(soa=zone.soa, rrsets=wanted, name=zone.name)
+        self._check(connection, known, zone, changes, request, after=after, is_new=zone.is_deleted)
         values: dict[str, Any] = {}
         if zone.is_deleted:
             values = {"email": email, "ttl": ttl, **_first_values(known)}
@@ -156,11 +158,12 @@ class Desired:
         changes: Sequence[RRsetChange],
         request: Request,
         *,
+        after: ZoneContents | None = None,
         is_new: bool = False,
     ) -> None:
         check_types(known, changes)
         check_children(connection, zone, changes)
-        check_placement(connection, zone, changes)
+        check_placement(connection, zone, changes, after)
         if not (request.force or is_new):
             removals = sum(change.is_removal for change in changes)
             existing = (
