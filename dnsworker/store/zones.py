@@ -52,9 +52,7 @@ def update(connection: sa.Connection, zone_id: int, **values: Any) -> None:
     connection.execute(sa.update(zone).where(zone.c.id == zone_id).values(**values))
 
 
-def held_below(
-    connection: sa.Connection, pool_id: int, apex: Name, names: Collection[Name]
-) -> set[Name]:
+def held_below(connection: sa.Connection, pool_id: int, apex: Name, names: Collection[Name]) -> set[Name]:
     """Those of the names, all below `apex`, that are zones of their own in the pool."""
     query = sa.select(zone.c.name).where(zone.c.pool_id == pool_id, zone.c.is_deleted.is_(False))
     # Many are asked about by an import: then the zones below are fewer.
