@@ -34,6 +34,7 @@ class Progress:
         self._subject, self._is_shown = subject, is_shown
         self._begun = time.monotonic()
         self._drawn_at = float("-inf")
+        self._what = ""
 
     @classmethod
     def on_terminal(cls, subject: str, *, as_json: bool) -> Progress:
@@ -49,16 +50,13 @@ class Progress:
 
     def tell(self, what: str, share: float | None = None) -> None:
         """What is being done, and which share of it is done where that is known. May be called often."""
-        if not self._is_shown or time.monotonic() - self._drawn_at < INTERVAL_S:
-            return
-        self._drawn_at = time.monotonic()
-        drawn = f"{bar(share)}  " if share is not None else ""
-        line = f"{self._subject}  {drawn}{what}  {output.duration(time.monotonic() - self._begun)}"
-        click.echo(f"{CLEAR}{line[:MAX_LINE]}", err=True, nl=False)
+        self._what = f"{bar(share)}  {what}" if share is not None else what
+        self._draw()
 
     @contextmanager
     def during(self, what: str) -> Iterator[None]:
-        """For work that says nothing itself: the line shows that it goes on."""
+        """For work that says little or nothing itself: the line shows that it goes on."""
+        self.tell(what)
         if not self._is_shown:
             yield
             return
@@ -66,7 +64,7 @@ class Progress:
 
         def draw() -> None:
             while not is_over.wait(INTERVAL_S):
-                self.tell(what)
+                self._draw()
 
         thread = threading.Thread(target=draw, name="progress", daemon=True)
         thread.start()
@@ -75,3 +73,10 @@ class Progress:
         finally:
             is_over.set()
             thread.join()
+
+    def _draw(self) -> None:
+        if not self._is_shown or time.monotonic() - self._drawn_at < INTERVAL_S:
+            return
+        self._drawn_at = time.monotonic()
+        line = f"{self._subject}  {self._what}  {output.duration(time.monotonic() - self._begun)}"
+        click.echo(f"{CLEAR}{line[:MAX_LINE]}", err=True, nl=False)

@@ -20,7 +20,7 @@ seconds = click.IntRange(min=0, max=2**31 - 1)
 #: A zone of 100,000 records is some megabytes on its way over the broker.
 LARGE_TIMEOUT_S = 60.0
 #: Characters of a zone file that a busy worker takes in at least; it is PENDING until the last of them.
-TAKEN_IN_PER_S = 100_000
+TAKEN_IN_PER_S = 20_000
 
 
 @click.group(cls=Group)
