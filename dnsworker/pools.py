@@ -204,7 +204,7 @@ def capabilities_of(target: Target) -> Capabilities:
 
 
 def writes_to(target: Target) -> tuple[str, ...] | None:
-    """Which copy of its zones the target is (`Backend.writes_to`); no secret is read. Raises `ConfigError`."""
+    """Which copy of zones the target is (`Backend.writes_to`); no secret is read. Raises `ConfigError`."""
     return load_backend(target.type).writes_to(_options(target, _with_stand_ins(target.options)))
 
 

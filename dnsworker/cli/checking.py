@@ -1,4 +1,4 @@
-"""What `pool check` needs of the database, where there is one: pools as applied, and what their zones hold."""
+"""What `pool check` has from the database, where there is one: pools as applied, what their zones hold."""
 
 from __future__ import annotations
 

@@ -88,10 +88,10 @@ def _unfit(target: Target, held: Holdings | None) -> Iterator[str]:
     if can.types is not None:
         for type_, (zones, owner) in sorted(held.types.items()):
             if type_ not in can.types:
+                some = "1 zone of the pool has" if zones == 1 else f"{zones} zones of the pool have"
                 yield (
-                    f"can't hold {type_} records, and {_count(zones, 'zone')} of the pool "
-                    f"{'has' if zones == 1 else 'have'} some, such as {owner}: delete them, or move the zones "
-                    "to another pool"
+                    f"can't hold {type_} records, and {some} some, such as {owner}: "
+                    "delete them, or move the zones to another pool"
                 )
     if can.max_zones is not None and held.zones > can.max_zones:
         yield f"can hold {can.max_zones} zones, and the pool has {held.zones}: make a second pool"
@@ -142,7 +142,3 @@ def _twice(pools: Sequence[Pool], others: Sequence[Pool], in_both: InBoth | None
                     f"({where}), which holds them too: delete them in one pool, or give each a view"
                 )
                 yield Check(pool.name, "target", target.name, False, message)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
