@@ -224,7 +224,9 @@ def test_contents_that_can_not_be_held_are_named(
         one_line(result, "can't be taken over", f"www.{zone} SRV", "_service._protocol")
 
 
-def test_targets_that_are_not_there_or_lack_the_zone_are_told(run: Run, zone: Name) -> None:
+def test_targets_that_can_not_be_read_or_lack_the_zone_are_told(
+    run: Run, zone: Name, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one_line(run("zone", "import", zone, "--from-target", "bnid"), "no target 'bnid'; there are: bind, pdns")
     for target in ("bind", "pdns"):
         one_line(run("zone", "import", zone, "--from-target", target), f"target {target} has no zone {zone}")
