@@ -19,6 +19,7 @@ import dns.tsig
 from dns.rdtypes.ANY.TSIG import TSIG
 
 from backends.dns_wire import ANY, Message
+from dnsworker import tsig
 from dnsworker.errors import AuthenticationFailed, ServerFailure, Unsupported
 
 MAX_MESSAGE_BYTES = 65535  # RFC 1035, section 4.2.2
@@ -55,16 +56,15 @@ class TsigKey:
         blank = TSIG(  # type: ignore[no-untyped-call]
             ANY, dns.rdatatype.TSIG, self.key.algorithm, 0, FUDGE_S, b"", message_id, 0, b""
         )
-        tsig, context = dns.tsig.sign(  # type: ignore[no-untyped-call]
+        signed_data, context = dns.tsig.sign(  # type: ignore[no-untyped-call]
             wire, self.key, blank, int(time.time()), request_mac, context, is_part
         )
-        signature = (
-            self._owner + _RECORD.pack(dns.rdatatype.TSIG, ANY, 0, len(tsig.to_wire())) + tsig.to_wire()
-        )
+        data = signed_data.to_wire()
+        signature = self._owner + _RECORD.pack(dns.rdatatype.TSIG, ANY, 0, len(data)) + data
         signed = wire[:10] + _ID.pack(additionals + 1) + wire[12:] + signature
         if len(signed) > MAX_MESSAGE_BYTES:
             raise Unsupported("the request doesn't fit into one DNS message of 65,535 bytes")
-        return signed, tsig.mac, context
+        return signed, signed_data.mac, context
 
     @property
     def name(self) -> str:
@@ -97,10 +97,11 @@ class Verifier:
         """The message. Raises `AuthenticationFailed`, and `ServerFailure` when it can't be read."""
         try:
             message = Message(wire)
-            tsig = message.tsig()
-            if tsig is not None:
-                with _tsig_errors(self._where, self._key.name):
-                    self._validate(wire, *tsig)
+            signature = message.tsig()
+            if signature is not None:
+                data: Any = signature[2]
+                with _tsig_errors(self._where, self._key.name, data.other):
+                    self._validate(wire, *signature)
                 self.has_proven = True
                 return message
         except dns.exception.FormError as exc:
@@ -122,23 +123,9 @@ class Verifier:
 
 
 @contextmanager
-def _tsig_errors(where: str, key: str) -> Iterator[None]:
-    """Says in words which part of the authentication failed."""
+def _tsig_errors(where: str, key: str, other: bytes) -> Iterator[None]:
+    """Says in words which part failed; `other` is the other data of the answer's TSIG."""
     try:
         yield
-    except dns.tsig.PeerBadKey as exc:
-        raise AuthenticationFailed(
-            f"{where} doesn't know the TSIG key {key!r}: compare name and algorithm (BADKEY)"
-        ) from exc
-    except dns.tsig.PeerBadSignature as exc:
-        raise AuthenticationFailed(f"{where} has another secret for the TSIG key {key!r} (BADSIG)") from exc
-    except dns.tsig.PeerBadTime as exc:
-        raise AuthenticationFailed(
-            f"{where} has another time than this machine: compare the clocks (BADTIME)"
-        ) from exc
-    except dns.tsig.PeerError as exc:
-        raise AuthenticationFailed(f"{where} refuses the TSIG key {key!r}: {exc}") from exc
-    except (dns.tsig.BadTime, dns.tsig.BadSignature, dns.tsig.BadKey, dns.tsig.BadAlgorithm) as exc:
-        raise AuthenticationFailed(
-            f"the answer of {where} is not signed rightly with the TSIG key {key!r}"
-        ) from exc
+    except tsig.ERRORS as exc:
+        raise tsig.refusal(where, key, exc, other) from exc

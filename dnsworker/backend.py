@@ -119,6 +119,16 @@ class Backend(ABC):
         """What a target with these options can do; asked at submit time too, so nothing is connected."""
         return cls.capabilities
 
+    @classmethod
+    def writes_to(cls, options: Options) -> tuple[str, ...] | None:
+        """What tells one copy of a zone from another: kind of access, address, view or account.
+
+        Two targets for which this is equal are one server under two names, and would undo each other's work.
+        A server that is changed by DNS is `("dns", "host:port", view)`, whatever the backend. None: can't
+        tell. Nothing is connected or looked up.
+        """
+        return None
+
     @abstractmethod
     def read_zone(self, zone: Name) -> ZoneContents | None:
         """The whole zone; None only when the server positively says that it hasn't got it.

@@ -247,6 +247,11 @@ def capabilities_of(target: Target) -> Capabilities:
     return load_backend(target.type).capabilities_for(_options(target, _with_stand_ins(target.options)))
 
 
+def writes_to(target: Target) -> tuple[str, ...] | None:
+    """Which copy of zones the target is (`Backend.writes_to`); no secret is read. Raises `ConfigError`."""
+    return load_backend(target.type).writes_to(_options(target, _with_stand_ins(target.options)))
+
+
 def check_options(pools: Iterable[Pool], *, reads_secrets: bool = False) -> None:
     """Ask each target's backend whether it can work with the options. Raises `ConfigError`.
 

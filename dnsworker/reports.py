@@ -20,6 +20,9 @@ from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
 from dnsworker.tables import delivery, now, operation, pool, target, withheld, zone
 
+#: Of an operation, all but what was asked for: a whole zone file, perhaps, and whoever waits looks often.
+OUTCOME = tuple(column for column in operation.c if column.name != "payload")
+
 
 def show_operation(connection: sa.Connection, operation_id: str) -> Outcome:
     """An operation as it stands, with each target and nameserver. Raises `OperationNotFound`."""
@@ -30,7 +33,7 @@ def show_operations(connection: sa.Connection, operation_ids: Sequence[str]) -> 
     """Several of them, in the order asked for."""
     rows = {
         row.id: row
-        for row in connection.execute(sa.select(operation).where(operation.c.id.in_(operation_ids)))
+        for row in connection.execute(sa.select(*OUTCOME).where(operation.c.id.in_(operation_ids)))
     }
     directory = {known.id: known for known in pools.read(connection)} if rows else {}
     zones_seen: dict[int, tuple[ZoneRow, KnownPool, Standing]] = {}

@@ -256,13 +256,25 @@ class ChangeZone(Request):
 class ImportZone(Request):
     """Makes the zone's contents those of a zone file; creates the zone if there is none.
 
-    The SOA's timers and serial are taken over, its names and the apex NS are the pool's.
+    The SOA's timers and serial are taken over, its names and the apex NS are the pool's; with `adopt` all
+    of it is the file's.
     """
 
     kind: ClassVar[str] = "import_zone"
 
     text: str
     email: str | None = Field(default=None, max_length=255)
+    adopt: bool = Field(
+        default=False,
+        description="Take over the apex NS and the whole SOA from the file, which must have both, and not "
+        "only the records: mname, rname, timers, TTL, and, for a zone that is new here, the very serial. So "
+        "a server that has exactly these contents is not written to. An `email` replaces the rname.",
+    )
+
+    @field_validator("email")
+    @classmethod
+    def _email(cls, value: str | None) -> str | None:
+        return value if value is None else _check_email(value)
 
     def summary(self) -> str:
         return f"{self.kind} {self.zone} ({len(self.text)} characters)"

@@ -62,6 +62,11 @@ class Bind9Backend(Backend):
         # The checkpoint is set later, and anew for each delivery.
         self._zones = ConfiguredZones(self._control, options, key, lambda: self.checkpoint(), timeout_s)
 
+    @classmethod
+    def writes_to(cls, options: Options) -> tuple[str, ...]:
+        assert isinstance(options, Bind9Options)
+        return ("dns", f"{options.host}:{options.port}", options.view or "")
+
     def read_zone(self, zone: Name) -> ZoneContents | None:
         try:
             return dns_transfer.read_zone(self._dns, zone)
@@ -135,9 +140,10 @@ class Bind9Backend(Backend):
 
     def check(self) -> Health:
         try:
-            status = self._control.command("status")
-            # Whatever it says, it has to accept our signature first.
+            # Whatever it says, it has to accept our signature first. And before the control channel, which
+            # named merely closes when the clocks differ, where DNS says by how much.
             self._dns.exchange(request(dns.opcode.QUERY, names.ROOT, SOA_TYPE))
+            status = self._control.command("status")
         except BackendError as exc:
             return Health(ok=False, message=str(exc))
         except CommandFailed as exc:

@@ -141,7 +141,7 @@ class ControlChannel:
                 if is_last:
                     raise AuthenticationFailed(
                         f"named closed the control connection at {self.host}:{self.port}: it doesn't accept "
-                        "our key (name, secret, algorithm), our clock (more than 5 minutes apart) or our "
+                        "our key (name, secret, algorithm), our clock (a minute behind or five ahead) or our "
                         "address; compare `controls` in named.conf, and see named's log"
                     ) from exc
                 continue

@@ -49,6 +49,11 @@ class PowerDNS(Backend):
         self._api = Api(options, timeout_s)
         self._zones = Zones(self._api, options, lambda: self.checkpoint())
 
+    @classmethod
+    def writes_to(cls, options: Options) -> tuple[str, ...]:
+        assert isinstance(options, PowerDNSOptions)
+        return ("powerdns", options.api_url, options.server_id)
+
     def read_zone(self, zone: Name) -> ZoneContents | None:
         self._zones.begin()
         return self._zones.contents(zone)

@@ -16,6 +16,7 @@ import click
 
 from dnsworker.cli import output
 from dnsworker.cli.program import DONE, FAILED
+from dnsworker.cli.progress import CLEAR, MAX_LINE, bar
 from dnsworker.cli.session import Session, with_session
 from dnsworker.errors import NoAnswer, OperationFailed, WaitTimeout
 
@@ -51,41 +52,64 @@ class Wish:
         )
 
 
-def changes(function: Callable[..., R]) -> Callable[..., R]:
-    """Give the command the options of a change, and pass it a `Session` and a `Wish`."""
+def changing(timeout_s: float) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Gives a command the options of a change, and passes it a `Session` and a `Wish`."""
 
-    @click.option("--pool", help="The pool, where several hold the zone.")
-    @click.option("--force", is_flag=True, help="Let a change pass that the guard refuses.")
-    @click.option("--comment", help="Kept with the operation, for the history.")
-    @waits
-    @with_session
-    @functools.wraps(function)
-    def run(session: Session, /, *args: Any, **kwargs: Any) -> R:
-        given: dict[str, Any] = {name: kwargs.pop(name) for name in ("pool", "force", "comment")}
-        wish = Wish(no_wait=bool(kwargs.pop("no_wait")), timeout_s=float(kwargs.pop("timeout_s")), **given)
-        return function(session, wish, *args, **kwargs)
+    def decorate(function: Callable[..., R]) -> Callable[..., R]:
+        @click.option("--pool", help="The pool, where several hold the zone.")
+        @click.option("--force", is_flag=True, help="Let a change pass that the guard refuses.")
+        @click.option("--comment", help="Kept with the operation, for the history.")
+        @waiting(timeout_s)
+        @with_session
+        @functools.wraps(function)
+        def run(session: Session, /, *args: Any, **kwargs: Any) -> R:
+            given: dict[str, Any] = {name: kwargs.pop(name) for name in ("pool", "force", "comment")}
+            no_wait, patience_s = bool(kwargs.pop("no_wait")), float(kwargs.pop("timeout_s"))
+            return function(session, Wish(no_wait=no_wait, timeout_s=patience_s, **given), *args, **kwargs)
 
-    return run
+        return run
+
+    return decorate
 
 
-def waits(function: Callable[..., R]) -> Callable[..., R]:
+def waiting(timeout_s: float) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """`--no-wait` and `--timeout`."""
-    function = click.option("--no-wait", is_flag=True, help="Return as soon as it is safely submitted.")(
-        function
-    )
-    return timeout_option(function)
+
+    def decorate(function: Callable[..., R]) -> Callable[..., R]:
+        function = click.option("--no-wait", is_flag=True, help="Return as soon as it is safely submitted.")(
+            function
+        )
+        return timeout_option(timeout_s)(function)
+
+    return decorate
 
 
-timeout_option = click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0, max=86400), default=DEFAULT_TIMEOUT_S,
-    show_default=True, metavar="SECONDS", help="How long to wait for the outcome.",
-)  # fmt: skip
+def timeout_option(timeout_s: float = DEFAULT_TIMEOUT_S) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """`--timeout`, with its default."""
+    return click.option(
+        "--timeout", "timeout_s", type=click.FloatRange(min=0, max=86400), default=timeout_s,
+        show_default=True, metavar="SECONDS", help="How long to wait for the outcome.",
+    )  # fmt: skip
+
+
+changes = changing(DEFAULT_TIMEOUT_S)
+#: For what may be 100,000 records.
+changes_at_length = changing(10 * DEFAULT_TIMEOUT_S)
 
 
 def carry_out(
-    session: Session, subject: str, submit: Callable[[], Operation], *, no_wait: bool, timeout_s: float
+    session: Session,
+    subject: str,
+    submit: Callable[[], Operation],
+    *,
+    no_wait: bool,
+    timeout_s: float,
+    hint_after_s: float = HINT_AFTER_S,
 ) -> None:
-    """Submit, wait, tell; ends the program with 1 unless it succeeded (or nobody waits)."""
+    """Submit, wait, tell; ends the program with 1 unless it succeeded (or nobody waits).
+
+    An operation that no worker has taken in after `hint_after_s` makes us ask whether there is one.
+    """
     _ = session.client  # its imports and connections aren't the operation's time
     begun = time.monotonic()
     operation = submit()
@@ -95,16 +119,22 @@ def carry_out(
         else:
             output.say(f"{subject}  submitted as {operation.id}")
         return
-    wait_and_tell(session, subject, operation, timeout_s=timeout_s, begun=begun)
+    wait_and_tell(session, subject, operation, timeout_s=timeout_s, begun=begun, hint_after_s=hint_after_s)
 
 
 def wait_and_tell(
-    session: Session, subject: str, operation: Operation, *, timeout_s: float, begun: float | None = None
+    session: Session,
+    subject: str,
+    operation: Operation,
+    *,
+    timeout_s: float,
+    begun: float | None = None,
+    hint_after_s: float = HINT_AFTER_S,
 ) -> None:
     """Wait for the operation's end and say how it ended."""
     begun = time.monotonic() if begun is None else begun
     try:
-        outcome = _wait(session, subject, operation, timeout_s)
+        outcome = _wait(session, subject, operation, timeout_s, hint_after_s)
     except OperationFailed as exc:
         outcome = exc.outcome if exc.outcome is not None else operation.outcome()
     except WaitTimeout as exc:
@@ -162,23 +192,25 @@ def as_outcome(value: Any) -> Outcome:
     return value if isinstance(value, Outcome) else Outcome.model_validate(value)
 
 
-def _wait(session: Session, subject: str, operation: Operation, timeout_s: float) -> Outcome:
+def _wait(
+    session: Session, subject: str, operation: Operation, timeout_s: float, hint_after_s: float
+) -> Outcome:
     """In one go; but people hear early that nobody works, and see on a terminal how far it is."""
     if session.as_json:
         return operation.wait(timeout=timeout_s)
     if sys.stderr.isatty():
         try:
-            return _watch(subject, operation, timeout_s)
+            return _watch(subject, operation, timeout_s, hint_after_s)
         finally:
-            click.echo("\r\x1b[K", err=True, nl=False)
-    if timeout_s <= HINT_AFTER_S:
+            click.echo(CLEAR, err=True, nl=False)
+    if timeout_s <= hint_after_s:
         return operation.wait(timeout=timeout_s)
     try:
-        return operation.wait(timeout=HINT_AFTER_S)
+        return operation.wait(timeout=hint_after_s)
     except WaitTimeout as exc:
         if _is_untaken(operation, exc.outcome):
             output.say(f"{NOBODY}; is `dnsworker up` or a worker running?", err=True)
-    return operation.wait(timeout=timeout_s - HINT_AFTER_S)
+    return operation.wait(timeout=timeout_s - hint_after_s)
 
 
 def _is_untaken(operation: Operation, outcome: Outcome | None) -> bool:
@@ -188,7 +220,7 @@ def _is_untaken(operation: Operation, outcome: Outcome | None) -> bool:
         return True
 
 
-def _watch(subject: str, operation: Operation, timeout_s: float) -> Outcome:
+def _watch(subject: str, operation: Operation, timeout_s: float, hint_after_s: float) -> Outcome:
     begun = time.monotonic()
     while True:
         left = timeout_s - (time.monotonic() - begun)
@@ -197,23 +229,25 @@ def _watch(subject: str, operation: Operation, timeout_s: float) -> Outcome:
         except WaitTimeout as exc:
             if left <= PROGRESS_INTERVAL_S:
                 raise
-            line = progress_line(subject, exc.outcome, time.monotonic() - begun)
-        click.echo(f"\r\x1b[K{line[:100]}", err=True, nl=False)
+            line = progress_line(subject, exc.outcome, time.monotonic() - begun, hint_after_s)
+        click.echo(f"{CLEAR}{line[:MAX_LINE]}", err=True, nl=False)
 
 
-def progress_line(subject: str, outcome: Outcome | None, elapsed_s: float) -> str:
+def progress_line(
+    subject: str, outcome: Outcome | None, elapsed_s: float, hint_after_s: float = HINT_AFTER_S
+) -> str:
     """`example.org.  [######----]  ACCEPTED  2 of 3 servers  4 s`."""
     if outcome is None or outcome.status == "PENDING":
-        nobody = f"  {NOBODY}" if elapsed_s > HINT_AFTER_S else ""
-        return f"{subject}  [{'-' * 20}]  PENDING  {output.duration(elapsed_s)}{nobody}"
+        nobody = f"  {NOBODY}" if elapsed_s > hint_after_s else ""
+        return f"{subject}  {bar(0)}  PENDING  {output.duration(elapsed_s)}{nobody}"
     servers = [target.is_current for target in outcome.targets]
     servers += [server.is_current for server in outcome.nameservers]
     # taken in is the first step, each target and nameserver one more
     done = (outcome.serial is not None) + sum(servers)
-    filled = 20 * done // (1 + len(servers))
-    bar = "#" * filled + "-" * (20 - filled)
     count = f"{sum(servers)} of {len(servers)} servers  " if servers else ""
-    return f"{subject}  [{bar}]  {outcome.status}  {count}{output.duration(elapsed_s)}"
+    return (
+        f"{subject}  {bar(done / (1 + len(servers)))}  {outcome.status}  {count}{output.duration(elapsed_s)}"
+    )
 
 
 def _words(refused: dict[str, Any]) -> str:

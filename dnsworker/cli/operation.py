@@ -66,7 +66,7 @@ def list_(session: Session, zone: str | None, status: str | None, limit: int) ->
 
 @operation.command()
 @click.argument("id")
-@timeout_option
+@timeout_option()
 @with_session
 def wait(session: Session, id: str, timeout_s: float) -> None:
     """Wait until an operation has ended."""

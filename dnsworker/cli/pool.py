@@ -64,22 +64,16 @@ def show(session: Session, name: str | None) -> None:
 @file_argument
 @with_session
 def check(session: Session, file: Path | None) -> None:
-    """Tell what is wrong with a pools.yaml, and whether each target and nameserver answers.
+    """Tell what is wrong with pools, their targets and nameservers, and what to do about it.
 
-    FILE defaults to DNSWORKER_POOLS, and without that to the pools as applied.
+    FILE defaults to DNSWORKER_POOLS, and without that to the pools as applied. Asks each target and
+    nameserver, and compares what they can do with the zones that the pools have.
     """
-    from dnsworker.cli.health import check_pools
+    from dnsworker.cli.checking import run_checks
 
     notes: list[str] = []
     path = file or session.settings.pools
-    if path is not None:
-        pools = _load(path, notes)
-    else:
-        from dnsworker.store import pools as store
-
-        with session.connection() as connection:
-            pools = [known.pool for known in store.read(connection)]
-    results = check_pools(pools, session.settings)
+    results = run_checks(session, _load(path, notes) if path is not None else None, notes)
     ok = all(result.ok for result in results)
     if session.as_json:
         output.print_json({"ok": ok, "notes": notes, "checks": [result.to_json() for result in results]})

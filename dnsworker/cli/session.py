@@ -31,6 +31,8 @@ class Session:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        #: How long the client may take for a submission or an answer; None: as it is used to.
+        self.answer_timeout_s: float | None = None
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -42,11 +44,13 @@ class Session:
     def client(self) -> Client:
         """To the workers: over the broker, or through the database where there is none."""
         from dnsworker.client import Client
+        from dnsworker.client.client import DEFAULT_TIMEOUT_S
 
+        timeout_s = self.answer_timeout_s or DEFAULT_TIMEOUT_S
         if not self.settings.is_embedded:
-            return Client()
+            return Client(timeout_s=timeout_s)
         self._check_started()
-        return Client(database=self.settings.database())
+        return Client(database=self.settings.database(), timeout_s=timeout_s)
 
     def close(self) -> None:
         """End the client's connections; a wake-up that was due is sent first."""

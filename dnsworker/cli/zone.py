@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from dnsworker.cli import output
-from dnsworker.cli.change import Wish, carry_out, changes
+from dnsworker.cli.change import HINT_AFTER_S, Wish, carry_out, changes, changes_at_length
+from dnsworker.cli.files import write_whole
 from dnsworker.cli.program import Group
+from dnsworker.cli.progress import Progress
 from dnsworker.cli.session import Session, with_session
 
 pool_option = click.option("--pool", help="The pool, where several hold the zone.")
 seconds = click.IntRange(min=0, max=2**31 - 1)
+#: A zone of 100,000 records is some megabytes on its way over the broker.
+LARGE_TIMEOUT_S = 60.0
+#: Characters of a zone file that a busy worker takes in at least; it is PENDING until the last of them.
+TAKEN_IN_PER_S = 20_000
 
 
 @click.group(cls=Group)
@@ -58,41 +65,82 @@ def delete(session: Session, wish: Wish, name: str) -> None:
 
 @zone.command("import")
 @click.argument("name", metavar="ZONE")
-@click.argument("file", type=click.File(encoding="utf-8"))
-@click.option("--email", help="Who is responsible, instead of what the file's SOA says.")
-@changes
-def import_(session: Session, wish: Wish, name: str, file: Any, email: str | None) -> None:
-    """Make a zone what a zone file says.
+@click.argument("file", type=click.File(encoding="utf-8"), required=False)
+@click.option("--from-server", metavar="HOST[:PORT]", help="Transfer it from this server (AXFR).")
+@click.option("--from-target", metavar="TARGET", help="Read it from this target of a pool.")
+@click.option("--tsig-key", metavar="NAME", help="The key that --from-server transfers with.")
+@click.option(
+    "--tsig-secret-file", type=click.Path(dir_okay=False, path_type=Path), help="Its secret, base64."
+)
+@click.option("--tsig-algorithm", default="hmac-sha256", show_default=True)
+@click.option(
+    "--adopt/--no-adopt", default=None,
+    help="Take over the apex NS, the whole SOA and the serial.  [default: only from a server or target]",
+)  # fmt: skip
+@click.option("--email", help="Who is responsible, instead of what the SOA says.")
+@changes_at_length
+def import_(
+    session: Session, wish: Wish, name: str, file: Any, email: str | None, adopt: bool | None, **source: Any
+) -> None:
+    """Make a zone what a zone file, a server or a target says.
 
-    FILE may be - for standard input. Creates the zone if there is none. The SOA's names and the
-    apex NS become the pool's.
+    FILE may be - for standard input. Creates the zone if there is none. Without --adopt the SOA's names
+    and the apex NS become the pool's. With it all stays as it is, so that servers which have the zone
+    already go on serving it unchanged.
     """
-    try:
-        text = file.read()
-    except UnicodeDecodeError as exc:
-        raise click.BadParameter(f"{file.name} is not UTF-8 text", param_hint="FILE") from exc
-    arguments = wish.arguments(text=text, email=email)
-    _carry_out(session, wish, name, lambda: session.client.import_zone(name, **arguments))
+    from dnsworker.cli import importing
+    from dnsworker.names import Name, zone_name
+
+    if [file, source["from_server"], source["from_target"]].count(None) != 2:
+        raise click.UsageError("give one of FILE, --from-server, --from-target")
+    if source["from_server"] is None and source["tsig_key"]:
+        raise click.UsageError("--tsig-key is for --from-server")
+    session.answer_timeout_s = LARGE_TIMEOUT_S
+    zone, pool = Name(zone_name(name)), wish.pool
+    with Progress.on_terminal(zone, as_json=session.as_json) as progress:
+        if file is not None:
+            text = _read(file)
+        elif source["from_server"] is not None:
+            key = importing.tsig_key(source["tsig_key"], source["tsig_secret_file"], source["tsig_algorithm"])
+            server = importing.server_address(source["from_server"])
+            text = importing.as_text(importing.from_server(server, zone, key, progress), progress)
+        else:
+            contents, its_pool = importing.from_target(session, source["from_target"], zone, progress)
+            text, pool = importing.as_text(contents, progress), pool or its_pool
+    adopts = file is None if adopt is None else adopt
+    arguments = wish.arguments(text=text, email=email, adopt=adopts or None, pool=pool)
+    carry_out(
+        session, zone, lambda: session.client.import_zone(name, **arguments),
+        no_wait=wish.no_wait, timeout_s=wish.timeout_s,
+        hint_after_s=max(HINT_AFTER_S, len(text) / TAKEN_IN_PER_S),
+    )  # fmt: skip
 
 
 @zone.command()
 @click.argument("name", metavar="ZONE")
 @click.option(
-    "-o", "--output", "path", type=click.Path(dir_okay=False, writable=True), help="Write to a file."
-)
+    "-o", "--output", "path", type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write to a file, which is replaced only when all is there.",
+)  # fmt: skip
 @pool_option
 @with_session
-def export(session: Session, name: str, path: str | None, pool: str | None) -> None:
+def export(session: Session, name: str, path: Path | None, pool: str | None) -> None:
     """Print a zone as a zone file."""
-    text = str(session.client.export_zone(name, **({"pool": pool} if pool else {})))
+    from dnsworker.cli.importing import lines
+
+    session.answer_timeout_s = LARGE_TIMEOUT_S
+    with Progress.on_terminal(name, as_json=session.as_json) as progress:
+        with progress.during("asking for it"):
+            text = str(session.client.export_zone(name, **({"pool": pool} if pool else {})))
+        text = text if text.endswith("\n") else text + "\n"
+        if path is not None:
+            write_whole(path, lines(text, progress))
     if session.as_json:
-        output.print_json({"zone": name, "text": text})
+        output.print_json({"zone": name, **({"output": str(path)} if path else {"text": text})})
     elif path is not None:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
         output.say(f"{name}  written to {path} ({text.count(chr(10))} lines)")
     else:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.write(text)
 
 
 @zone.command()
@@ -179,6 +227,13 @@ def print_zone(found: dict[str, Any]) -> None:
         for refused in one.get("withheld") or []:
             words = refused.get("reason") or refused.get("message") or ""
             output.say(f"  withheld at {one['target']}: {refused.get('name')} {refused.get('type')}  {words}")
+
+
+def _read(file: Any) -> str:
+    try:
+        return str(file.read())
+    except UnicodeDecodeError as exc:
+        raise click.BadParameter(f"{file.name} is not UTF-8 text", param_hint="FILE") from exc
 
 
 def _carry_out(session: Session, wish: Wish, name: str, submit: Any) -> None:

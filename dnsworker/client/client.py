@@ -198,12 +198,17 @@ class Client:
         *,
         text: str,
         email: str | None = None,
+        adopt: bool = False,
         pool: str | None = None,
         force: bool = False,
         comment: str | None = None,
         operation_id: str | None = None,
     ) -> Operation:
-        """Make the zone's contents those of a zone file; creates the zone if there is none."""
+        """Make the zone's contents those of a zone file; creates the zone if there is none.
+
+        The apex NS and the SOA's names are the pool's; with `adopt` they, and the serial, are the file's, so
+        that servers which have the zone already go on serving it unchanged.
+        """
         return self._submit("import_zone", locals())
 
     def restore_zone(

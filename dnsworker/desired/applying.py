@@ -7,15 +7,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dnsworker import names, plan, serials, zonefile
+from dnsworker import names, plan, serials
+from dnsworker.contents import ZoneContents
 from dnsworker.desired.effects import apex_ns, difference, primary_nameserver, resolve
+from dnsworker.desired.importing import read_import
 from dnsworker.desired.rules import check_children, check_ignored, check_placement, check_types
 from dnsworker.desired.writing import Accepted, delete, write
 from dnsworker.errors import (
     AmbiguousZone,
     InvalidRecord,
     InvalidRequest,
-    InvalidZoneFile,
     PoolNotFound,
     ZoneExists,
     ZoneNotFound,
@@ -23,7 +24,6 @@ from dnsworker.errors import (
 from dnsworker.names import Name
 from dnsworker.operations import Change
 from dnsworker.plan import RRsetChange
-from dnsworker.records import SOA
 from dnsworker.requests import (
     SETTABLE,
     CreateZone,
@@ -114,29 +114,26 @@ class Desired:
         return write(connection, known, zone, operation_id, [], values, force=request.force)
 
     def _import(self, connection: sa.Connection, operation_id: str, request: ImportZone) -> Accepted:
-        parsed = zonefile.parse_zone(request.text, request.zone_name, 3600)
-        if not [rrset for rrset in parsed.rrsets if rrset.key != (request.zone_name, "NS")]:
-            raise InvalidZoneFile(f"the zone file for {request.zone} holds no records; nothing was imported")
-        email = request.email or _mailbox(parsed.soa) or f"hostmaster@{request.zone.rstrip('.')}"
-        known, zone = self._place(connection, request, email)
-        ttl = parsed.soa.ttl if parsed.soa else zone.ttl
+        wish = read_import(request)
+        known, zone = self._place(connection, request, wish.email)
         existing = {rrset.key: rrset for rrset in zones.rrsets(connection, zone.id)}
-        ours = [rrset for rrset in parsed.rrsets if not known.pool.ignores(rrset.key, zone.name)]
-        wanted = {rrset.key: rrset for rrset in ours if rrset.key != (zone.name, "NS")}
-        apex = existing.get((zone.name, "NS")) or apex_ns(known, zone.name, ttl)
-        wanted[apex.key] = apex
+        wanted = {key: rrset for key, rrset in wish.rrsets.items() if not known.pool.ignores(key, zone.name)}
+        apex = (zone.name, "NS")
+        if apex not in wanted:
+            wanted[apex] = existing.get(apex) or apex_ns(known, zone.name, wish.ttl or zone.ttl)
         changes = difference(existing, wanted)
-        self._check(connection, known, zone, changes, request, is_new=zone.is_deleted)
+        after = ZoneContents(soa=zone.soa, rrsets=wanted, name=zone.name)
+        self._check(connection, known, zone, changes, request, after=after, is_new=zone.is_deleted)
         values: dict[str, Any] = {}
         if zone.is_deleted:
-            values = {"email": email, "ttl": ttl, **_first_values(known)}
-        if parsed.soa is not None:
-            timers = {
-                field: getattr(parsed.soa, field) for field in ("refresh", "retry", "expire", "minimum")
-            }
-            values |= {field: value for field, value in timers.items() if getattr(zone, field) != value}
-        seen = serials.latest(zone.seen_serial, parsed.soa.serial if parsed.soa else None)
-        return write(connection, known, zone, operation_id, changes, values, seen=seen, force=request.force)
+            values = {**_first_values(known), "email": wish.email, "ttl": wish.ttl or zone.ttl}
+        values |= {field: value for field, value in wish.soa.items() if getattr(zone, field) != value}
+        return write(
+            connection, known, zone, operation_id, changes, values,
+            seen=serials.latest(zone.seen_serial, wish.serial),
+            kept=wish.serial if wish.is_whole and zone.is_deleted else None,
+            force=request.force,
+        )  # fmt: skip
 
     # --- records ---------------------------------------------------------------------------------------
 
@@ -157,12 +154,13 @@ class Desired:
         changes: Sequence[RRsetChange],
         request: Request,
         *,
+        after: ZoneContents | None = None,
         is_new: bool = False,
     ) -> None:
         check_types(known, changes)
         check_ignored(known, zone.name, changes)
         check_children(connection, zone, changes)
-        check_placement(connection, zone, changes)
+        check_placement(connection, zone, changes, after)
         if not (request.force or is_new):
             removals = sum(change.is_removal for change in changes)
             existing = (
@@ -186,17 +184,6 @@ def _changes_back(connection: sa.Connection, zone: ZoneRow, serial: int) -> list
         )
     collapsed = plan.collapse_changes(entry.change for entry in journal.since(connection, zone.id, revision))
     return [RRsetChange(change.after, change.before) for change in collapsed]
-
-
-def _mailbox(soa: SOA | None) -> str | None:
-    """The address that a zone file's SOA gives; None where its rname can't be one."""
-    if soa is None:
-        return None
-    try:
-        SOA.email_to_rname(soa.email)
-    except InvalidRequest:
-        return None
-    return soa.email
 
 
 def _first_values(known: KnownPool) -> dict[str, Any]:

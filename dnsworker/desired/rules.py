@@ -16,12 +16,19 @@ from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
 
 
-def check_placement(connection: sa.Connection, zone: ZoneRow, changes: Sequence[RRsetChange]) -> None:
-    """Raises `InvalidRecord` when the zone with the changes holds what can't stand together."""
+def check_placement(
+    connection: sa.Connection,
+    zone: ZoneRow,
+    changes: Sequence[RRsetChange],
+    after: placement.ZoneView | None = None,
+) -> None:
+    """Raises `InvalidRecord` when the zone with the changes holds what can't stand together.
+
+    `after` is that zone, where the caller has all of it at hand; else as much as is needed is read.
+    """
     if not changes:
         return
-    view = _ZoneAfter(connection, zone, changes)
-    placement.check_placement(changes, view)
+    placement.check_placement(changes, after or _ZoneAfter(connection, zone, changes))
 
 
 def placeable(
@@ -65,7 +72,7 @@ def check_children(connection: sa.Connection, zone: ZoneRow, changes: Sequence[R
     added = {change.key for change in changes if not change.is_removal}
     above = {name: {name, *names.ancestors(name, zone.name)} - {zone.name} for name, _ in added}
     candidates = set().union(*above.values()) if above else set()
-    children = zones.held_below(connection, zone.pool_id, candidates) if candidates else set()
+    children = zones.held_below(connection, zone.pool_id, zone.name, candidates) if candidates else set()
     for name, type_ in added if children else ():
         inside = above[name] & children
         if inside and not (name in inside and type_ in ("NS", "DS")) and type_ not in ("A", "AAAA"):

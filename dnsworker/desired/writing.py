@@ -51,11 +51,13 @@ def write(
     values: Mapping[str, Any] | None = None,
     *,
     seen: int | None = None,
+    kept: int | None = None,
     force: bool = False,
 ) -> Accepted:
     """Make the changes the zone's desired state, under a new revision and serial. The zone is locked.
 
-    `values` are columns of the zone that change with it. Nothing to change: the present revision.
+    `values` are columns of the zone that change with it; `kept` is the serial that these very contents have
+    somewhere, and get if all that we know is behind it. Nothing to change: the present revision.
     """
     values = dict(values or {})
     if not changes and not values and not zone.is_deleted:
@@ -70,6 +72,8 @@ def write(
         )
         return Accepted(zone.id, zone.revision, zone.serial, tuple(targets))
     revision, serial = _next(zone, plan.messages_needed(changes), seen)
+    if kept and _may_keep(kept, zone):
+        serial = kept
     after = {**values, "revision": revision, "serial": serial}
     soa_change = _soa_change(zone, after) if values else None
     zones.put_rrsets(connection, zone.id, [change.after for change in changes if change.after is not None])
@@ -171,6 +175,13 @@ def _next(zone: ZoneRow, parts: int, seen: int | None) -> tuple[int, int]:
     highest = serials.latest(zone.seen_serial, seen)
     serial = serials.next_serial(last, parts=parts, unix_time=int(time.time()), highest_seen=highest)
     return zone.revision + 1, serial
+
+
+def _may_keep(serial: int, zone: ZoneRow) -> bool:
+    """Whether it is later than all that we wrote under the name, and nothing later was seen anywhere."""
+    last, seen = zone.serial if zone.revision else None, zone.seen_serial
+    is_later = last is None or serials.is_ahead(serial, last)
+    return is_later and (seen in (None, serial) or serials.is_ahead(serial, seen))
 
 
 def _soa_change(zone: ZoneRow, after: Mapping[str, Any]) -> RRsetChange:

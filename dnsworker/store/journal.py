@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import Key, RRset
+from dnsworker.store import bulk
 from dnsworker.store.rows import chunks, rrset_of, rrset_to_json
 from dnsworker.tables import journal, now, operation
 
@@ -48,8 +49,7 @@ def append(
         }
         for change in changes
     ]
-    if rows:
-        connection.execute(sa.insert(journal).values(at=now()), rows)
+    bulk.put(connection, journal, rows, same={"at": now()})
 
 
 def since(connection: sa.Connection, zone_id: int, revision: int, until: int | None = None) -> list[Entry]:

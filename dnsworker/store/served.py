@@ -16,7 +16,8 @@ from dnsworker.contents import ZoneContents
 from dnsworker.names import Name, sort_key
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
-from dnsworker.store.rows import chunks, upsert
+from dnsworker.store import bulk
+from dnsworker.store.rows import chunks
 from dnsworker.tables import served_rrset, served_zone
 
 RRSET = (served_rrset.c.name, served_rrset.c.type, served_rrset.c.ttl, served_rrset.c.data)
@@ -130,16 +131,12 @@ def change_zone(
     if moved.rowcount != 1:
         return False
     changes = list(changes)
-    for change in changes:
-        if change.is_removal:
-            owner, type_ = change.key
-            connection.execute(
-                sa.delete(served_rrset).where(
-                    served_rrset.c.zone_id == row.id,
-                    served_rrset.c.name == owner,
-                    served_rrset.c.type == type_,
-                )
-            )
+    gone = [
+        {"zone_id": row.id, "name": change.key[0], "type": change.key[1]}
+        for change in changes
+        if change.is_removal
+    ]
+    bulk.remove(connection, served_rrset, gone)
     _put(connection, row.id, [change.after for change in changes if change.after is not None])
     return True
 
@@ -175,8 +172,7 @@ def _put(connection: sa.Connection, zone_id: int, values: Iterable[RRset]) -> No
         }
         for rrset in values
     ]  # fmt: skip
-    if rows:
-        upsert(connection, served_rrset, rows, update=("ttl", "data"))
+    bulk.put(connection, served_rrset, rows, update=("ttl", "data"))
 
 
 def _soa_values(soa: SOA) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from dnsworker.names import Name, sort_key
 from dnsworker.records import Key, RRset
-from dnsworker.store.rows import ZoneRow, chunks, insert_or_ignore, upsert
+from dnsworker.store import bulk
+from dnsworker.store.rows import CHUNK, ZoneRow, chunks, insert_or_ignore
 from dnsworker.tables import now, recordset, zone
 
 ZONE = tuple(zone.c)
@@ -51,15 +52,13 @@ def update(connection: sa.Connection, zone_id: int, **values: Any) -> None:
     connection.execute(sa.update(zone).where(zone.c.id == zone_id).values(**values))
 
 
-def held_below(connection: sa.Connection, pool_id: int, names: Collection[Name]) -> set[Name]:
-    """Those of the names that are zones of their own in the pool."""
-    found: set[Name] = set()
-    for chunk in chunks(sorted(names)):
-        query = sa.select(zone.c.name).where(
-            zone.c.pool_id == pool_id, zone.c.name.in_(chunk), zone.c.is_deleted.is_(False)
-        )
-        found.update(Name(name) for name in connection.execute(query).scalars())
-    return found
+def held_below(connection: sa.Connection, pool_id: int, apex: Name, names: Collection[Name]) -> set[Name]:
+    """Those of the names, all below `apex`, that are zones of their own in the pool."""
+    query = sa.select(zone.c.name).where(zone.c.pool_id == pool_id, zone.c.is_deleted.is_(False))
+    # Many are asked about by an import: then the zones below are fewer.
+    below = zone.c.name.endswith("" if apex == "." else f".{apex}", autoescape=True)
+    query = query.where(zone.c.name.in_(sorted(names)) if len(names) <= CHUNK else below)
+    return {Name(name) for name in connection.execute(query).scalars()}.intersection(names)
 
 
 def rrsets(connection: sa.Connection, zone_id: int) -> list[RRset]:
@@ -112,20 +111,12 @@ def put_rrsets(connection: sa.Connection, zone_id: int, values: Iterable[RRset])
         }
         for rrset in values
     ]
-    if rows:
-        upsert(connection, recordset, rows, update=("ttl", "data"))
+    bulk.put(connection, recordset, rows, update=("ttl", "data"))
 
 
 def remove_rrsets(connection: sa.Connection, zone_id: int, keys: Sequence[Key]) -> None:
-    for chunk in chunks(keys, 400):
-        connection.execute(
-            sa.delete(recordset).where(
-                recordset.c.zone_id == zone_id,
-                sa.or_(
-                    *(sa.and_(recordset.c.name == name, recordset.c.type == type_) for name, type_ in chunk)
-                ),
-            )
-        )
+    rows = [{"zone_id": zone_id, "name": name, "type": type_} for name, type_ in keys]
+    bulk.remove(connection, recordset, rows)
 
 
 def remove_all_rrsets(connection: sa.Connection, zone_id: int) -> None:
