@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from backends.dns_tsig import TsigKey, Verifier
 from backends.dns_wire import Message
@@ -19,11 +19,21 @@ from dnsworker.errors import BackendError, OutcomeUnknown, ServerFailure, Unreac
 class DNSConnection:
     """One kept TCP connection; opened when first needed. Not for two threads at once."""
 
-    def __init__(self, host: str, port: int, key: TsigKey, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        key: TsigKey,
+        *,
+        timeout_s: float,
+        announce: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`announce` is called just before each request, and before one is repeated."""
         self.host = host
         self.port = port
         self.key = key
         self.timeout_s = timeout_s
+        self._announce = announce
         self._socket: socket.socket | None = None
 
     def __repr__(self) -> str:
@@ -45,6 +55,7 @@ class DNSConnection:
         Something that changes something must bear being sent twice. Raises `OutcomeUnknown` when that was
         sent and no answer came, and `Unreachable` otherwise.
         """
+        self._announce()
         signed, mac, _ = self.key.sign(request)
         wire = self._answer_to(signed, changes_something=changes_something)
         return self._read(Verifier(self.key, self.address, mac, is_transfer=False), wire, request)
@@ -55,6 +66,7 @@ class DNSConnection:
         Give up the generator as soon as the transfer is complete. When it is given up earlier, the rest
         stays unread: then `close` the connection.
         """
+        self._announce()
         signed, mac, _ = self.key.sign(request)
         self._send(signed, is_resend=False)
         verifier = Verifier(self.key, self.address, mac, is_transfer=True)
@@ -92,6 +104,7 @@ class DNSConnection:
                 self.close()
                 if not was_kept:
                     raise
+                self._announce()
                 self._send(wire, is_resend=True)
                 return self._receive()
         except (*_LOST, Unreachable) as exc:

@@ -70,7 +70,7 @@ class Convergence:
         self._ledger = Ledger(engine, known, claim, settings)
         self._sender = Sender(backend, self._ledger)
         self._backend, self._capabilities = backend, backend.capabilities
-        backend.checkpoint = self._ledger.renew
+        backend.checkpoint = backend.renew = self._ledger.renew
 
     def run(self) -> None:
         """Raises `BackendError` (`Blocked` where an operator must decide) or `ClaimLost`."""
