@@ -6,6 +6,7 @@ What is promised is checked by the keepers' own clocks: each answer says when it
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 from dev.servers import Redis
 from dnsworker import budget as arithmetic
 from dnsworker import database, metering
-from dnsworker.budget import Answer, Budget
+from dnsworker.budget import SECOND_US, Answer, Budget
 from dnsworker.errors import ConfigError
 from dnsworker.metering import Meter
 from dnsworker.pools import Pool
@@ -28,6 +29,8 @@ from dnsworker.tables import target
 from tests.unit.test_budget import assert_kept
 
 TARGET, TARGET_ID = "one", 1
+#: A budget that has been saved up since then.
+LONG_AGO_US = 1_750_000_000 * SECOND_US
 QUICK = Budget(500.0, 7)
 NewMeter = Callable[[], Meter]
 
@@ -160,14 +163,20 @@ def test_without_redis_the_database_goes_on_and_nothing_is_granted_twice(
 ) -> None:
     """Away, back with nothing, away once more: all requests together, by the clocks of both keepers."""
     monkeypatch.setattr(metering, "REDIS_REST_S", 0.0)
-    budget = Budget(50.0, 10)
+    budget = Budget(20.0, 10)
     meters = [new_meter(own_redis.url) for _ in range(2)]
+    remember(own_redis, LONG_AGO_US)
+    with meters[0]._engine.begin() as connection:
+        connection.execute(sa.update(target).values(paid_us=LONG_AGO_US))
     moments: list[int] = []
     for change in (own_redis.stop, own_redis.start, own_redis.kill, own_redis.start, lambda: None):
-        # Down to the last one that is to be had at once, so that a second budget would show.
-        for number in range(3 * budget.burst):
-            answer = ask(meters[number % 2], budget, in_advance=number < 4)
-            moments += [answer.at_us] if answer.is_granted else []
+        for number in range(4):  # as a worker makes them: each when it is due
+            answer = ask(meters[number % 2], budget)
+            time.sleep(answer.wait_s)
+            moments.append(answer.at_us)
+        # And all that are to be had at once, so that a second budget would show.
+        answers = [ask(meters[number % 2], budget, in_advance=False) for number in range(2 * budget.burst)]
+        moments += [answer.at_us for answer in answers if answer.is_granted]
         change()
     assert len(moments) >= 5 * 4
     assert_kept(budget, moments)
@@ -179,16 +188,17 @@ def test_a_budget_that_redis_kept_all_the_while_is_not_trusted_after_it_was_away
 ) -> None:
     """Frozen, it remembers a budget that looks saved up, of which the database has granted the requests."""
     monkeypatch.setattr(metering, "REDIS_REST_S", 0.0)
-    budget = Budget(100.0, 10)
+    budget = Budget(0.1, 3)
     meter = new_meter(own_redis.url)
-    moments = [ask(meter, budget).at_us]
+    assert not ask(meter, budget, in_advance=False).is_granted
     own_redis.pause()
-    moments += [ask(meter, budget).at_us for _ in range(2)]
-    assert kept_in_the_database(meter) is not None
+    ask(meter, budget, in_advance=False)
+    with meter._engine.begin() as connection:  # the time that saves up a burst
+        connection.execute(sa.update(target).values(paid_us=LONG_AGO_US))
+    assert ask(meter, budget, in_advance=False).is_granted
     own_redis.cont()
-    answers = [ask(meter, budget, in_advance=False) for _ in range(2 * budget.burst)]
-    moments += [answer.at_us for answer in answers if answer.is_granted]
-    assert_kept(budget, moments)
+    remember(own_redis, LONG_AGO_US)
+    assert not ask(meter, budget, in_advance=False).is_granted
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -216,6 +226,11 @@ def test_an_address_that_is_no_redis_is_said_at_start(new_meter: Callable[[str],
 def forget(server: Redis) -> None:
     with _client(server) as client:
         client.delete(*[KEY.format(target=name) for name in ("one", "two")])
+
+
+def remember(server: Redis, paid_us: int) -> None:
+    with _client(server) as client:
+        client.set(KEY.format(target=TARGET), paid_us)
 
 
 def own_redis_holds(server: Redis) -> list[str]:
