@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 
 #: How long Redis isn't asked after it didn't answer: its time-out must not be paid for every request.
 REDIS_REST_S = 5.0
+#: How old a permission for a request may be when it is used.
+LATE_S = 0.1
+#: After so many a request is made however late it is: a machine as busy as that is no danger to anybody.
+PERMISSIONS = 3
 
 
 class Meter:
@@ -103,7 +107,8 @@ class Metered(Backend):
     """A backend whose every request is taken from a budget first: for one delivery.
 
     The first request was paid for by whoever began the delivery. For each further one it waits in place,
-    and renews the claim meanwhile.
+    and renews the claim meanwhile. A permission that has become old in the meantime (the machine is busy,
+    the database slow, the process was frozen) lapses: used late, it would come on top of the next ones.
     """
 
     def __init__(
@@ -111,31 +116,41 @@ class Metered(Backend):
         backend: Backend,
         reserve: Callable[[], float],
         *,
+        paid_at: float,
         renew_every_s: float,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        """`reserve` takes a request, and says in how many seconds it may be made."""
+        """`reserve` takes a request, and says in how many seconds it may be made; `paid_at`: when, by
+        `clock`, the first one was taken."""
         self._backend, self._reserve = backend, reserve
-        self._renew_every_s, self._sleep = renew_every_s, sleep
-        self.target, self.timeout_s, self.capabilities = (
-            backend.target,
-            backend.timeout_s,
-            backend.capabilities,
-        )
+        self._paid_at: float | None = paid_at
+        self._renew_every_s, self._clock, self._sleep = renew_every_s, clock, sleep
+        self.target, self.timeout_s = backend.target, backend.timeout_s
+        self.capabilities = backend.capabilities
         self.checkpoint = self.renew = lambda: None
         backend.checkpoint = self._before_a_request
         backend.renew = lambda: self.renew()
-        self._is_paid = True
 
     def _before_a_request(self) -> None:
-        if self._is_paid:
-            self._is_paid = False
-        else:
-            until = time.monotonic() + self._reserve()
-            while (left_s := until - time.monotonic()) > 0:
-                self._sleep(min(left_s, self._renew_every_s))
-                self.renew()
-        self.checkpoint()
+        for _ in range(PERMISSIONS):
+            may_at = self._take()
+            self.checkpoint()
+            if self._clock() - may_at <= LATE_S:
+                return
+
+    def _take(self) -> float:
+        """Wait for a request that may be made now; returns since when, at the earliest."""
+        if self._paid_at is not None:
+            paid_at, self._paid_at = self._paid_at, None
+            return paid_at
+        asked = self._clock()
+        wait_s = self._reserve()
+        until = self._clock() + wait_s
+        while (left_s := until - self._clock()) > 0:
+            self._sleep(min(left_s, self._renew_every_s))
+            self.renew()
+        return asked + wait_s
 
     def read_zone(self, zone: Name) -> ZoneContents | None:
         self._before_a_request()

@@ -34,6 +34,8 @@ class Turnstile:
         self._guard = threading.Lock()
         #: Target → when the wake-up comes that is on its way.
         self._wakes: dict[str, float] = {}
+        #: When this thread was let in.
+        self._begun = threading.local()
 
     def close(self) -> None:
         self._meter.close()
@@ -47,6 +49,7 @@ class Turnstile:
         with self._reading.connect() as connection:
             if not breakers.may_try(connection, target_id) or not deliveries.has_due(connection, target_id):
                 return False
+        self._begun.at = time.monotonic()
         wait_s = self._meter.begin(target, target_id, budget)
         if wait_s > 0:
             self.come_back(target, wait_s)
@@ -62,11 +65,12 @@ class Turnstile:
         self._on_retry(target, delay_s)
 
     def metered(self, backend: Backend, claim: Claim, budget: Budget | None) -> Backend:
-        """The backend for a delivery whose first request was taken; without a budget as it is."""
+        """The backend for a delivery that this thread was let in for; without a budget as it is."""
         if budget is None:
             return backend
         return Metered(
             backend,
             lambda: self._meter.reserve(claim.target, claim.target_id, budget),
+            paid_at=getattr(self._begun, "at", float("-inf")),
             renew_every_s=self._settings.lease_s / 3,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Collection, Mapping
 
 import pytest
@@ -77,23 +76,32 @@ class StubBackend(Backend):
 
 
 class Bench:
-    """One metered delivery; `said` is everything that happened, in order."""
+    """One metered delivery; `said` is everything that happened, in order, and the time is its own."""
 
     def __init__(self, *waits_s: float) -> None:
         self.said: list[str] = []
+        self.now = 1000.0
+        #: How long each checkpoint takes.
+        self.checkpoints_s: list[float] = []
         self._waits_s = list(waits_s)
-        self.metered = Metered(StubBackend(self.said), self._reserve, renew_every_s=0.004, sleep=self._sleep)
-        self.metered.checkpoint = lambda: self.said.append("checkpoint")
+        self.metered = Metered(
+            StubBackend(self.said), self._reserve,
+            paid_at=self.now, renew_every_s=20.0, clock=lambda: self.now, sleep=self._sleep,
+        )  # fmt: skip
+        self.metered.checkpoint = self._check
         self.metered.renew = lambda: self.said.append("renew")
 
     def _reserve(self) -> float:
         self.said.append("reserve")
         return self._waits_s.pop(0) if self._waits_s else 0.0
 
+    def _check(self) -> None:
+        self.said.append("checkpoint")
+        self.now += self.checkpoints_s.pop(0) if self.checkpoints_s else 0.001
+
     def _sleep(self, seconds: float) -> None:
-        assert seconds <= 0.004
-        self.said.append("sleep")
-        time.sleep(seconds)
+        self.said.append(f"sleep {seconds:g}")
+        self.now += seconds
 
 
 PLAN = Plan(ZONE, SOA_, SOA_.with_serial(2), ())
@@ -132,17 +140,38 @@ def test_no_method_of_the_contract_is_forgotten() -> None:
 
 
 def test_the_claim_is_renewed_while_a_request_is_waited_for() -> None:
-    bench = Bench(0.02)
+    bench = Bench(50.0)
     bench.metered.read_soa(ZONE)
     bench.said.clear()
     bench.metered.read_soa(ZONE)
-    assert bench.said[:3] == ["reserve", "sleep", "renew"]
-    assert bench.said[-3:] == ["renew", "checkpoint", "read_soa"]
-    assert bench.said.count("sleep") == bench.said.count("renew") >= 1
+    assert bench.said == [
+        "reserve", "sleep 20", "renew", "sleep 20", "renew", "sleep 10", "renew", "checkpoint", "read_soa",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_permission_that_has_become_old_lapses(is_first: bool) -> None:
+    bench = Bench()
+    if not is_first:
+        bench.metered.read_zone(ZONE)
+        bench.said.clear()
+    bench.checkpoints_s = [5.0]
+    bench.metered.read_soa(ZONE)
+    first = ["checkpoint"] if is_first else ["reserve", "checkpoint"]
+    assert bench.said == [*first, "reserve", "checkpoint", "read_soa"]
+
+
+def test_a_machine_that_is_always_late_gets_on_all_the_same() -> None:
+    bench = Bench()
+    bench.checkpoints_s = [5.0] * 100
+    bench.metered.read_soa(ZONE)
+    bench.metered.read_zone(ZONE)
+    assert bench.said.count("checkpoint") == 6
+    assert bench.said[-1] == "read_zone"
 
 
 def test_a_claim_lost_while_waiting_ends_it_before_the_request_is_made() -> None:
-    bench = Bench(0.02)
+    bench = Bench(50.0)
     bench.metered.read_soa(ZONE)
 
     def lose() -> None:
