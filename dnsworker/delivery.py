@@ -186,7 +186,7 @@ class Deliverer:
 
     def _claim_next(self, known: KnownPool, target: str, target_id: int) -> Claim | None:
         limits = known.pool.target(target).limits
-        if limits.budget and not self._turnstile.lets_in(target, target_id, limits.budget):
+        if not self._turnstile.lets_in(target, target_id, limits):
             return None
         try:
             with self._engine.begin() as connection:

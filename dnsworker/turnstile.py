@@ -16,6 +16,7 @@ from dnsworker.backend import Backend
 from dnsworker.budget import Budget
 from dnsworker.database import reading
 from dnsworker.metering import Meter, Metered
+from dnsworker.pools import Limits
 from dnsworker.settings import Settings
 from dnsworker.store import breakers, deliveries
 from dnsworker.store.deliveries import Claim
@@ -40,14 +41,19 @@ class Turnstile:
     def close(self) -> None:
         self._meter.close()
 
-    def lets_in(self, target: str, target_id: int, budget: Budget) -> bool:
+    def lets_in(self, target: str, target_id: int, limits: Limits) -> bool:
         """Take the first request of the next delivery; where it can't be had at once, come back for it.
 
         Nothing is taken while there is nothing to do. (Two workers may see the same last delivery, and one of
         them has paid for nothing: but only where more than one request was to be had at once.)
         """
+        budget = limits.budget
+        if budget is None:
+            return True
         with self._reading.connect() as connection:
             if not breakers.may_try(connection, target_id) or not deliveries.has_due(connection, target_id):
+                return False
+            if limits.concurrency and deliveries.claimed(connection, target_id) >= limits.concurrency:
                 return False
         self._begun.at = time.monotonic()
         wait_s = self._meter.begin(target, target_id, budget)

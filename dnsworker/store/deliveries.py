@@ -110,16 +110,21 @@ def want(
         upsert(connection, delivery, rows, update=updates | ({"force": True} if force else {}))
 
 
+def claimed(connection: sa.Connection, target_id: int) -> int:
+    """How many of the target's deliveries somebody is at work on."""
+    query = sa.select(sa.func.count()).where(
+        delivery.c.target_id == target_id, delivery.c.owner.is_not(None), delivery.c.lease_until > now()
+    )
+    return int(connection.execute(query).scalar_one())
+
+
 def has_room(connection: sa.Connection, target_id: int, concurrency: int) -> bool:
-    """Whether fewer deliveries than that are claimed by anybody; nobody else claims one until the commit.
+    """Whether fewer deliveries than that are claimed; nobody else claims one until the commit.
 
     Call it first in its transaction: where a snapshot is taken (MariaDB), it must not be from before.
     """
     connection.execute(sa.select(target.c.id).where(target.c.id == target_id).with_for_update())
-    query = sa.select(sa.func.count()).where(
-        delivery.c.target_id == target_id, delivery.c.owner.is_not(None), delivery.c.lease_until > now()
-    )
-    return int(connection.execute(query).scalar_one()) < concurrency
+    return claimed(connection, target_id) < concurrency
 
 
 def has_due(connection: sa.Connection, target_id: int) -> bool:

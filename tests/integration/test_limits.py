@@ -328,8 +328,13 @@ def test_a_limit_of_deliveries_at_once_holds_over_all_workers(
         assert len(world.servers["one"].zones) == 24
 
 
-def test_a_delivery_of_somebody_else_counts_until_its_lease_is_over(tmp_path: Path) -> None:
-    with a_world(tmp_path, "one", pool=pool_of(one={"concurrency": 1})) as world, ExitStack() as ends:
+@pytest.mark.parametrize("limits", [{}, {"requests_per_second": 1000}], ids=["unmetered", "metered"])
+def test_a_delivery_of_somebody_else_counts_until_its_lease_is_over(
+    tmp_path: Path, limits: dict[str, Any]
+) -> None:
+    """And nothing is taken from a budget for one that can't begin."""
+    pool = pool_of(one={"concurrency": 1, **limits})
+    with a_world(tmp_path, "one", pool=pool) as world, ExitStack() as ends:
         create(world, 2)
         other = Runtime(world.settings, StubSignals())
         other.start()
@@ -339,6 +344,7 @@ def test_a_delivery_of_somebody_else_counts_until_its_lease_is_over(tmp_path: Pa
         assert claim is not None
         assert world.runtime.deliver("one") == "one: 0 delivered"
         assert world.servers["one"].requests == []
+        assert world.row("SELECT paid_us FROM target").paid_us is None
         with world.engine.begin() as connection:
             deliveries.renew(connection, claim, -1.0)
         world.until(lambda: len(world.servers["one"].zones) == 2, "the deliveries did not go on")
