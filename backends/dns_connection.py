@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from backends.dns_tsig import TsigKey, Verifier
 from backends.dns_wire import Message
@@ -20,14 +20,25 @@ class DNSConnection:
     """One kept TCP connection; opened when first needed. Not for two threads at once."""
 
     def __init__(
-        self, host: str, port: int, key: TsigKey, *, timeout_s: float, takes_unsigned_absence: bool = False
+        self,
+        host: str,
+        port: int,
+        key: TsigKey,
+        *,
+        timeout_s: float,
+        announce: Callable[[], None] = lambda: None,
+        takes_unsigned_absence: bool = False,
     ) -> None:
-        """`takes_unsigned_absence`: believe an unsigned NOTAUTH, too. Knot signs none for a zone that it
-        hasn't got, whatever the key (3.2.6)."""
+        """`announce` is called just before each request, and before one is repeated.
+
+        `takes_unsigned_absence`: believe an unsigned NOTAUTH, too. Knot signs none for a zone that it hasn't
+        got, whatever the key (3.2.6).
+        """
         self.host = host
         self.port = port
         self.key = key
         self.timeout_s = timeout_s
+        self._announce = announce
         self._takes_unsigned_absence = takes_unsigned_absence
         self._socket: socket.socket | None = None
 
@@ -50,6 +61,7 @@ class DNSConnection:
         Something that changes something must bear being sent twice. Raises `OutcomeUnknown` when that was
         sent and no answer came, and `Unreachable` otherwise.
         """
+        self._announce()
         signed, mac, _ = self.key.sign(request)
         wire = self._answer_to(signed, changes_something=changes_something)
         return self._read(self._verifier(mac, is_transfer=False), wire, request)
@@ -60,6 +72,7 @@ class DNSConnection:
         Give up the generator as soon as the transfer is complete. When it is given up earlier, the rest
         stays unread: then `close` the connection.
         """
+        self._announce()
         signed, mac, _ = self.key.sign(request)
         self._send(signed, is_resend=False)
         verifier = self._verifier(mac, is_transfer=True)
@@ -103,6 +116,7 @@ class DNSConnection:
                 self.close()
                 if not was_kept:
                     raise
+                self._announce()
                 self._send(wire, is_resend=True)
                 return self._receive()
         except (*_LOST, Unreachable) as exc:

@@ -28,9 +28,15 @@ class _CannotTell(Exception):
 
 
 def look_up(
-    connection: DNSConnection, zone: Name, keys: Collection[Key], checkpoint: Callable[[], None]
+    connection: DNSConnection,
+    zone: Name,
+    keys: Collection[Key],
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> dict[Key, RRset] | None:
-    """Those of the RRsets that exist; None when only a transfer can tell (also whether the zone is there)."""
+    """Those of the RRsets that exist; None when only a transfer can tell (also whether the zone is there).
+
+    `checkpoint` is called before each question after the first, for a connection that doesn't announce them.
+    """
     lookup = _Lookup(connection, zone, checkpoint)
     try:
         lookup.require_zone()
@@ -71,7 +77,8 @@ class _Lookup:
     def _ask(self, name: Name, kind: str) -> RRset | None:
         """The RRset in the zone's own answer; None when it says that there is none."""
         if (name, kind) not in self._answers:
-            self._checkpoint()
+            if self._answers:
+                self._checkpoint()
             self._answers[name, kind] = self._ask_server(name, kind)
         return self._answers[name, kind]
 

@@ -97,9 +97,10 @@ class Backend(ABC):
 
     An object serves one delivery at a time (never two threads at once) and keeps its connections between
     calls. Every network call has a time-out of at most `timeout_s`; before each request after the first
-    in one method, call `self.checkpoint()`.
+    in one method, and then only, call `self.checkpoint()`: so the requests of a method are one and one for
+    each checkpoint, which is what the target's budget is charged. Opening a connection isn't a request.
 
-    Every method raises `BackendError`s only (and lets through what `checkpoint` raises).
+    Every method raises `BackendError`s only (and lets through what `checkpoint` and `renew` raise).
     """
 
     #: What every target of this kind can do, and, on an object, what this one can.
@@ -111,8 +112,11 @@ class Backend(ABC):
         self.target = target
         self.timeout_s = timeout_s
         self.capabilities = self.capabilities_for(options)
-        #: Set by the delivery: renews its claim, raises `ClaimLost` when another worker has taken over.
+        #: Set by the delivery: renews its claim, raises `ClaimLost` when another worker has taken over, and
+        #: waits where the target's budget says so (raises `RateLimited` where that would take too long).
         self.checkpoint: Callable[[], None] = lambda: None
+        #: Set by the delivery: renews its claim, without a request. For waiting and for long work in between.
+        self.renew: Callable[[], None] = lambda: None
 
     @classmethod
     def capabilities_for(cls, options: Options) -> Capabilities:

@@ -10,6 +10,7 @@ import logging
 import random
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 
 from dnsworker import retry
 from dnsworker.backend import Backend, load_backend
-from dnsworker.convergence import Blocked, Convergence, storable
+from dnsworker.convergence import Blocked, Convergence, Resting, storable
 from dnsworker.database import AWAY, reading
 from dnsworker.errors import (
     BackendError,
@@ -25,6 +26,7 @@ from dnsworker.errors import (
     ConfigError,
     OutcomeUnknown,
     Permanent,
+    RateLimited,
     RecordRejected,
     ServerFailure,
     Unsupported,
@@ -37,6 +39,7 @@ from dnsworker.settings import Settings
 from dnsworker.store import breakers, deliveries
 from dnsworker.store.deliveries import Claim
 from dnsworker.store.pools import KnownPool, PoolDirectory
+from dnsworker.turnstile import Turnstile
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,8 @@ log = logging.getLogger(__name__)
 REQUEST_TIMEOUT_S = 5.0
 #: How often a target with claims of others is checked for dead owners.
 OWNER_CHECK_S = 0.5
+#: Deliveries at once to a target of which `limits` say nothing, in each process.
+SLOTS = 4
 #: How long one probe of an open breaker may take.
 PROBE_S = 15.0
 RETRY_AT_ONCE_S = 0.001
@@ -68,24 +73,25 @@ class Slots:
     in a thread, and none is lost.
     """
 
-    def __init__(self, count: int) -> None:
-        self._free = count
+    def __init__(self) -> None:
+        self._taken = 0
         self._is_marked = False
         self._guard = threading.Lock()
 
-    def enter(self) -> bool:
+    def enter(self, count: int) -> bool:
+        """Take one of `count` slots, which may be more or fewer the next time."""
         with self._guard:
             self._is_marked = True
-            if self._free == 0:
+            if self._taken >= count:
                 return False
-            self._free -= 1
+            self._taken += 1
             self._is_marked = False
             return True
 
     def leave(self) -> bool:
         """Whether somebody came by in the meantime and has to be served."""
         with self._guard:
-            self._free += 1
+            self._taken -= 1
             marked, self._is_marked = self._is_marked, False
             return marked
 
@@ -104,11 +110,13 @@ class Deliverer:
         on_retry: Callable[[str, float], None],
         call_later: Callable[[float, Callable[[], None]], None],
     ) -> None:
+        """Raises `ConfigError`."""
         self._engine, self._reading = engine, reading(engine)
         self._directory, self._settings, self._lock = directory, settings, lock
         self._on_progress, self._on_retry, self._call_later = on_progress, on_retry, call_later
         self._guard = threading.Lock()
-        self._slots: dict[str, Slots] = {}
+        self._turnstile = Turnstile(engine, settings, on_retry=on_retry)
+        self._slots: dict[str, Slots] = defaultdict(Slots)
         self._backends: dict[tuple[str, int], list[Backend]] = {}
         self._owners_checked: dict[str, float] = {}
         self._lock_checked = float("-inf")
@@ -120,9 +128,10 @@ class Deliverer:
     def run(self, target: str) -> str:
         """Deliver all that is due for the target, one after the other. Returns a summary for people."""
         known = self._directory.of_target(target)
-        slots = self._slots_of(target, known)
+        with self._guard:
+            slots = self._slots[target]
         done = failed = 0
-        while slots.enter():
+        while slots.enter(self._slots_for(target, known)):
             try:
                 while (claim := self._claim(known, target)) is not None:
                     if self._deliver(known, claim):
@@ -159,6 +168,7 @@ class Deliverer:
             self._backends.clear()
         for backend in idle:
             backend.close()
+        self._turnstile.close()
 
     # --- claims ----------------------------------------------------------------------------------------
 
@@ -169,8 +179,19 @@ class Deliverer:
             self.give_back_unended()
         self._keep_lock()
         target_id = known.target_ids[target]
+        claim = self._claim_next(known, target, target_id)
+        if claim is not None or not self._free_dead_claims(target, target_id):
+            return claim
+        return self._claim(known, target)
+
+    def _claim_next(self, known: KnownPool, target: str, target_id: int) -> Claim | None:
+        limits = known.pool.target(target).limits
+        if not self._turnstile.lets_in(target, target_id, limits):
+            return None
         try:
             with self._engine.begin() as connection:
+                if limits.concurrency and not deliveries.has_room(connection, target_id, limits.concurrency):
+                    return None
                 if not breakers.may_try(connection, target_id):
                     return None
                 claim = deliveries.claim_next(
@@ -181,9 +202,7 @@ class Deliverer:
                     raise _ProbeTaken
         except _ProbeTaken:
             return None
-        if claim is not None or not self._free_dead_claims(target, target_id):
-            return claim
-        return self._claim(known, target)
+        return claim
 
     def _keep_lock(self) -> None:
         """A worker whose lock was lost with its connection looks dead, and all its claims are taken away."""
@@ -207,13 +226,18 @@ class Deliverer:
     def _deliver(self, known: KnownPool, claim: Claim) -> bool:
         try:
             with self._backend(known, claim.target) as backend:
-                Convergence(self._engine, known, claim, backend, self._settings).run()
+                budget = known.pool.target(claim.target).limits.budget
+                metered = self._turnstile.metered(backend, claim, budget)
+                Convergence(self._engine, known, claim, metered, self._settings).run()
             with self._engine.begin() as connection:
                 breakers.succeeded(connection, claim.target_id)
             self._hasten_followers(known, claim)
         except ClaimLost as exc:
             log.warning("%s", exc, extra={"zone_id": claim.zone_id, "target": claim.target})
             self._doubt(claim)
+            return False
+        except Resting as exc:
+            self._postpone(claim, exc)
             return False
         except (BackendError, ConfigError) as exc:
             self._failed(claim, exc)
@@ -258,6 +282,21 @@ class Deliverer:
         else:
             self._call_later(DOUBT_AGAIN_S, lambda: self._doubt(claim))
 
+    def _postpone(self, claim: Claim, reason: Resting) -> None:
+        """The delivery stops half-way for no fault of its own: it is no attempt, and goes on when it may."""
+        delay_s = reason.retry_after_s or 0.0
+        try:
+            with self._engine.begin() as connection:
+                deliveries.postpone(connection, claim, delay_s)
+        except ClaimLost:
+            self._doubt(claim)
+            return
+        except sa.exc.SQLAlchemyError:
+            self._keep_unended(claim)
+            raise
+        log.info("%s: %s; goes on in %.1f s", claim.target, reason, delay_s, extra={"zone_id": claim.zone_id})
+        self._turnstile.come_back(claim.target, max(delay_s, RETRY_AT_ONCE_S))
+
     def _failed(self, claim: Claim, error: BackendError | ConfigError) -> None:
         """Write down what went wrong and when it is tried again; that row is the clock."""
         where = {"zone_id": claim.zone_id, "target": claim.target}
@@ -274,8 +313,11 @@ class Deliverer:
                     )  # fmt: skip
                     breakers.succeeded(connection, claim.target_id)
                     return
+                is_limited = isinstance(failure, RateLimited)
+                if is_limited:  # all of the target's deliveries are in the same boat
+                    message = storable(f"asked for fewer requests: {failure.message}")
                 decision = retry.decide(
-                    failure, attempts,
+                    failure, breakers.failures(connection, claim.target_id) + 1 if is_limited else attempts,
                     base_s=self._settings.retry_base_s, cap_s=self._settings.retry_cap_s, rng=self._rng,
                 )  # fmt: skip
                 delay_s = (
@@ -286,7 +328,10 @@ class Deliverer:
                     connection, claim, code=error.code, message=message, delay_s=delay_s,
                     must_read=isinstance(decision, retry.Retry) and decision.reads_back, attempts=attempts,
                 )  # fmt: skip
-                if isinstance(decision, retry.Retry) and decision.counts_against_target:
+                if is_limited:
+                    breakers.probe_again(connection, claim.target_id, delay_s)
+                    breakers.rest(connection, claim.target_id, message, delay_s=delay_s)
+                elif isinstance(decision, retry.Retry) and decision.counts_against_target:
                     self._count_against_target(connection, claim, message)
                 elif isinstance(failure, ANSWERS):
                     breakers.succeeded(connection, claim.target_id)
@@ -339,13 +384,10 @@ class Deliverer:
                 return
         backend.close()
 
-    def _slots_of(self, target: str, known: KnownPool) -> Slots:
+    def _slots_for(self, target: str, known: KnownPool) -> int:
         """No target may fill the worker: a quarter of its threads at most, and what its limits say."""
-        with self._guard:
-            if target not in self._slots:
-                allowed = known.pool.target(target).limits.concurrency
-                self._slots[target] = Slots(max(1, min(allowed, self._settings.concurrency // 4)))
-            return self._slots[target]
+        allowed = known.pool.target(target).limits.concurrency or SLOTS
+        return max(1, min(allowed, self._settings.concurrency // 4))
 
 
 def free_dead_owner(engine: sa.Engine, lock: ProcessLock, owner: int) -> bool:

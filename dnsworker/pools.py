@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError
 from dnsworker import names
 from dnsworker.addresses import Address
 from dnsworker.backend import Options, load_backend
+from dnsworker.budget import Budget
 from dnsworker.capabilities import Capabilities
 from dnsworker.credentials import TsigKey, is_reference, mask, resolve_secrets
 from dnsworker.errors import ConfigError, InvalidName, InvalidRecord
@@ -75,12 +76,20 @@ class Nameserver(Address):
 
 
 class Limits(_Part):
-    """How much a target may be asked to do at once, over all workers."""
+    """How much a target may be asked to do, over all workers."""
 
-    concurrency: int = Field(default=4, ge=1, le=1000)
-    requests_per_second: float | None = Field(default=None, gt=0)
+    #: Deliveries at once; None: no limit but each worker's own.
+    concurrency: int | None = Field(default=None, ge=1, le=1000)
+    requests_per_second: float | None = Field(default=None, ge=0.001, le=100_000)
     #: Requests that may be made at once after a pause; None: one second's worth.
-    burst: int | None = Field(default=None, ge=1)
+    burst: int | None = Field(default=None, ge=1, le=100_000)
+
+    @property
+    def budget(self) -> Budget | None:
+        """What `requests_per_second` and `burst` allow; None: any number of requests."""
+        if self.requests_per_second is None:
+            return None
+        return Budget(self.requests_per_second, self.burst or max(1, int(self.requests_per_second)))
 
 
 class Target(_Part):

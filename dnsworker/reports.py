@@ -14,6 +14,7 @@ from dnsworker.contents import ZoneContents
 from dnsworker.errors import AmbiguousZone, OperationNotFound, ZoneNotFound
 from dnsworker.names import Name
 from dnsworker.operations import NameserverReport, Outcome, Status, TargetReport
+from dnsworker.pools import Limits
 from dnsworker.settlement import Standing
 from dnsworker.store import pools, zones
 from dnsworker.store.pools import KnownPool
@@ -170,6 +171,7 @@ def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
         sa.select(
             target.c.name, pool.c.name.label("pool"), target.c.failures, target.c.open_until,
             target.c.paused_until, target.c.last_error, target.c.last_error_at,
+            sa.case((target.c.rests_until > now(), target.c.rests_until)).label("rests_until"),
             due.label("backlog"), failing.label("failing"), blocked.label("blocked"),
             sa.func.min(delivery.c.due_at).label("oldest_due_at"),
         )
@@ -185,11 +187,16 @@ def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
         .group_by(target.c.id, pool.c.name)
         .order_by(pool.c.name, target.c.name)
     )  # fmt: skip
-    kinds = {one.name: one.type for known in pools.read(connection) for one in known.pool.targets}
+    known = {one.name: one for entry in pools.read(connection) for one in entry.pool.targets}
     found = []
     for row in connection.execute(query):
-        document = _plain(row) | {"type": kinds.get(row.name)}
+        one = known.get(row.name)
+        limits = one.limits if one else Limits()
+        document = _plain(row) | {"type": one.type if one else None}
         document["breaker"] = "open" if row.open_until is not None else "closed"
+        document["concurrency"] = limits.concurrency
+        document["requests_per_second"] = limits.requests_per_second
+        document["burst"] = limits.budget.burst if limits.budget else None
         found.append(document)
     return found
 
@@ -254,6 +261,12 @@ def target_reports(
             if one.target_id == row.target_id and operation_id in (None, one.operation_id)
         ]
         stopped = standing.standstills.get(name)
+        reason = row.last_error or (stopped.reason if stopped else None)
+        if reason is None and row.unconfirmed:
+            reason = settlement.SPREADING
+        budget = standing.known.pool.target(name).limits.budget
+        if reason is None and budget and row.due_at is not None and row.owner is None:
+            reason = f"waits its turn within {budget}"
         next_attempt = row.due_at
         if next_attempt is not None and stopped is not None and stopped.until is not None:
             next_attempt = max(next_attempt, stopped.until)
@@ -267,9 +280,7 @@ def target_reports(
                 withheld=refused,
                 is_current=row.confirmed_revision >= (revision or 0)
                 and row.state not in ("foreign", "creating"),
-                last_error=row.last_error
-                or (stopped.reason if stopped else None)
-                or (settlement.SPREADING if row.unconfirmed else None),
+                last_error=reason,
                 next_attempt_at=next_attempt,
                 last_repair=row.last_repair,
                 last_repair_at=row.last_repair_at,

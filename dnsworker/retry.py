@@ -23,6 +23,9 @@ from dnsworker.errors import (
     ZoneMissing,
 )
 
+#: A target that asks for a longer rest (a date of another year, say) is asked again after this.
+REST_CAP_S = 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -50,7 +53,8 @@ def decide(
     |----------------------------------|---------------------------------------------------|
     | RecordRejected, Unsupported      | give up: split the plan, withhold what is refused |
     | ZoneChanged, ZoneMissing, OutcomeUnknown | at once the first time, after reading back |
-    | RateLimited                      | when the target says, at least the back-off       |
+    | RateLimited                      | when the target says (within an hour), at least   |
+    |                                  | the back-off; all of its deliveries rest          |
     | AuthenticationFailed, Unreachable | back off; the whole target is in question        |
     | other transient errors           | back off                                          |
     """
@@ -62,7 +66,7 @@ def decide(
     if isinstance(error, ZoneChanged | ZoneMissing | OutcomeUnknown):
         return Retry(0.0 if attempt <= 1 else delay, reads_back=True)
     if isinstance(error, RateLimited):
-        return Retry(max(delay, error.retry_after_s or 0.0))
+        return Retry(max(delay, min(error.retry_after_s or 0.0, REST_CAP_S)))
     return Retry(
         delay,
         reads_back=isinstance(error, ServerFailure),

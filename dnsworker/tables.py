@@ -105,6 +105,11 @@ target = sa.Table(
     sa.Column("last_error", sa.Text),
     sa.Column("last_error_at", Moment),
     sa.Column("last_success_at", Moment),
+    # It asked for fewer requests, and gets none until then; in its own words.
+    sa.Column("rests_until", Moment),
+    sa.Column("rest_reason", sa.Text),
+    # Its budget, where Redis doesn't keep it: paid for up to then, µs since 1970 (`dnsworker.budget`).
+    sa.Column("paid_us", sa.BigInteger),
     sa.Index("ix_target_pool_id", "pool_id"),
 )
 

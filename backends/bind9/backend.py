@@ -16,6 +16,7 @@ from backends.dns_connection import DNSConnection
 from backends.dns_lookup import look_up
 from backends.dns_tsig import TsigKey
 from backends.dns_wire import SOA_TYPE, request
+from backends.requests_made import RequestsMade
 from dnsworker import names, serials
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt, ZoneDelta
 from dnsworker.contents import ZoneContents
@@ -51,16 +52,19 @@ class Bind9Backend(Backend):
         key = TsigKey(
             options.tsig_key_name, options.tsig_key_secret.get_secret_value(), options.tsig_key_algorithm
         )
-        self._dns = DNSConnection(options.host, options.port, key, timeout_s=timeout_s)
+        # The checkpoint is set later, and anew for each delivery.
+        self._requests = RequestsMade(lambda: self.checkpoint())
+        announce = self._requests.announce
+        self._dns = DNSConnection(options.host, options.port, key, timeout_s=timeout_s, announce=announce)
         self._control = ControlChannel(
             options.control_host,
             options.rndc_port,
             key=base64.b64decode(options.rndc_key_secret.get_secret_value()),
             algorithm=options.rndc_key_algorithm,
             timeout_s=timeout_s,
+            announce=announce,
         )
-        # The checkpoint is set later, and anew for each delivery.
-        self._zones = ConfiguredZones(self._control, options, key, lambda: self.checkpoint(), timeout_s)
+        self._zones = ConfiguredZones(self._control, options, key, lambda: self.renew(), timeout_s)
 
     @classmethod
     def writes_to(cls, options: Options) -> tuple[str, ...]:
@@ -68,6 +72,7 @@ class Bind9Backend(Backend):
         return ("dns", f"{options.host}:{options.port}", options.view or "")
 
     def read_zone(self, zone: Name) -> ZoneContents | None:
+        self._requests.begin()
         try:
             return dns_transfer.read_zone(self._dns, zone)
         except ZoneMissing:
@@ -75,45 +80,47 @@ class Bind9Backend(Backend):
         except (AuthenticationFailed, ServerFailure) as exc:
             # A creation that broke off leaves a zone that nobody may see; for everybody it isn't there yet.
             try:
-                if self._is_unfinished(zone):
+                if self._zones.is_unfinished(zone):
                     return None
             except BackendError:
                 raise exc from None  # what went wrong first says more
             raise
 
     def read_soa(self, zone: Name) -> SOA | None:
+        self._requests.begin()
         soa = dns_transfer.read_soa(self._dns, zone)
         if soa is not None:
             return soa
-        self.checkpoint()
         try:
             status = self._zones.status(zone)
         except ZoneMissing:
             return None
         except ServerFailure:
-            if self._is_unfinished(zone):
+            if self._zones.is_unfinished(zone):
                 return None
             raise
-        if self._is_unfinished(zone):
+        if self._zones.is_unfinished(zone):
             return None
         raise ServerFailure(
             f"named has {zone} but doesn't answer for it to our key: {' '.join(status.split())}", zone=zone
         )
 
     def read_rrsets(self, zone: Name, keys: Collection[Key]) -> Mapping[Key, RRset]:
+        self._requests.begin()
         if len(keys) <= MAX_LOOKUPS:
-            found = look_up(self._dns, zone, keys, self.checkpoint)
+            found = look_up(self._dns, zone, keys)
             if found is not None:
                 return found
             self.checkpoint()
         return super().read_rrsets(zone, keys)
 
     def read_changes(self, zone: Name, since: SOA) -> ZoneDelta | None:
+        self._requests.begin()
         return dns_transfer.read_changes(self._dns, zone, since)
 
     def create_zone(self, zone: ZoneContents) -> None:
+        self._requests.begin()
         statement = self._zones.find(zone.name)
-        self.checkpoint()
         if statement is not None:
             if not is_unfinished(statement):
                 if "type primary;" not in statement and "type master;" not in statement:
@@ -121,24 +128,24 @@ class Bind9Backend(Backend):
                 if self._is_brought_to(zone):
                     return
             self._zones.remove(zone.name)
-            self.checkpoint()
         self._zones.add(zone)
 
     def apply(self, plan: Plan) -> Receipt:
+        self._requests.begin()
         jumps = serials.distance(plan.current_soa.serial, plan.desired_soa.serial) >= LARGE_JUMP
         if jumps:  # also before: the sync after the last jump may have been lost
             self._zones.sync(plan.zone)
-            self.checkpoint()
         dns_update.send_plan(self._dns, plan)
         if jumps:
-            self.checkpoint()
             self._zones.sync(plan.zone)
         return Receipt(soa=plan.desired_soa)
 
     def delete_zone(self, zone: Name) -> None:
+        self._requests.begin()
         self._zones.remove(zone)
 
     def check(self) -> Health:
+        self._requests.begin()
         try:
             # Whatever it says, it has to accept our signature first. And before the control channel, which
             # named merely closes when the clocks differ, where DNS says by how much.
@@ -155,12 +162,9 @@ class Bind9Backend(Backend):
         self._dns.close()
         self._control.close()
 
-    def _is_unfinished(self, zone: Name) -> bool:
-        self.checkpoint()
-        return self._zones.is_unfinished(zone)
-
     def _is_brought_to(self, desired: ZoneContents) -> bool:
         """Bring a zone that is there to exactly these contents by updates; False where that can't be done."""
+        self.checkpoint()
         try:
             current = self.read_zone(desired.name)
         except ServerFailure:

@@ -21,7 +21,7 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from dnsworker.errors import AuthenticationFailed, OutcomeUnknown, ServerFailure, Unreachable
@@ -68,10 +68,21 @@ class _Closed(Exception):
 class ControlChannel:
     """One kept connection to named's `controls` port. Not for two threads at once."""
 
-    def __init__(self, host: str, port: int, *, key: bytes, algorithm: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        key: bytes,
+        algorithm: str,
+        timeout_s: float,
+        announce: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`announce` is called just before each command. (Opening a connection isn't one.)"""
         self.host = host
         self.port = port
         self.timeout_s = timeout_s
+        self._announce = announce
         self._key = key
         self._digest = algorithm.removeprefix("hmac-")
         self._algorithm = ALGORITHMS[algorithm]
@@ -95,6 +106,7 @@ class ControlChannel:
         Raises `CommandFailed` when named refuses it, `Unreachable` when it wasn't sent, `OutcomeUnknown`
         when the answer to it was lost, `AuthenticationFailed`, `ServerFailure`.
         """
+        self._announce()
         if self._socket is not None and _is_readable(self._socket):
             self.close()  # named closes a connection that was idle for 30 s; nothing else may be unread
         if self._socket is None:

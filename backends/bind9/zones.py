@@ -52,6 +52,7 @@ class ConfiguredZones:
         checkpoint: Callable[[], None],
         timeout_s: float,
     ) -> None:
+        """`checkpoint` renews the claim; the requests are announced by `control`."""
         self._control = control
         self._options = options
         self._key = key

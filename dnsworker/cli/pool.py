@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,18 +145,28 @@ def show_target(session: Session, name: str | None) -> None:
 
 
 def print_targets(targets: list[dict[str, Any]], *, indent: str = "") -> None:
-    """Backlog and breaker of each target."""
-    output.print_table(
-        ("TARGET", "TYPE", "POOL", "BACKLOG", "FAILING", "BLOCKED", "BREAKER", "LAST ERROR"),
-        [
-            (
-                one["name"], one.get("type"), one["pool"], one["backlog"], one["failing"], one["blocked"],
-                one["breaker"], _last_error(one),
-            )
-            for one in targets
-        ],
-        indent=indent,
-    )  # fmt: skip
+    """Backlog and breaker of each target; budgets and rests where there are any."""
+    columns: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
+        ("TARGET", lambda one: one["name"]),
+        ("TYPE", lambda one: one.get("type")),
+        ("POOL", lambda one: one["pool"]),
+        ("BACKLOG", lambda one: one["backlog"]),
+        ("FAILING", lambda one: one["failing"]),
+        ("BLOCKED", lambda one: one["blocked"]),
+        ("BREAKER", lambda one: one["breaker"]),
+    ]
+    if any(one.get("requests_per_second") for one in targets):
+        columns.append(("BUDGET", _budget))
+    if any(one.get("rests_until") for one in targets):
+        columns.append(("RESTS UNTIL", lambda one: output.ago(one.get("rests_until"))))
+    columns.append(("LAST ERROR", _last_error))
+    rows = [tuple(read(one) for _, read in columns) for one in targets]
+    output.print_table(tuple(title for title, _ in columns), rows, indent=indent)
+
+
+def _budget(one: dict[str, Any]) -> str:
+    rate = one.get("requests_per_second")
+    return f"{rate:g}/s" if rate else ""
 
 
 def _last_error(one: dict[str, Any]) -> str:
@@ -186,10 +197,11 @@ def _print_pool(one: Pool) -> None:
     )
     public = one.to_public()
     output.print_table(
-        ("TARGET", "TYPE", "CONCURRENCY", "OPTIONS"),
+        ("TARGET", "TYPE", "LIMITS", "OPTIONS"),
         [
             (
-                each["name"], each["type"], each["limits"]["concurrency"],
+                each["name"], each["type"],
+                " ".join(f"{key}={value:g}" for key, value in each["limits"].items() if value is not None),
                 " ".join(f"{key}={_option(value)}" for key, value in each["options"].items()),
             )
             for each in public["targets"]

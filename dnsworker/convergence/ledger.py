@@ -18,11 +18,11 @@ from dnsworker import comparison, desired, plan, serials
 from dnsworker.backend import Receipt
 from dnsworker.capabilities import Capabilities
 from dnsworker.database import reading
-from dnsworker.errors import ZoneChanged
+from dnsworker.errors import RateLimited, ZoneChanged
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
 from dnsworker.settings import Settings
-from dnsworker.store import deliveries, journal, zones
+from dnsworker.store import breakers, deliveries, journal, zones
 from dnsworker.store.deliveries import Claim, DeliveryRow, Withheld
 from dnsworker.store.journal import Entry
 from dnsworker.store.pools import KnownPool
@@ -36,6 +36,13 @@ DROPPED = "the server accepted the change and doesn't have it"
 #: Between two questions whether a provider has spread a change.
 FIRST_ASK_S, LAST_ASK_S = 1.0, 30.0
 REPAIRED = {"last_repair_at": now()}
+
+
+class Resting(RateLimited):
+    """The target has asked somebody else for fewer requests, or the delivery has used up its patience.
+
+    Nothing was sent, and it says nothing about the delivery: that goes on later.
+    """
 
 
 class Again(Exception):
@@ -92,9 +99,13 @@ class Ledger:
         return Work(zone, row, entries, {one.key: one for one in withheld})
 
     def renew(self) -> None:
-        """Hold the claim for another lease."""
+        """Hold the claim for another lease. Raises `Resting` when the target is to be left alone by now."""
         with self._engine.begin() as connection:
             deliveries.renew(connection, self.claim, self._settings.lease_s)
+            rest = breakers.rest_left(connection, self.claim.target_id)
+        if rest is not None:
+            left_s, reason = rest
+            raise Resting(reason, retry_after_s=left_s)
 
     def note(self, **values: object) -> None:
         """Columns of the delivery that are known now."""

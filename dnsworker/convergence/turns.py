@@ -71,7 +71,7 @@ class Convergence:
         self._backend, self._capabilities = backend, backend.capabilities
         self._ledger = Ledger(engine, known, claim, settings, self._capabilities)
         self._sender = Sender(backend, self._ledger)
-        backend.checkpoint = self._ledger.renew
+        backend.checkpoint = backend.renew = self._ledger.renew
 
     def run(self) -> None:
         """Raises `BackendError` (`Blocked` where an operator must decide) or `ClaimLost`."""

@@ -1,4 +1,8 @@
-"""The breaker of each target: a dead one costs one time-out at a time, not one for each zone."""
+"""Whether a target may be tried now: its breaker, and the rest that it asked for.
+
+A dead target costs one time-out at a time and not one for each zone; one that asked for fewer requests gets
+none at all, from any worker, until its rest is over.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,13 @@ def may_try(connection: sa.Connection, target_id: int) -> bool:
     While the breaker is open nobody may; once its time is over there is one probe.
     """
     row = connection.execute(
-        sa.select(target.c.open_until, target.c.paused_until > now(), target.c.open_until <= now()).where(
-            target.c.id == target_id
-        )
-    ).one()
-    open_until, is_paused, is_over = row
-    return not is_paused and (open_until is None or bool(is_over))
+        sa.select(
+            target.c.open_until, target.c.paused_until > now(), target.c.rests_until > now(),
+            target.c.open_until <= now(),
+        ).where(target.c.id == target_id)
+    ).one()  # fmt: skip
+    open_until, is_paused, is_resting, is_over = row
+    return not is_paused and not is_resting and (open_until is None or bool(is_over))
 
 
 def may_probe(connection: sa.Connection, target_id: int, *, probe_s: float) -> bool:
@@ -61,6 +66,35 @@ def probe_again(connection: sa.Connection, target_id: int, delay_s: float) -> No
     )
 
 
+def rest(connection: sa.Connection, target_id: int, message: str, *, delay_s: float) -> None:
+    """The target asked for fewer requests: none before `delay_s` is over, nor before an earlier rest is."""
+    end = now(delay_s)
+    is_longer = sa.or_(target.c.rests_until.is_(None), target.c.rests_until < end)
+    connection.execute(
+        sa.update(target)
+        .where(target.c.id == target_id)
+        .values(
+            failures=target.c.failures + 1,
+            rests_until=sa.case((is_longer, end), else_=target.c.rests_until),
+            rest_reason=message,
+            last_error=message,
+            last_error_at=now(),
+        )
+    )
+
+
+def rest_left(connection: sa.Connection, target_id: int) -> tuple[float, str] | None:
+    """For how many seconds more the target wants to be left alone, and its words; None: it doesn't rest."""
+    query = sa.select(target.c.rests_until, target.c.rest_reason, now())
+    row = connection.execute(
+        query.where(target.c.id == target_id, target.c.rests_until > now())
+    ).one_or_none()
+    if row is None:
+        return None
+    rests_until, reason, moment = row
+    return max(0.0, (rests_until - moment).total_seconds()), reason or ""
+
+
 def succeeded(connection: sa.Connection, target_id: int) -> bool:
     """The target has answered: close the breaker. Returns whether it was open or counting."""
     done = connection.execute(
@@ -80,17 +114,20 @@ class Standstill:
 
 
 def standstills(connection: sa.Connection, target_ids: Collection[int]) -> dict[int, Standstill]:
-    """The targets that are paused, or whose breaker is open."""
-    columns = (target.c.id, target.c.failures, target.c.open_until, target.c.last_error)
+    """The targets that are paused, that rest, or whose breaker is open."""
+    columns = (target.c.id, target.c.failures, target.c.open_until, target.c.last_error, target.c.rest_reason)
     paused = sa.case((target.c.paused_until > now(), target.c.paused_until)).label("paused")
-    query = sa.select(*columns, paused).where(
+    rests = sa.case((target.c.rests_until > now(), target.c.rests_until)).label("rests")
+    query = sa.select(*columns, paused, rests).where(
         target.c.id.in_(list(target_ids)),
-        sa.or_(target.c.open_until.is_not(None), target.c.paused_until > now()),
+        sa.or_(target.c.open_until.is_not(None), target.c.paused_until > now(), target.c.rests_until > now()),
     )
     found = {}
     for row in connection.execute(query):
         if row.paused is not None:
             found[row.id] = Standstill("is paused", row.paused)
+        elif row.rests is not None:
+            found[row.id] = Standstill(row.rest_reason, row.rests)
         else:
             times = f"{row.failures} attempts in a row failed"
             found[row.id] = Standstill(f"{times}: {row.last_error}", row.open_until)

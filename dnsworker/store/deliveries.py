@@ -122,17 +122,38 @@ def want(
         upsert(connection, delivery, rows, update=updates)
 
 
+def claimed(connection: sa.Connection, target_id: int) -> int:
+    """How many of the target's deliveries somebody is at work on."""
+    query = sa.select(sa.func.count()).where(
+        delivery.c.target_id == target_id, delivery.c.owner.is_not(None), delivery.c.lease_until > now()
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def has_room(connection: sa.Connection, target_id: int, concurrency: int) -> bool:
+    """Whether fewer deliveries than that are claimed; nobody else claims one until the commit.
+
+    Call it first in its transaction: where a snapshot is taken (MariaDB), it must not be from before.
+    """
+    connection.execute(sa.select(target.c.id).where(target.c.id == target_id).with_for_update())
+    return claimed(connection, target_id) < concurrency
+
+
+def has_due(connection: sa.Connection, target_id: int) -> bool:
+    """Whether `claim_next` would find one, if nobody else is quicker."""
+    return (
+        connection.execute(sa.select(sa.literal(1)).where(*_free_and_due(target_id)).limit(1)).first()
+        is not None
+    )
+
+
 def claim_next(
     connection: sa.Connection, target_id: int, target_name: str, *, owner: int, lease_s: float
 ) -> Claim | None:
     """Claim the target's most urgent due delivery; None when there is none that is free."""
     query = (
         sa.select(delivery.c.zone_id, delivery.c.epoch)
-        .where(
-            delivery.c.target_id == target_id,
-            delivery.c.due_at <= now(),
-            sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
-        )
+        .where(*_free_and_due(target_id))
         .order_by(delivery.c.due_at)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -247,6 +268,11 @@ def fail(
         owner=None, lease_until=None, attempts=attempts, last_code=code, last_error=message,
         must_read=sa.or_(delivery.c.must_read, sa.literal(must_read)), **(due | values),
     )  # fmt: skip
+
+
+def postpone(connection: sa.Connection, claim: Claim, delay_s: float) -> None:
+    """Give the claim back for a reason that isn't the delivery's; due in `delay_s`. Raises `ClaimLost`."""
+    _write(connection, claim, owner=None, lease_until=None, due_at=now(delay_s))
 
 
 def give_back(connection: sa.Connection, claim: Claim) -> None:
@@ -393,6 +419,14 @@ def retry_operation(connection: sa.Connection, operation_id: str) -> list[str]:
         .where(delivery.c.zone_id == row.zone_id, delivery.c.due_at.is_not(None))
     )
     return list(connection.execute(query).scalars())
+
+
+def _free_and_due(target_id: int) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        delivery.c.target_id == target_id,
+        delivery.c.due_at <= now(),
+        sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+    )
 
 
 def _is(zone_id: int, target_id: int) -> sa.ColumnElement[bool]:

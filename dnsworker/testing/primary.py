@@ -72,8 +72,9 @@ class Fed(Backend):
     def __init__(self, backend: Backend, primary: Primary) -> None:
         self._backend, self._primary = backend, primary
         self.target, self.timeout_s = backend.target, backend.timeout_s
-        self.checkpoint = lambda: None
+        self.checkpoint = self.renew = lambda: None
         backend.checkpoint = lambda: self.checkpoint()
+        backend.renew = lambda: self.renew()
         self.capabilities = replace(backend.capabilities, pull=False)
 
     def read_zone(self, zone: Name) -> ZoneContents | None:

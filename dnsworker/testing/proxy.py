@@ -18,11 +18,21 @@ class Proxy:
     `loses(request)` gets the bytes that the client has sent since the last answer. When it says True, the
     request reaches the server, the proxy waits for the server's answer to begin (so the server has carried it
     out), and then closes the connection. One thread per direction and connection; `close` ends all.
+
+    `watch` is called for each connection, and what it returns with each piece that the client sends there,
+    before the server has it.
     """
 
-    def __init__(self, host: str, port: int, loses: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        loses: Callable[[bytes], bool],
+        *,
+        watch: Callable[[], Callable[[bytes], object]] = lambda: len,
+    ) -> None:
         self._server = (host, port)
-        self._loses = loses
+        self._loses, self._watch = loses, watch
         self._listener = self._listen()
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -80,8 +90,10 @@ class Proxy:
                 threading.Thread(target=work, args=(client, server, request), daemon=True).start()
 
     def _pass_requests(self, client: socket.socket, server: socket.socket, request: bytearray) -> None:
+        see = self._watch()
         with contextlib.suppress(OSError):
             while part := client.recv(_PART_BYTES):
+                see(part)
                 request += part
                 server.sendall(part)
         self._finish(client, server)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import dns.message
 
@@ -58,6 +59,13 @@ class ServerUnderTest(ABC):
         """A backend for this server that never gets the answer to a write that the server has carried out.
 
         Reads work. `Proxy` makes one of any server that speaks over TCP.
+        """
+        raise NotImplementedError
+
+    def counted(self) -> tuple[Backend, Callable[[], int]]:
+        """A backend for this server, and how many requests have arrived from it so far.
+
+        For `RequestCases` only. `CountingProxy` counts for any server that speaks over TCP.
         """
         raise NotImplementedError
 

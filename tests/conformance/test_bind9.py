@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dns.flags
 import dns.message
@@ -19,7 +19,15 @@ from dev.servers import Bind
 from dnsworker.backend import Backend
 from dnsworker.names import Name
 from dnsworker.plan import Plan
-from dnsworker.testing import BackendConformance, Proxy, ServerUnderTest
+from dnsworker.testing import (
+    BackendConformance,
+    CountingProxy,
+    Proxy,
+    RequestCases,
+    ServerUnderTest,
+    dns_requests,
+    rndc_requests,
+)
 from dnsworker.testing.contents_cases import ContentsCases
 
 
@@ -28,14 +36,16 @@ class BindUnderTest(ServerUnderTest):
         self.server = server
         self.dns_proxy = Proxy(server.address, server.port, loses=_has_update)
         self.rndc_proxy = Proxy(server.address, server.rndc_port, loses=_has_command)
+        self.dns_counter = CountingProxy(server.address, server.port, dns_requests)
+        self.rndc_counter = CountingProxy(server.address, server.rndc_port, rndc_requests)
 
     def new_backend(self, **options: object) -> Backend:
         model = BACKEND.options_model.model_validate({**self.server.target_options(), **options})
         return BACKEND("test", model)
 
     def close(self) -> None:
-        self.dns_proxy.close()
-        self.rndc_proxy.close()
+        for proxy in (self.dns_proxy, self.rndc_proxy, self.dns_counter, self.rndc_counter):
+            proxy.close()
 
     def start(self) -> None:
         self.server.start()
@@ -68,6 +78,10 @@ class BindUnderTest(ServerUnderTest):
     def lossy(self) -> Backend:
         proxies = {"port": self.dns_proxy.port, "rndc_port": self.rndc_proxy.port}
         return self.new_backend(**proxies)
+
+    def counted(self) -> tuple[Backend, Callable[[], int]]:
+        dns, rndc = self.dns_counter, self.rndc_counter
+        return self.new_backend(port=dns.port, rndc_port=rndc.port), lambda: dns.count + rndc.count
 
     def query(self, name: Name, type: str) -> dns.message.Message:
         query = dns.message.make_query(name, type, flags=0)
@@ -116,3 +130,9 @@ class TestBind9WithoutALimitOfValues(ContentsCases):
     @pytest.fixture
     def server(self, roomy_server: BindUnderTest) -> BindUnderTest:
         return roomy_server
+
+
+class TestRequestsToBind9(RequestCases):
+    """Over both channels: DNS messages and commands."""
+
+    backend_class = BACKEND

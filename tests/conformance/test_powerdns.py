@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dns.message
 import dns.query
@@ -13,13 +13,21 @@ from dev.servers import PowerDNS
 from dnsworker.backend import Backend
 from dnsworker.names import Name
 from dnsworker.plan import Plan
-from dnsworker.testing import BackendConformance, Proxy, ServerUnderTest
+from dnsworker.testing import (
+    BackendConformance,
+    CountingProxy,
+    Proxy,
+    RequestCases,
+    ServerUnderTest,
+    http_requests,
+)
 
 
 class PowerDNSUnderTest(ServerUnderTest):
     def __init__(self, server: PowerDNS) -> None:
         self.server = server
         self.proxy = Proxy(server.address, server.api_port, loses=_is_write)
+        self.counter = CountingProxy(server.address, server.api_port, http_requests)
 
     def new_backend(self, **options: object) -> Backend:
         model = BACKEND.options_model.model_validate({**self.server.target_options(), **options})
@@ -49,6 +57,10 @@ class PowerDNSUnderTest(ServerUnderTest):
     def lossy(self) -> Backend:
         return self.new_backend(api_url=f"http://{self.proxy.host}:{self.proxy.port}")
 
+    def counted(self) -> tuple[Backend, Callable[[], int]]:
+        counter = self.counter
+        return self.new_backend(api_url=f"http://{counter.host}:{counter.port}"), lambda: counter.count
+
     def query(self, name: Name, type: str) -> dns.message.Message:
         query = dns.message.make_query(name, type, flags=0)
         return dns.query.tcp(query, self.server.address, port=self.server.port, timeout=5)
@@ -65,9 +77,14 @@ def server() -> Iterator[PowerDNSUnderTest]:
         under_test = PowerDNSUnderTest(server)
         yield under_test
         under_test.proxy.close()
+        under_test.counter.close()
 
 
 class TestPowerDNS(BackendConformance):
     """Everything that the server can."""
 
+    backend_class = BACKEND
+
+
+class TestRequestsToPowerDNS(RequestCases):
     backend_class = BACKEND

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from dnsworker.cli import cli, output
 from dnsworker.cli.change import progress_line
+from dnsworker.cli.pool import print_targets
 from dnsworker.cli.session import Session
 from dnsworker.errors import (
     NoAnswer,
@@ -473,3 +474,23 @@ def test_the_progress_line_counts_servers() -> None:
         4.0,
     )
     assert line == "example.org.  [##########----------]  ACCEPTED  1 of 3 servers  4.0 s"
+
+
+def test_targets_are_shown_with_their_budget_and_the_rest_they_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain = {
+        "type": "powerdns", "pool": "default", "backlog": 0, "failing": 0, "blocked": 0, "breaker": "closed",
+    }  # fmt: skip
+    print_targets([{"name": "a", **plain}])
+    assert not {"BUDGET", "RESTS"} & set(capsys.readouterr().out.split())
+    soon = (datetime.now(UTC) + timedelta(hours=3)).isoformat()
+    print_targets(
+        [{"name": "a", **plain}, {"name": "b", **plain, "requests_per_second": 2.5, "rests_until": soon}]
+    )
+    header, without, limited = capsys.readouterr().out.splitlines()
+    assert "BUDGET" in header
+    assert "RESTS UNTIL" in header
+    assert "2.5/s" in limited
+    assert "in 3 h" in limited
+    assert "/s" not in without
