@@ -104,6 +104,9 @@ class Fed(Backend):
         self._primary.hold(ZoneContents(soa=plan.desired_soa, rrsets=rrsets, name=plan.zone))
         return self._backend.apply(plan)
 
+    def ds_records(self, zone: Name) -> list[str]:
+        return self._backend.ds_records(zone)
+
     def delete_zone(self, zone: Name) -> None:
         self._backend.delete_zone(zone)
         self._primary.drop(zone)
