@@ -38,3 +38,8 @@ class Capabilities:
     signs: Literal["no", "dynamic", "inline", "hidden"] = "no"
     #: The target transfers from a primary; `apply` is a NOTIFY.
     pull: bool = False
+
+    @property
+    def signer_counts(self) -> bool:
+        """Whether the target's signer raises the serial by itself, beyond what is written there."""
+        return self.signs in ("dynamic", "inline")

@@ -53,6 +53,12 @@ class Primary:
         with self._lock:
             self._zones.pop(zone, None)
 
+    @property
+    def serials(self) -> dict[Name, int]:
+        """Of the zones that it holds: what a target that was down for a while will fetch."""
+        with self._lock:
+            return {name: contents.soa.serial for name, contents in self._zones.items()}
+
     # --- a `dnsworker.nameserver.ZoneSource` ---
 
     def find(self, qname: Name) -> ZoneView | None:
