@@ -34,7 +34,7 @@ from dnsworker.errors import (
 from dnsworker.liveness import ProcessLock
 from dnsworker.pools import build_options
 from dnsworker.settings import Settings
-from dnsworker.store import breakers, deliveries
+from dnsworker.store import breakers, deliveries, zones
 from dnsworker.store.deliveries import Claim
 from dnsworker.store.pools import KnownPool, PoolDirectory
 
@@ -208,6 +208,7 @@ class Deliverer:
         try:
             with self._backend(known, claim.target) as backend:
                 Convergence(self._engine, known, claim, backend, self._settings).run()
+                self._note_ds_records(claim, backend)
             with self._engine.begin() as connection:
                 breakers.succeeded(connection, claim.target_id)
         except ClaimLost as exc:
@@ -228,6 +229,24 @@ class Deliverer:
         finally:
             self._on_progress(claim.zone_id)
         return True
+
+    def _note_ds_records(self, claim: Claim, backend: Backend) -> None:
+        """What the target's signer wants the parent to have. The delivery is done; this is only to be shown."""
+        if backend.capabilities.signs == "no":
+            return
+        backend.checkpoint = lambda: None  # the claim was given back
+        with self._reading.connect() as connection:
+            zone = zones.get(connection, claim.zone_id)
+            rows = deliveries.of_zone(connection, claim.zone_id)
+        known = next((row.ds_records for row in rows if row.target_id == claim.target_id), None)
+        try:
+            found = [] if zone.is_deleted else backend.ds_records(zone.name)
+        except BackendError as exc:
+            log.info("%s: no DS records of %s: %s", claim.target, zone.name, exc)
+            return
+        if found != (known or []):
+            with self._engine.begin() as connection:
+                deliveries.note_ds_records(connection, claim.zone_id, claim.target_id, found)
 
     def _keep_unended(self, claim: Claim) -> None:
         with self._guard:

@@ -120,6 +120,8 @@ class TargetReport(_Report):
     last_repair_at: datetime | None = None
     #: RRsets that this target refused, with its words.
     withheld: list[dict[str, Any]] = []
+    #: What the zone's parent should have, of the keys that the target signs with; as of the last delivery.
+    ds_records: list[str] = []
 
 
 class NameserverReport(_Report):

@@ -246,6 +246,7 @@ def target_reports(
                 next_attempt_at=next_attempt,
                 last_repair=row.last_repair,
                 last_repair_at=row.last_repair_at,
+                ds_records=row.ds_records or [],
             )
         )
     return reports

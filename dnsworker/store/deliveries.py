@@ -56,6 +56,7 @@ class DeliveryRow:
     last_attempt_at: datetime | None
     last_repair_at: datetime | None
     last_repair: str | None
+    ds_records: list[str] | None
 
     @classmethod
     def of(cls, row: Any) -> DeliveryRow:
@@ -207,6 +208,13 @@ def fail(
         owner=None, lease_until=None, attempts=attempts, last_code=code, last_error=message,
         must_read=sa.or_(delivery.c.must_read, sa.literal(must_read)), **(due | values),
     )  # fmt: skip
+
+
+def note_ds_records(connection: sa.Connection, zone_id: int, target_id: int, found: Sequence[str]) -> None:
+    """What the target's signer wants the parent to have. Whoever delivers may write it: it is only shown."""
+    connection.execute(
+        sa.update(delivery).where(_is(zone_id, target_id)).values(ds_records=list(found) or None)
+    )
 
 
 def give_back(connection: sa.Connection, claim: Claim) -> None:

@@ -117,7 +117,8 @@ class FailureCases(Case):
         desired = edited(zone, rrset(zone.name, "www", "A", "192.0.2.1"))
         [plan] = parts(lab.capabilities, zone, desired)
         self._lose(lab, lambda lossy: lossy.apply(plan))
-        assert lab.backend.read_soa(zone.name) == desired.soa, "the server has carried it out"
+        if not lab.capabilities.sets_serial:
+            assert lab.backend.read_soa(zone.name) == desired.soa, "the server has carried it out"
         with contextlib.suppress(ZoneChanged):  # either it is harmless, or it says so
             lab.backend.apply(plan)
         lab.expected[zone.name] = desired
