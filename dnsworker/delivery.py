@@ -231,7 +231,7 @@ class Deliverer:
         return True
 
     def _note_ds_records(self, claim: Claim, backend: Backend) -> None:
-        """What the target's signer wants the parent to have. The delivery is done; this is only to be shown."""
+        """What the signer wants the parent to have. The delivery is done; this is only to be shown."""
         if backend.capabilities.signs == "no":
             return
         backend.checkpoint = lambda: None  # the claim was given back
