@@ -192,6 +192,13 @@ class Backend(ABC):
         """Whether the change of a receipt has reached all servers of the provider."""
         return True
 
+    def ds_records(self, zone: Name) -> list[str]:
+        """The DS records that the zone's parent should have, as rdata text; empty where nobody signs it.
+
+        Asked after each delivery, so it costs no request where the zone isn't signed.
+        """
+        return []
+
     @abstractmethod
     def delete_zone(self, zone: Name) -> None:
         """Remove the zone; no error when it is absent. Returns only when the server has said so.

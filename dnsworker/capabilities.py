@@ -48,3 +48,8 @@ class Capabilities:
     #: Zones that one target can hold, and RRsets in one zone; None: no limit of its own.
     max_zones: int | None = None
     max_rrsets: int | None = None
+
+    @property
+    def signer_counts(self) -> bool:
+        """Whether the target's signer raises the serial by itself, beyond what is written there."""
+        return self.signs in ("dynamic", "inline")

@@ -36,7 +36,7 @@ from dnsworker.errors import (
 from dnsworker.liveness import ProcessLock
 from dnsworker.pools import build_options
 from dnsworker.settings import Settings
-from dnsworker.store import breakers, deliveries
+from dnsworker.store import breakers, deliveries, zones
 from dnsworker.store.deliveries import Claim
 from dnsworker.store.pools import KnownPool, PoolDirectory
 from dnsworker.turnstile import Turnstile
@@ -229,6 +229,7 @@ class Deliverer:
                 budget = known.pool.target(claim.target).limits.budget
                 metered = self._turnstile.metered(backend, claim, budget)
                 Convergence(self._engine, known, claim, metered, self._settings).run()
+                self._note_ds_records(claim, metered)
             with self._engine.begin() as connection:
                 breakers.succeeded(connection, claim.target_id)
             self._hasten_followers(known, claim)
@@ -262,6 +263,24 @@ class Deliverer:
             names = deliveries.hasten_followers(connection, claim.zone_id)
         for name in names:
             self._on_retry(name, RETRY_AT_ONCE_S)
+
+    def _note_ds_records(self, claim: Claim, backend: Backend) -> None:
+        """What the signer wants the parent to have. The delivery is done; this is only to be shown."""
+        if backend.capabilities.signs == "no":
+            return
+        backend.checkpoint = backend.renew = lambda: None  # the claim was given back
+        with self._reading.connect() as connection:
+            zone = zones.get(connection, claim.zone_id)
+            rows = deliveries.of_zone(connection, claim.zone_id)
+        known = next((row.ds_records for row in rows if row.target_id == claim.target_id), None)
+        try:
+            found = [] if zone.is_deleted else backend.ds_records(zone.name)
+        except BackendError as exc:
+            log.info("%s: no DS records of %s: %s", claim.target, zone.name, exc)
+            return
+        if found != (known or []):
+            with self._engine.begin() as connection:
+                deliveries.note_ds_records(connection, claim.zone_id, claim.target_id, found)
 
     def _keep_unended(self, claim: Claim) -> None:
         with self._guard:

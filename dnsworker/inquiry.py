@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dnsworker import comparison
+from dnsworker import comparison, serials
 from dnsworker.answers import Answer, answer, relevant_names
 from dnsworker.names import Name
 from dnsworker.observer import NameserverAddress, Observed, agrees, is_gone
@@ -38,6 +38,8 @@ class Inquiry:
     revisions: dict[int, int]
     #: Contents decide alone: the provider sets the serial.
     ignores_serial: bool = False
+    #: The serial may be ahead of ours, then contents decide: a target's signer counts for itself.
+    may_be_ahead: bool = False
     #: What it must answer at `expected_at`.
     expected: dict[Key, Answer] = field(default_factory=dict)
     expected_at: int = 0
@@ -70,7 +72,8 @@ def _inquiry(standing: Standing, zone: ZoneRow, witness: Witness, server: Namese
     known = standing.known.capabilities
     sets_serial = any(known[name].sets_serial for name in rows if name in known)
     ignores_serial = sets_serial or server.verify == "content"
-    return Inquiry(witness, server, verified, revisions, ignores_serial)
+    may_be_ahead = any(known[name].signer_counts for name in rows if name in known)
+    return Inquiry(witness, server, verified, revisions, ignores_serial, may_be_ahead)
 
 
 def expect(connection: sa.Connection, standing: Standing, zone: ZoneRow, inquiries: list[Inquiry]) -> None:
@@ -78,7 +81,7 @@ def expect(connection: sa.Connection, standing: Standing, zone: ZoneRow, inquiri
     for inquiry in inquiries:
         if inquiry.nameserver.verify == "serial" or zone.revision not in inquiry.revisions.values():
             continue
-        limit = ASKED_BY_CONTENT if inquiry.ignores_serial else ASKED
+        limit = ASKED_BY_CONTENT if inquiry.ignores_serial or inquiry.may_be_ahead else ASKED
         keys = journal.changed_keys(connection, zone.id, inquiry.verified, limit)
         targets = standing.known.target_ids
         shown = {key for name, key in targets.items() if inquiry.witness.target in (None, name)}
@@ -111,14 +114,15 @@ def judged(
     if soa.serial is None or not soa.authoritative:
         return observed_row(inquiry, None, f"has no authority for {zone.name} (answers {soa.rcode})")
     reached = inquiry.revisions.get(soa.serial)
-    if reached is None and not inquiry.ignores_serial:
+    contents_decide = inquiry.ignores_serial or (reached is None and _was_signed_anew(inquiry, soa.serial))
+    if reached is None and not contents_decide:
         return observed_row(inquiry, soa.serial, f"shows serial {soa.serial}, not {zone.serial}")
     wrong = [
         f"{name} {type_}" + (f": {contents[name, type_].error}" if contents[name, type_].error else "")
         for (name, type_), expected in inquiry.expected.items()
         if not agrees(contents[name, type_], expected, type_)
     ]
-    if inquiry.ignores_serial:
+    if contents_decide:
         # With nothing to ask for, only the SOA has changed, or what its target refuses.
         reached = max(inquiry.revisions.values()) if inquiry.expected_at else reached
     if wrong and reached is not None and reached >= inquiry.expected_at:
@@ -127,6 +131,12 @@ def judged(
         return observed_row(inquiry, soa.serial, "can't be judged: nothing to ask it")
     error = None if reached >= zone.revision else f"shows serial {soa.serial}, not {zone.serial}"
     return observed_row(inquiry, soa.serial, error, reached)
+
+
+def _was_signed_anew(inquiry: Inquiry, serial: int) -> bool:
+    """Whether a serial that we didn't write may be the signer's: it goes on from the last that we wrote."""
+    written = max(inquiry.revisions, key=lambda one: inquiry.revisions[one])
+    return inquiry.may_be_ahead and serials.is_ahead(serial, written)
 
 
 def gone(zone: ZoneRow, inquiry: Inquiry, soa: Observed) -> dict[str, Any]:

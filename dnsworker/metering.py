@@ -180,6 +180,10 @@ class Metered(Backend):
         self._before_a_request()
         return self._backend.has_arrived(zone, change_id)
 
+    def ds_records(self, zone: Name) -> list[str]:
+        self._before_a_request()
+        return self._backend.ds_records(zone)
+
     def delete_zone(self, zone: Name) -> None:
         self._before_a_request()
         self._backend.delete_zone(zone)

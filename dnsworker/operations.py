@@ -122,6 +122,8 @@ class TargetReport(_Report):
     drift: str | None = None
     #: RRsets that this target refused, with its words.
     withheld: list[dict[str, Any]] = []
+    #: What the zone's parent should have, of the keys that the target signs with; as of the last delivery.
+    ds_records: list[str] = []
 
 
 class NameserverReport(_Report):

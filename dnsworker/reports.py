@@ -285,6 +285,7 @@ def target_reports(
                 last_repair=row.last_repair,
                 last_repair_at=row.last_repair_at,
                 drift=row.drift,
+                ds_records=row.ds_records or [],
             )
         )
     return reports

@@ -255,6 +255,7 @@ delivery = sa.Table(
     sa.Column("last_repair_at", Moment),
     sa.Column("last_repair", sa.Text),
     sa.Column("drift", sa.Text),  # what somebody else changed there, where the pool only reports it
+    sa.Column("ds_records", sa.JSON(none_as_null=True)),  # of the target's signer, as of the last delivery
     sa.Index(
         "ix_delivery_due",
         "target_id",

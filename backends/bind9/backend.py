@@ -1,33 +1,51 @@
-"""BIND 9 as a target: zones added by `rndc`, changed by RFC 2136 updates, read by transfer."""
+"""BIND 9 as a target: zones added by `rndc`, read by transfer, and written to or transferred."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import dns.opcode
 
-from backends import dns_transfer, dns_update
+from backends import dns_transfer
+from backends.bind9 import views
+from backends.bind9.birth import NewZones
 from backends.bind9.options import Bind9Options
+from backends.bind9.primary import PrimaryZones
 from backends.bind9.rndc import CommandFailed, ControlChannel
-from backends.bind9.zones import ConfiguredZones, is_unfinished
+from backends.bind9.secondary import SecondaryZones
+from backends.bind9.signing import Signer
+from backends.bind9.zones import ConfiguredZones
 from backends.dns_connection import DNSConnection
 from backends.dns_lookup import look_up
 from backends.dns_tsig import TsigKey
 from backends.dns_wire import SOA_TYPE, request
 from backends.requests_made import RequestsMade
-from dnsworker import names, serials
+from dnsworker import names
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt, ZoneDelta
 from dnsworker.contents import ZoneContents
-from dnsworker.errors import AuthenticationFailed, BackendError, ServerFailure, Unsupported, ZoneMissing
+from dnsworker.errors import AuthenticationFailed, BackendError, ServerFailure, ZoneMissing
 from dnsworker.names import Name
-from dnsworker.plan import Plan, SerialsTooClose, make_plan, split
+from dnsworker.plan import Plan
 from dnsworker.records import SOA, Key, RRset
 
-#: From this on a jump of the serial is followed by writing the zone's file. named can't load a zone again
-#: whose journal, from the file's serial to its end, goes 2³¹ or further; it says nothing until then.
-LARGE_JUMP = 2**24
+#: What named can do as a primary.
+PRIMARY = Capabilities(
+    atomic="message",
+    max_message_bytes=60_000,
+    creates_zones=True,
+    hides_new_zones=True,
+    reads_back=True,
+    reads_changes=True,
+    fencing="server",
+)
+#: As a secondary it is sent nothing but "look". What changed it can tell only if its primary gave it IXFRs.
+SECONDARY = replace(PRIMARY, max_message_bytes=None, reads_changes=False, fencing="none", pull=True)
+#: What signs takes its time for each RRset, and for its neighbours: 2 to 4 ms, while we wait for the answer.
+SIGNING = replace(PRIMARY, max_message_bytes=12_000)
 #: RRsets that are asked for one by one; for more a transfer is cheaper.
 MAX_LOOKUPS = 16
 
@@ -35,15 +53,7 @@ MAX_LOOKUPS = 16
 class Bind9Backend(Backend):
     """One named, with `controls` and a TSIG key."""
 
-    capabilities = Capabilities(
-        atomic="message",
-        max_message_bytes=60_000,
-        creates_zones=True,
-        hides_new_zones=True,
-        reads_back=True,
-        reads_changes=True,
-        fencing="server",
-    )
+    capabilities = PRIMARY
     options_model: ClassVar[type[Options]] = Bind9Options
 
     def __init__(self, target: str, options: Options, *, timeout_s: float = 5.0) -> None:
@@ -64,7 +74,31 @@ class Bind9Backend(Backend):
             timeout_s=timeout_s,
             announce=announce,
         )
-        self._zones = ConfiguredZones(self._control, options, key, lambda: self.renew(), timeout_s)
+        self._view = options.view
+
+        def between() -> None:  # set later, and anew for each delivery; the connections announce requests
+            self.renew()
+
+        zones = self._zones = ConfiguredZones(self._control, options, between, timeout_s)
+        self._signer: Signer | None = None
+        self._role: PrimaryZones | SecondaryZones
+        if options.mode == "secondary":
+            self._role = SecondaryZones(zones, self._dns, options, between, timeout_s)
+            return
+        if options.dnssec_policy is not None:
+            is_inline = options.inline_signing
+            self._signer = Signer(zones, self._dns, between, timeout_s, is_inline=is_inline)
+        new_zones = NewZones(zones, self._control, options, key, between, timeout_s)
+        self._role = PrimaryZones(zones, new_zones, self._dns, self._signer, self.capabilities, between)
+
+    @classmethod
+    def capabilities_for(cls, options: Options) -> Capabilities:
+        assert isinstance(options, Bind9Options)
+        if options.mode == "secondary":
+            return SECONDARY
+        if options.dnssec_policy is not None:
+            return replace(SIGNING, signs="inline" if options.inline_signing else "dynamic")
+        return cls.capabilities
 
     @classmethod
     def writes_to(cls, options: Options) -> tuple[str, ...]:
@@ -73,14 +107,16 @@ class Bind9Backend(Backend):
 
     def read_zone(self, zone: Name) -> ZoneContents | None:
         self._requests.begin()
+        self._let_it_sign(zone)
         try:
-            return dns_transfer.read_zone(self._dns, zone)
+            found = dns_transfer.read_zone(self._dns, zone)
+            return self._signer.without_its_own(found) if self._signer is not None else found
         except ZoneMissing:
             return None
         except (AuthenticationFailed, ServerFailure) as exc:
             # A creation that broke off leaves a zone that nobody may see; for everybody it isn't there yet.
             try:
-                if self._zones.is_unfinished(zone):
+                if self._is_unfinished(zone):
                     return None
             except BackendError:
                 raise exc from None  # what went wrong first says more
@@ -88,6 +124,7 @@ class Bind9Backend(Backend):
 
     def read_soa(self, zone: Name) -> SOA | None:
         self._requests.begin()
+        self._let_it_sign(zone)
         soa = dns_transfer.read_soa(self._dns, zone)
         if soa is not None:
             return soa
@@ -96,17 +133,20 @@ class Bind9Backend(Backend):
         except ZoneMissing:
             return None
         except ServerFailure:
-            if self._zones.is_unfinished(zone):
+            if self._is_unfinished(zone):
                 return None
             raise
-        if self._zones.is_unfinished(zone):
+        if self._is_unfinished(zone):
             return None
         raise ServerFailure(
-            f"named has {zone} but doesn't answer for it to our key: {' '.join(status.split())}", zone=zone
+            f"named has {zone} but doesn't answer for it to our key: {' '.join(status.split())}"
+            + (f"; {self._wrong_view()}, perhaps" if self._view is not None else ""),
+            zone=zone,
         )
 
     def read_rrsets(self, zone: Name, keys: Collection[Key]) -> Mapping[Key, RRset]:
         self._requests.begin()
+        self._let_it_sign(zone)
         if len(keys) <= MAX_LOOKUPS:
             found = look_up(self._dns, zone, keys)
             if found is not None:
@@ -116,29 +156,22 @@ class Bind9Backend(Backend):
 
     def read_changes(self, zone: Name, since: SOA) -> ZoneDelta | None:
         self._requests.begin()
-        return dns_transfer.read_changes(self._dns, zone, since)
+        self._let_it_sign(zone)
+        delta = dns_transfer.read_changes(self._dns, zone, since)
+        return self._signer.delta_without_its_own(delta) if self._signer is not None and delta else delta
 
     def create_zone(self, zone: ZoneContents) -> None:
         self._requests.begin()
-        statement = self._zones.find(zone.name)
-        if statement is not None:
-            if not is_unfinished(statement):
-                if "type primary;" not in statement and "type master;" not in statement:
-                    raise Unsupported(f"named has {zone.name} already, and not as a primary", zone=zone.name)
-                if self._is_brought_to(zone):
-                    return
-            self._zones.remove(zone.name)
-        self._zones.add(zone)
+        self._role.create(zone)
 
     def apply(self, plan: Plan) -> Receipt:
         self._requests.begin()
-        jumps = serials.distance(plan.current_soa.serial, plan.desired_soa.serial) >= LARGE_JUMP
-        if jumps:  # also before: the sync after the last jump may have been lost
-            self._zones.sync(plan.zone)
-        dns_update.send_plan(self._dns, plan)
-        if jumps:
-            self._zones.sync(plan.zone)
+        self._role.apply(plan)
         return Receipt(soa=plan.desired_soa)
+
+    def ds_records(self, zone: Name) -> list[str]:
+        self._requests.begin()
+        return self._signer.ds_records(zone) if self._signer is not None else []
 
     def delete_zone(self, zone: Name) -> None:
         self._requests.begin()
@@ -151,6 +184,8 @@ class Bind9Backend(Backend):
             # named merely closes when the clocks differ, where DNS says by how much.
             self._dns.exchange(request(dns.opcode.QUERY, names.ROOT, SOA_TYPE))
             status = self._control.command("status")
+            if self._view is not None and not views.is_reached(self._zones, self._dns):
+                return Health(ok=False, message=self._wrong_view())
         except BackendError as exc:
             return Health(ok=False, message=str(exc))
         except CommandFailed as exc:
@@ -162,36 +197,19 @@ class Bind9Backend(Backend):
         self._dns.close()
         self._control.close()
 
-    def _is_brought_to(self, desired: ZoneContents) -> bool:
-        """Bring a zone that is there to exactly these contents by updates; False where that can't be done."""
-        self.checkpoint()
-        try:
-            current = self.read_zone(desired.name)
-        except ServerFailure:
-            # It is configured and can't be loaded: its file is gone, say. The caller wants it replaced.
-            self._raise_unless_not_loaded(desired.name)
-            return False
-        if current is None:
-            return False
-        changes = current.changes_to(desired)
-        if not changes and current.soa == desired.soa:
-            return True
-        if not serials.is_ahead(desired.soa.serial, current.soa.serial):
-            return False
-        try:
-            parts = split(make_plan(desired.name, current.soa, desired.soa, changes), self.capabilities)
-        except SerialsTooClose:
-            return False
-        for part in parts:
-            self.checkpoint()
-            self.apply(part)
-        return True
+    def _is_unfinished(self, zone: Name) -> bool:
+        if isinstance(self._role, SecondaryZones):
+            return self._role.is_unfilled(zone)
+        return self._zones.is_unfinished(zone)
 
-    def _raise_unless_not_loaded(self, zone: Name) -> None:
-        try:
-            self._zones.status(zone)
-        except ServerFailure as exc:
-            if "zone not loaded" in str(exc):
-                return
-            raise
-        raise ServerFailure(f"named has loaded {zone} but can't transfer it now", zone=zone)
+    def _let_it_sign(self, zone: Name) -> None:
+        """What is read is what named has signed: see that it has caught up with what was written."""
+        if self._signer is not None:
+            with contextlib.suppress(ZoneMissing, ServerFailure):  # whoever reads finds out himself
+                self._signer.wait_until_up_to_date(zone)
+
+    def _wrong_view(self) -> str:
+        return (
+            f"the TSIG key {self._dns.key.name!r} doesn't lead to the view {self._view!r}: "
+            "name the key in that view's match-clients, and exclude it from those of the views before it"
+        )

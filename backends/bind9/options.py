@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from backends.dns_options import Algorithm as Algorithm
 from backends.dns_options import Base64 as Base64
@@ -29,6 +29,12 @@ def _view(name: str) -> str:
             f"{name!r}: rndc takes a view by its name only if that is letters, digits, -, _ and dots"
         )
     return name
+
+
+def _policy_name(name: str) -> str:
+    if name == "none":
+        raise ValueError("leave it out for zones that named doesn't sign")
+    return _quotable(name)
 
 
 def _statements(text: str) -> str:
@@ -56,6 +62,7 @@ def _address(text: str) -> str:
 
 Quotable = Annotated[str, AfterValidator(_quotable)]
 View = Annotated[str, AfterValidator(_view)]
+PolicyName = Annotated[str, AfterValidator(_policy_name)]
 Statements = Annotated[str, AfterValidator(_statements)]
 Element = Annotated[str, AfterValidator(_element)]
 Address = Annotated[str, AfterValidator(_address)]
@@ -64,6 +71,8 @@ Address = Annotated[str, AfterValidator(_address)]
 class Bind9Options(Options):
     """The `options` of a target of `type: bind9`."""
 
+    #: `primary`: we write to named. `secondary`: named transfers the zones from the target's `masters`.
+    mode: Literal["primary", "secondary"] = "primary"
     #: Where named answers queries, updates and transfers.
     host: str
     port: Port = 53
@@ -84,6 +93,12 @@ class Bind9Options(Options):
     allow_transfer: tuple[Element, ...] = ()
     #: More statements for each zone that is added (`also-notify { 192.0.2.53; };`).
     zone_statements: Statements = ""
+    #: A secondary's: the name of a key in named.conf, the one that the `masters` want transfers signed with.
+    masters_key_name: KeyName | None = None
+    #: The `dnssec-policy` of named.conf that each zone is signed by; None: named doesn't sign.
+    dnssec_policy: PolicyName | None = None
+    #: named keeps the signed zone beside the one that is written to, instead of signing that one.
+    inline_signing: bool = False
     #: The folder for zone files as named sees it, absolute or below its `directory`. It must be there, and
     #: named must be able to write to it.
     zone_directory: Quotable = "."
@@ -94,6 +109,22 @@ class Bind9Options(Options):
     transfer_host: Address | None = None
     #: The port, TCP and UDP, at which named fetches new zones; 0: any that is free.
     transfer_port: Annotated[int, Field(ge=0, le=65535)] = 0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.inline_signing and self.dnssec_policy is None:
+            raise ValueError("inline_signing goes with a dnssec_policy")
+        if self.mode == "primary":
+            if self.masters_key_name is not None:
+                raise ValueError("masters_key_name goes with mode: secondary")
+            return self
+        if self.dnssec_policy is not None:
+            raise ValueError("dnssec_policy goes with mode: primary; a secondary has what its masters signed")
+        if not self.masters:
+            raise ValueError("mode: secondary needs the target's `masters`, which named transfers from")
+        for master in self.masters:
+            _address(master.host)
+        return self
 
     @property
     def control_host(self) -> str:

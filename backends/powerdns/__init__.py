@@ -13,6 +13,7 @@ from typing import ClassVar
 from backends.powerdns import convert
 from backends.powerdns.api import Api
 from backends.powerdns.options import PowerDNSOptions
+from backends.powerdns.secondary import SecondaryZones
 from backends.powerdns.zones import Settings, Zones, missing
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt
 from dnsworker.contents import ZoneContents
@@ -25,21 +26,25 @@ from dnsworker.records import SOA, Key, RRset
 BODY_BYTES = 1_000_000
 #: Up to so many owner names are read one by one; above that the whole zone is quicker.
 FEW_NAMES = 32
+#: What PowerDNS can do as a primary.
+PRIMARY = Capabilities(
+    atomic="message",
+    # In the plan's measure. As JSON it is at most 4.7 times as much, so below the 2 MiB above.
+    max_message_bytes=400_000,
+    creates_zones=True,
+    hides_new_zones=True,
+    reads_back=True,
+    fencing="none",
+    signs="hidden",
+)
+#: As a secondary it is sent nothing but "fetch".
+SECONDARY = replace(PRIMARY, max_message_bytes=None, pull=True)
 
 
 class PowerDNS(Backend):
     """One PowerDNS API endpoint. Every PATCH is one transaction of its database, the SOA last in it."""
 
-    capabilities = Capabilities(
-        atomic="message",
-        # In the plan's measure. As JSON it is at most 4.7 times as much, so below the 2 MiB above.
-        max_message_bytes=400_000,
-        creates_zones=True,
-        hides_new_zones=True,
-        reads_back=True,
-        fencing="none",
-        signs="hidden",
-    )
+    capabilities = PRIMARY
     options_model: ClassVar[type[Options]] = PowerDNSOptions
 
     def __init__(self, target: str, options: Options, *, timeout_s: float = 5.0) -> None:
@@ -48,6 +53,16 @@ class PowerDNS(Backend):
         self._api_url = options.api_url
         self._api = Api(options, timeout_s)
         self._zones = Zones(self._api, options, lambda: self.checkpoint())
+        self._secondary: SecondaryZones | None = None
+        if options.mode == "secondary":
+            self._secondary = SecondaryZones(self._zones, options, timeout_s)
+
+    @classmethod
+    def capabilities_for(cls, options: Options) -> Capabilities:
+        assert isinstance(options, PowerDNSOptions), "options are an options_model"
+        if options.mode == "secondary":
+            return SECONDARY
+        return replace(PRIMARY, sets_serial=bool(options.soa_edit_api))
 
     @classmethod
     def writes_to(cls, options: Options) -> tuple[str, ...]:
@@ -86,6 +101,9 @@ class PowerDNS(Backend):
     def create_zone(self, zone: ZoneContents) -> None:
         """Repeated, it finds either a zone without a live SOA (an attempt that broke) or a finished one."""
         self._zones.begin()
+        if self._secondary is not None:
+            self._secondary.create(zone.name, zone.soa)
+            return
         if settings := self._zones.post(zone.name, zone.soa):
             self._fill(zone, _additions(zone), settings)
             return
@@ -98,17 +116,20 @@ class PowerDNS(Backend):
             if settings is None:
                 raise ServerFailure(f"PowerDNS says both that {zone.name} is there and that it isn't")
             self._fill(zone, _additions(zone), settings)
-        elif existing != zone:
+        elif not self._is_same(existing, zone):
             settings = self._zones.settings(zone.name)
             self._fill(zone, _removals_first(existing.changes_to(zone)), settings)
 
     def apply(self, plan: Plan) -> Receipt:
         self._zones.begin()
+        if self._secondary is not None:
+            self._secondary.apply(plan.zone, plan.desired_soa)
+            return Receipt(soa=plan.desired_soa)
         found = self._zones.settings_and_soa(plan.zone)
         if found is None:
             raise missing(plan.zone)
         settings, soa = found
-        if replace(soa, ttl=0) != replace(plan.current_soa, ttl=0):
+        if self._compared(soa) != self._compared(plan.current_soa):
             raise ZoneChanged(
                 f"{plan.zone} is at serial {soa.serial} ({soa.mname} {soa.rname}), "
                 f"and not, as the plan expects, at {plan.current_soa.serial}",
@@ -118,7 +139,16 @@ class PowerDNS(Backend):
         self._zones.patch(plan.zone, plan.changes, plan.desired_soa)
         if settings["kind"] in ("Master", "Primary"):
             self._zones.notify_secondaries(plan.zone)
-        return Receipt(soa=plan.desired_soa)
+        if not self.capabilities.sets_serial:
+            return Receipt(soa=plan.desired_soa)
+        found = self._zones.settings_and_soa(plan.zone)
+        if found is None:
+            raise missing(plan.zone)
+        return Receipt(soa=found[1])
+
+    def ds_records(self, zone: Name) -> list[str]:
+        self._zones.begin()
+        return self._zones.ds_records(zone)
 
     def delete_zone(self, zone: Name) -> None:
         self._zones.begin()
@@ -128,12 +158,21 @@ class PowerDNS(Backend):
         self._zones.begin()
         try:
             server = self._zones.server()
+            if self._secondary is not None and not self._zones.transfers():
+                return Health(False, f"{self._api_url}: transfers nothing: set secondary=yes in pdns.conf")
         except BackendError as exc:
             return Health(False, f"{self._api_url}: {exc}")
         return Health(True, f"PowerDNS {server.get('version', '(no version)')} at {self._api_url}")
 
     def close(self) -> None:
         self._api.close()
+
+    def _is_same(self, existing: ZoneContents, zone: ZoneContents) -> bool:
+        return existing.rrsets == zone.rrsets and self._compared(existing.soa) == self._compared(zone.soa)
+
+    def _compared(self, soa: SOA) -> SOA:
+        """What says whether a zone is where a plan begins; a serial of PowerDNS' own says nothing."""
+        return replace(soa, ttl=0, serial=0 if self.capabilities.sets_serial else soa.serial)
 
     def _fill(self, zone: ZoneContents, changes: list[RRsetChange], settings: Settings) -> None:
         """The changes in as few PATCHes as the server's body size allows; the SOA goes live with the last."""

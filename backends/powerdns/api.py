@@ -25,6 +25,7 @@ from dnsworker.errors import (
     Busy,
     ConfigError,
     OutcomeUnknown,
+    Permanent,
     RateLimited,
     RecordRejected,
     ServerFailure,
@@ -166,6 +167,8 @@ def _error(method: str, answer: Answer, headers: httpx.Headers, *, is_refusable:
         return RateLimited(said, retry_after_s=retry_after_s(headers.get("Retry-After")))
     if answer.status == 422 and "ectif" in words:
         return ServerFailure(said)  # "Failed to rectify": the zone's matter, no record's
+    if answer.status == 422 and "able to secure" in words:
+        return Permanent(f"{said} (gsqlite3-dnssec=yes, or the like of another backend, in pdns.conf)")
     if (
         answer.status in (400, 413, 422) and is_refusable
     ):  # 400 is also what a body over webserver-max-bodysize gets

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from backends.powerdns import convert
+from backends.powerdns import convert, settings
 from backends.powerdns.api import Answer, Api, Refused
 from backends.powerdns.options import PowerDNSOptions
+from backends.powerdns.settings import SECONDARY_KINDS, Json
 from dnsworker import names
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import BackendError, RecordRejected, ServerFailure, Unsupported, ZoneMissing
@@ -19,12 +20,8 @@ from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key
 
-Json = dict[str, Any]
 #: A zone as the API describes it.
 Settings = Json
-
-#: Kinds that take their contents from elsewhere, under their names in all versions.
-_SECONDARY_KINDS = ("Slave", "Secondary", "Consumer")
 
 #: Types that PowerDNS stores and doesn't serve, unless it is told to: it makes them from its own keys.
 _FROM_ITS_KEYS = ("CDNSKEY", "CDS", "DNSKEY")
@@ -40,6 +37,8 @@ class Zones:
         self._has_sent = False
         #: Types that this server said it doesn't know by name.
         self._unknown_types: set[str] = set()
+        #: Whether PowerDNS signs the zone that was last looked at.
+        self._signed: tuple[Name, bool] | None = None
 
     def begin(self) -> None:
         self._has_sent = False
@@ -55,12 +54,19 @@ class Zones:
             )
         return said
 
+    def transfers(self) -> bool:
+        """Whether PowerDNS is set up to transfer zones from primaries at all."""
+        config = self._config()
+        return config is None or "yes" in (config.get("secondary"), config.get("slave"))
+
     def get(self, zone: Name, params: Mapping[str, str]) -> Json | None:
         """Settings and RRsets of a zone, those that `params` select; None when it is absent."""
         answer = self._call("GET", _path(zone), params=params, accept=(200, 404), is_bulk=not params)
         if not self._is_present(answer):
             return None
-        return self._as_zone(answer)
+        item = self._as_zone(answer)
+        self._signed = (zone, bool(item.get("dnssec")))
+        return item
 
     def contents(self, zone: Name) -> ZoneContents | None:
         """The whole zone; None also for one without a live SOA, which PowerDNS refuses to serve."""
@@ -90,17 +96,15 @@ class Zones:
         PowerDNS refuses queries for it until the SOA is live: nobody sees it half-filled or caches an
         NXDOMAIN from it.
         """
-        body = {
-            "name": convert.name_to_api(zone),
-            "kind": self._options.kind,
-            "nameservers": [],
-            "api_rectify": False,  # it fails in a zone without SOA; `ensure_settings` turns it on
-            # "" and not left out: PowerDNS would set serials of its own. NONE: nor may a default-soa-edit
-            # in pdns.conf change what is served.
-            "soa_edit_api": "",
-            "soa_edit": "NONE",
-            "rrsets": [convert.soa_replacement(zone, soa, is_disabled=True)],
-        }
+        hidden = [convert.soa_replacement(zone, soa, is_disabled=True)]
+        return self._post(zone, settings.of_a_new_primary(self._options) | {"rrsets": hidden})
+
+    def post_secondary(self, zone: Name) -> Settings | None:
+        """Creates the zone, empty, with its primaries; None when there is one already."""
+        return self._post(zone, settings.of_a_new_secondary(self._options))
+
+    def _post(self, zone: Name, more: Json) -> Settings | None:
+        body = {"name": convert.name_to_api(zone)} | more
 
         def send() -> Answer:
             params = {"rrsets": "false"}
@@ -110,7 +114,11 @@ class Zones:
         answer = self._refusable(send, zone, ())
         if not self._is_present(answer):
             raise ServerFailure("PowerDNS answered 404 to the creation of a zone")
-        return self._as_zone(answer) if answer.status == 201 else None
+        if answer.status != 201:
+            return None
+        item = self._as_zone(answer)
+        self._signed = (zone, bool(item.get("dnssec")))
+        return item
 
     def patch(self, zone: Name, changes: Collection[RRsetChange], soa: SOA | None) -> None:
         """One transaction: the changes in their order, then the SOA."""
@@ -124,6 +132,36 @@ class Zones:
         if not self._is_present(self._refusable(send, zone, changes)):
             raise missing(zone)
 
+    def put(self, zone: Name, wanted: Json) -> None:
+        """Changes settings; no request where there is nothing to change."""
+        rest = {name: value for name, value in wanted.items() if name != "dnssec"}
+        # Keys first, and alone: a zone without a live SOA can't be rectified, which the rest may ask for.
+        keys = {"dnssec": wanted["dnssec"]} if "dnssec" in wanted else {}
+        for body in filter(None, (keys, rest)):
+            answer = self._call("PUT", _path(zone), body=body, accept=(200, 204, 404))
+            if not self._is_present(answer):
+                raise missing(zone)
+        if keys:
+            self._signed = (zone, bool(wanted["dnssec"]))
+
+    def retrieve(self, zone: Name) -> None:
+        """Has PowerDNS transfer the zone from its primaries; it says so before it does."""
+        if not self._is_present(self._call("PUT", f"{_path(zone)}/axfr-retrieve", accept=(200, 404))):
+            raise missing(zone)
+
+    def ds_records(self, zone: Name) -> list[str]:
+        """The DS records of the zone's active keys, SHA-1 left out (RFC 8624, section 3.3)."""
+        if self._signed is None or self._signed[0] != zone:
+            self.settings(zone)
+        if self._signed == (zone, False):
+            return []
+        answer = self._call("GET", f"{_path(zone)}/cryptokeys", accept=(200, 404))
+        if not self._is_present(answer):
+            raise missing(zone)
+        keys = [key for key in answer.json() if key.get("active") and key.get("published", True)]
+        found = [str(text) for key in keys for text in key.get("ds", ())]
+        return sorted(text for text in found if text.split()[2] != "1")
+
     def delete(self, zone: Name) -> None:
         self._is_present(self._call("DELETE", _path(zone), accept=(200, 204, 404)))
 
@@ -134,25 +172,14 @@ class Zones:
         except BackendError:
             return
 
-    def ensure_settings(self, zone: Name, settings: Settings, changes: Iterable[RRsetChange]) -> None:
+    def ensure_settings(self, zone: Name, found: Settings, changes: Iterable[RRsetChange]) -> None:
         """Puts right what keeps our serials from being served as written, or the changes from resolving."""
-        if settings["kind"] in _SECONDARY_KINDS:
+        if found["kind"] in SECONDARY_KINDS:
             raise ServerFailure(
-                f"{zone} is of kind {settings['kind']} in PowerDNS: its primary would overwrite it"
+                f"{zone} is of kind {found['kind']} in PowerDNS: its primary would overwrite it"
             )
-        wanted: Json = {}
-        if settings.get("soa_edit_api"):
-            wanted["soa_edit_api"] = ""
-        is_edited = settings.get("edited_serial", settings["serial"]) != settings["serial"]
-        if settings.get("soa_edit") not in ("", "NONE") or is_edited:
-            wanted["soa_edit"] = "NONE"
-        must_rectify = self._must_rectify(zone, settings, changes)
-        if settings.get("api_rectify", False) != must_rectify:
-            wanted["api_rectify"] = must_rectify
-        if wanted and not self._is_present(
-            self._call("PUT", _path(zone), body=wanted, accept=(200, 204, 404))
-        ):
-            raise missing(zone)
+        must_rectify = self._must_rectify(zone, found, changes)
+        self.put(zone, settings.missing_in_primary(self._options, found, must_rectify=must_rectify))
 
     def _refuse_unserved(self, zone: Name, changes: Iterable[RRsetChange]) -> None:
         """PowerDNS would take these types without a word, and answer as if they weren't there."""
@@ -165,14 +192,18 @@ class Zones:
             )
 
     def _serves_dnskeys(self) -> bool:
-        answer = self._call("GET", "/config", accept=(200, 404))
-        settings = answer.json() if answer.status == 200 else None
-        if not isinstance(settings, list):
-            return True  # a proxy that doesn't pass this on: verification will find out
-        values = {item.get("name"): item.get("value") for item in settings if isinstance(item, dict)}
-        return values.get("direct-dnskey", "yes") == "yes"
+        config = self._config()
+        return config is None or config.get("direct-dnskey", "yes") == "yes"
 
-    def _must_rectify(self, zone: Name, settings: Settings, changes: Iterable[RRsetChange]) -> bool:
+    def _config(self) -> dict[str, str] | None:
+        """What pdns.conf says; None where a proxy doesn't pass this on: verification will find out."""
+        answer = self._call("GET", "/config", accept=(200, 404))
+        found = answer.json() if answer.status == 200 else None
+        if not isinstance(found, list):
+            return None
+        return {str(item.get("name")): str(item.get("value")) for item in found if isinstance(item, dict)}
+
+    def _must_rectify(self, zone: Name, found: Settings, changes: Iterable[RRsetChange]) -> bool:
         """Whether the next PATCH must rectify, in its own transaction (0.3 s for 100,000 names).
 
         Unrectified, a zone has no empty non-terminals: asked for `b` above `a.b`, PowerDNS answers NXDOMAIN
@@ -181,9 +212,8 @@ class Zones:
         if self._options.rectify != "auto":
             return self._options.rectify == "always"
         apex = len(names.split_labels(zone))
-        return bool(settings.get("dnssec")) or any(
-            len(names.split_labels(change.key[0])) > apex + 1 for change in changes
-        )
+        is_signed = found.get("dnssec") if self._options.dnssec is None else self._options.dnssec
+        return bool(is_signed) or any(len(names.split_labels(change.key[0])) > apex + 1 for change in changes)
 
     def _patch_body(self, zone: Name, changes: Iterable[RRsetChange], soa: SOA | None) -> Json:
         rrsets = [convert.change_to_api(change, self._unknown_types) for change in changes]

@@ -6,6 +6,7 @@ import base64
 import secrets
 import socket
 import subprocess
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import dns.exception
@@ -32,13 +33,21 @@ class Bind(Server):
         *,
         max_records_per_type: int | None = None,
         options: str = "",
+        statements: str = "",
+        views: Sequence[str] = (),
         threads: int = 1,
         algorithm: str = ALGORITHM,
     ) -> None:
         """`options`: statements for named's `options {}`; one given here replaces our own of that name.
-        `algorithm`: of its TSIG key."""
+
+        `statements` stand outside of it. Each of `views` is for queries signed with a key of its own, the
+        first one also for all that are not signed. `algorithm`: of its TSIG key.
+        """
         self.algorithm = algorithm
         self.key_name, self.key_secret = "dnsworker", _secret()
+        #: By view, the secret of the key of that name that leads there.
+        self.view_secrets = {view: _secret() for view in views}
+        self._statements = statements
         self.rndc_key_name, self.rndc_secret = "rndc-key", _secret()
         self.threads = threads
         self._extra = options
@@ -46,9 +55,9 @@ class Bind(Server):
             self._extra += f"\n    max-records-per-type {max_records_per_type};"
         super().__init__()
 
-    def target_options(self) -> dict[str, Any]:
+    def target_options(self, view: str | None = None) -> dict[str, Any]:
         """`options` of a `type: bind9` target in pools.yaml."""
-        return {
+        options = {
             **self.key_options(),
             "rndc_host": self.address,
             "rndc_port": self.rndc_port,
@@ -56,6 +65,9 @@ class Bind(Server):
             "rndc_key_secret": self.rndc_secret,
             "rndc_key_algorithm": ALGORITHM,
         }
+        if view is not None:
+            options |= {"view": view, "tsig_key_name": view, "tsig_key_secret": self.view_secrets[view]}
+        return options
 
     def key_options(self) -> dict[str, Any]:
         """Where it answers and the key that it takes: `options` of a `type: rfc2136` target."""
@@ -67,9 +79,13 @@ class Bind(Server):
             "tsig_key_algorithm": self.algorithm,
         }
 
-    def nameserver(self) -> dict[str, Any]:
-        """An entry of `nameservers` in pools.yaml."""
-        return {"host": self.address, "port": self.port}
+    def nameserver(self, view: str | None = None) -> dict[str, Any]:
+        """An entry of `nameservers` in pools.yaml; in a view, asked with its key."""
+        found: dict[str, Any] = {"host": self.address, "port": self.port}
+        if view is not None:
+            key = {"name": view, "secret": self.view_secrets[view], "algorithm": ALGORITHM}
+            found["tsig_key"] = key
+        return found
 
     def rndc(self, *arguments: str) -> str:
         """One rndc command; what it says. Raises `ServerError` with its words."""
@@ -106,6 +122,8 @@ class Bind(Server):
         given = {statement.split()[0] for statement in self._extra.split(";") if statement.split()}
         statements = "".join(f"    {name} {value};\n" for name, value in ours.items() if name not in given)
         key = f'key "{self.key_name}" {{ algorithm {self.algorithm}; secret "{self.key_secret}"; }};\n'
+        for view, secret in self.view_secrets.items():
+            key += f'key "{view}" {{ algorithm {ALGORITHM}; secret "{secret}"; }};\n'
         rndc_key = f'key "{self.rndc_key_name}" {{ algorithm {ALGORITHM}; secret "{self.rndc_secret}"; }};\n'
         (self.folder / "rndc.conf").write_text(
             f'{rndc_key}options {{ default-key "{self.rndc_key_name}"; '
@@ -116,7 +134,16 @@ class Bind(Server):
             f"controls {{ inet {self.address} port {self.rndc_port} allow {{ {self.address}; }} "
             f'keys {{ "{self.rndc_key_name}"; }}; }};\n'
             f"options {{\n{statements}    {self._extra}\n}};\n"
+            f"{self._statements}\n{''.join(self._views())}"
         )
+
+    def _views(self) -> Iterator[str]:
+        for number, view in enumerate(self.view_secrets):
+            clients = [f'key "{view}";']
+            if number == 0:  # first, so it has to leave the others' queries to them
+                others = [f'!key "{other}";' for other in self.view_secrets if other != view]
+                clients = [*others, "any;"]
+            yield f'view "{view}" {{ match-clients {{ {" ".join(clients)} }}; }};\n'
 
     def _command(self) -> tuple[list[str], dict[str, str]]:
         # -g: in the foreground, log to stderr. Own -c: nothing of /etc/bind is read.

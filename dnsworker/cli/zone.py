@@ -224,6 +224,8 @@ def print_zone(found: dict[str, Any]) -> None:
             output.say(f"  {one['target']}: {one['last_repair']} ({output.ago(one.get('last_repair_at'))})")
         if one.get("drift"):
             output.say(f"  {one['target']}: changed by somebody else, left as it is: {one['drift']}")
+        for record in one.get("ds_records") or []:
+            output.say(f"  for the parent, from {one['target']}: {found['name']} DS {record}")
         for refused in one.get("withheld") or []:
             words = refused.get("reason") or refused.get("message") or ""
             output.say(f"  withheld at {one['target']}: {refused.get('name')} {refused.get('type')}  {words}")

@@ -60,6 +60,7 @@ class DeliveryRow:
     last_repair_at: datetime | None
     last_repair: str | None
     drift: str | None
+    ds_records: list[str] | None
 
     @classmethod
     def of(cls, row: Any) -> DeliveryRow:
@@ -273,6 +274,13 @@ def fail(
 def postpone(connection: sa.Connection, claim: Claim, delay_s: float) -> None:
     """Give the claim back for a reason that isn't the delivery's; due in `delay_s`. Raises `ClaimLost`."""
     _write(connection, claim, owner=None, lease_until=None, due_at=now(delay_s))
+
+
+def note_ds_records(connection: sa.Connection, zone_id: int, target_id: int, found: Sequence[str]) -> None:
+    """What the target's signer wants the parent to have. Whoever delivers may write it: it is only shown."""
+    connection.execute(
+        sa.update(delivery).where(_is(zone_id, target_id)).values(ds_records=list(found) or None)
+    )
 
 
 def give_back(connection: sa.Connection, claim: Claim) -> None:

@@ -53,6 +53,12 @@ class Primary:
         with self._lock:
             self._zones.pop(zone, None)
 
+    @property
+    def serials(self) -> dict[Name, int]:
+        """Of the zones that it holds: what a target that was down for a while will fetch."""
+        with self._lock:
+            return {name: contents.soa.serial for name, contents in self._zones.items()}
+
     # --- a `dnsworker.nameserver.ZoneSource` ---
 
     def find(self, qname: Name) -> ZoneView | None:
@@ -104,6 +110,9 @@ class Fed(Backend):
                 rrsets[change.key] = change.after
         self._primary.hold(ZoneContents(soa=plan.desired_soa, rrsets=rrsets, name=plan.zone))
         return self._backend.apply(plan)
+
+    def ds_records(self, zone: Name) -> list[str]:
+        return self._backend.ds_records(zone)
 
     def delete_zone(self, zone: Name) -> None:
         self._backend.delete_zone(zone)

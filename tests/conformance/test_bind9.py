@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import dns.flags
 import dns.message
@@ -15,13 +16,18 @@ import dns.update
 import pytest
 
 from backends.bind9 import BACKEND
+from backends.bind9.backend import SECONDARY, SIGNING
 from dev.servers import Bind
+from dev.servers.process import wait_until
+from dnsworker.addresses import Address
 from dnsworker.backend import Backend
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.testing import (
     BackendConformance,
     CountingProxy,
+    Fed,
+    Primary,
     Proxy,
     RequestCases,
     ServerUnderTest,
@@ -30,17 +36,37 @@ from dnsworker.testing import (
 )
 from dnsworker.testing.contents_cases import ContentsCases
 
+#: BIND's own policy `default` cuts TTLs off at a day.
+POLICY = """
+dnssec-policy "long-ttl" {
+    keys { csk lifetime unlimited algorithm ecdsap256sha256; };
+    max-zone-ttl 2147483647;
+};
+"""
+#: Signing 10,000 RRsets takes half a minute. How plans are cut and broken off doesn't depend on it.
+TOO_LONG = frozenset(
+    (
+        "test_a_plan_of_10_000_rrsets_goes_in_parts_and_comes_whole",
+        "test_a_plan_broken_off_in_the_middle_is_taken_up_again",
+        "test_a_server_killed_while_it_writes_has_done_whole_parts",
+        "test_a_new_zone_is_not_seen_before_it_is_complete",
+        "test_each_part_of_a_plan_sets_its_own_serial",
+    )
+)
+
 
 class BindUnderTest(ServerUnderTest):
-    def __init__(self, server: Bind) -> None:
+    def __init__(self, server: Bind, **options: object) -> None:
         self.server = server
+        self.options = options
         self.dns_proxy = Proxy(server.address, server.port, loses=_has_update)
         self.rndc_proxy = Proxy(server.address, server.rndc_port, loses=_has_command)
         self.dns_counter = CountingProxy(server.address, server.port, dns_requests)
         self.rndc_counter = CountingProxy(server.address, server.rndc_port, rndc_requests)
 
     def new_backend(self, **options: object) -> Backend:
-        model = BACKEND.options_model.model_validate({**self.server.target_options(), **options})
+        options = {**self.server.target_options(), **self.options, **options}
+        model = BACKEND.options_model.model_validate(options)
         return BACKEND("test", model)
 
     def close(self) -> None:
@@ -136,3 +162,95 @@ class TestRequestsToBind9(RequestCases):
     """Over both channels: DNS messages and commands."""
 
     backend_class = BACKEND
+
+
+class SecondaryBindUnderTest(BindUnderTest):
+    """named as a secondary of a primary that each case feeds."""
+
+    def __init__(self, server: Bind, primary: Primary) -> None:
+        super().__init__(server, mode="secondary")
+        self.primary = primary
+
+    def new_backend(self, **options: object) -> Backend:
+        masters = (Address(host=self.primary.host, port=self.primary.port),)
+        options = {**self.server.target_options(), **self.options, **options}
+        model = BACKEND.options_model.model_validate(options, context={"masters": masters})
+        return Fed(BACKEND("test", model), self.primary)
+
+    def start(self) -> None:
+        """Where it was killed before it wrote what it had transferred, it fetches that again."""
+        super().start()
+        for name, serial in self.primary.serials.items():
+            wait_until(
+                lambda name=name, serial=serial: self._serial(name) in (None, serial),  # type: ignore[misc]
+                30,
+                f"{name} to be fetched again",
+            )
+
+    def _serial(self, name: Name) -> int | None:
+        answer = self.query(name, "SOA").answer
+        return answer[0][0].serial if answer else None
+
+
+@pytest.fixture(scope="module")
+def secondary() -> Iterator[SecondaryBindUnderTest]:
+    with Bind(max_records_per_type=0) as server, Primary() as primary:
+        under_test = SecondaryBindUnderTest(server, primary)
+        yield under_test
+        under_test.close()
+
+
+class TestBind9AsASecondary(BackendConformance):
+    """What named makes of contents is tested above: here, that it gets them."""
+
+    backend_class = Fed
+    capabilities = replace(SECONDARY, pull=False)
+    without = frozenset(
+        (
+            "edit_by_hand",  # a secondary takes no updates
+            "test_a_lost_answer_to_a_plan_converges",  # the answer to "refresh" says only that it will
+            # The primary goes on while named is down, and the case uses its serial for something else.
+            "test_a_server_killed_while_it_writes_has_done_whole_parts",
+            # There are no parts: the zone is transferred. The others take what time there is.
+            "test_a_plan_of_10_000_rrsets_goes_in_parts_and_comes_whole",
+            "test_a_plan_broken_off_in_the_middle_is_taken_up_again",
+        )
+    )
+
+    @pytest.fixture
+    def server(self, secondary: SecondaryBindUnderTest) -> SecondaryBindUnderTest:
+        return secondary
+
+
+@pytest.fixture(scope="module")
+def signing_server() -> Iterator[Bind]:
+    with Bind(max_records_per_type=0, statements=POLICY) as server:
+        yield server
+
+
+class TestBind9Signed(BackendConformance):
+    """`dnssec-policy` with `inline-signing no`: named signs the zone that is written to."""
+
+    backend_class = BACKEND
+    capabilities = replace(SIGNING, signs="dynamic")
+    without = TOO_LONG
+
+    @pytest.fixture
+    def server(self, signing_server: Bind) -> Iterator[BindUnderTest]:
+        under_test = BindUnderTest(signing_server, dnssec_policy="long-ttl")
+        yield under_test
+        under_test.close()
+
+
+class TestBind9SignedInline(BackendConformance):
+    """`dnssec-policy` with `inline-signing yes`: named signs a copy, with a serial of its own."""
+
+    backend_class = BACKEND
+    capabilities = replace(SIGNING, signs="inline")
+    without = TOO_LONG
+
+    @pytest.fixture
+    def server(self, signing_server: Bind) -> Iterator[BindUnderTest]:
+        under_test = BindUnderTest(signing_server, dnssec_policy="long-ttl", inline_signing=True)
+        yield under_test
+        under_test.close()

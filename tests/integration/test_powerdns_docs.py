@@ -9,22 +9,29 @@ import dns.message
 import dns.query
 
 from dev.servers import PowerDNS
-from dnsworker.backend import load_backend
+from dnsworker.backend import Backend, load_backend
 from dnsworker.contents import ZoneContents
 from dnsworker.names import Name
 from dnsworker.pools import build_options, load_pools
 from dnsworker.records import SOA, RRset
+from dnsworker.testing import Primary
 
 PAGE = Path(__file__).parents[2] / "docs" / "backends" / "powerdns.md"
-PDNS_CONF, POOLS_YAML = re.findall(
-    r"^```(?:yaml)?\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
-)[:2]
+BLOCK = re.compile(r"^```(?:yaml)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PDNS_CONF, POOLS_YAML = BLOCK.findall(PAGE.read_text("utf-8"))[:2]
 
 
 class _DocumentedPowerDNS(PowerDNS):
+    def __init__(self, more: str = "") -> None:
+        """`more`: what a section adds to pdns.conf."""
+        self._more = more
+        super().__init__()
+        self.api_key = "example-key-change-me"
+
     def _configure(self) -> None:
         super()._configure()  # the empty database
-        conf = PDNS_CONF.replace("192.0.2.53", self.address).replace("192.0.2.0/24", self.address)
+        conf = PDNS_CONF + self._more
+        conf = conf.replace("192.0.2.53", self.address).replace("192.0.2.0/24", self.address)
         conf = conf.replace("local-port=53", f"local-port={self.port}")
         conf = conf.replace("webserver-port=8081", f"webserver-port={self.api_port}")
         conf = conf.replace("/var/lib/powerdns", str(self.folder))
@@ -33,10 +40,47 @@ class _DocumentedPowerDNS(PowerDNS):
         (self.folder / "pdns.conf").write_text(conf)
 
 
+def section(title: str) -> list[str]:
+    """The blocks under a heading of the page."""
+    text = PAGE.read_text("utf-8").split(f"\n## {title}\n")[1].split("\n## ")[0]
+    return BLOCK.findall(text)
+
+
+def backend_of(text: str, server: PowerDNS) -> Backend:
+    text = text.replace("192.0.2.53", server.address).replace(":8081", f":{server.api_port}")
+    ((target,),) = [pool.targets for pool in load_pools(text)]
+    return load_backend(target.type)(target.name, build_options(target))
+
+
+def zone_of() -> ZoneContents:
+    soa = SOA(Name("ns1.example.net."), Name("hostmaster.example.net."), 7)
+    return ZoneContents.of(Name("example.org."), soa, [RRset("example.org.", "NS", 60, ["ns1.example.net."])])
+
+
+def test_the_documented_secondary_follows_its_primary() -> None:
+    conf, text = section("As a secondary")
+    with _DocumentedPowerDNS(conf) as server, Primary() as primary:
+        text = text.replace("192.0.2.10", primary.host).replace("5354", str(primary.port))
+        backend = backend_of(text, server)
+        assert backend.check().ok, backend.check().message
+        primary.hold(zone_of())
+        backend.create_zone(zone_of())
+        assert backend.read_zone(zone_of().name) == zone_of()
+        backend.close()
+
+
+def test_the_documented_target_signs() -> None:
+    (text,) = section("Signed zones")
+    with _DocumentedPowerDNS() as server:
+        backend = backend_of(text, server)
+        backend.create_zone(zone_of())
+        assert backend.read_zone(zone_of().name) == zone_of()
+        assert backend.ds_records(zone_of().name)
+        backend.close()
+
+
 def test_the_documented_files_work_together() -> None:
-    server = _DocumentedPowerDNS()
-    server.api_key = "example-key-change-me"
-    with server:
+    with _DocumentedPowerDNS() as server:
         text = POOLS_YAML.replace("192.0.2.53", server.address)
         text = text.replace(":8081", f":{server.api_port}").replace("port: 53\n", f"port: {server.port}\n")
         (pool,) = load_pools(text)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dnsworker.answers import answer
+from dnsworker.capabilities import Capabilities
 from dnsworker.errors import RecordRejected
 from dnsworker.names import Name
 from dnsworker.observer import NameserverAddress, Observed
@@ -17,7 +18,7 @@ from dnsworker.operations import Status
 from dnsworker.pools import Pool
 from dnsworker.records import SOA, RRset
 from dnsworker.store import pools
-from tests.world import World, a_world
+from tests.world import MemoryBackend, World, a_world
 
 BAD = "192.0.2.66"
 SILENT = Observed("unknown", error="no answer within 1 s")
@@ -88,6 +89,27 @@ def test_a_change_of_the_zone_alone_is_verified_where_contents_decide(start: Sta
     nameservers.serial_offset = 7  # a signer counts for itself
     world.create()
     assert world.do("update_zone", ttl=77).status is Status.ACTIVE
+
+
+def test_beyond_the_serial_that_we_wrote_the_contents_decide_where_a_signer_counts(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryBackend, "capabilities", Capabilities(fencing="server", signs="dynamic"))
+    world, nameservers = start({"port": 5301, "target": "one"})
+    world.create()
+    nameservers.serial_offset = 2
+    assert world.end_of(world.put("www", "192.0.2.1")).status is Status.ACTIVE
+    nameservers.hides.add((5301, "mail.example.org."))
+    operation = world.put("mail", "192.0.2.2")
+    world.until(
+        lambda: "does not answer as it should for mail" in (world.zone()["reason"] or ""), "not asked about"
+    )
+    nameservers.hides.clear()
+    assert world.end_of(operation).status is Status.ACTIVE
+    nameservers.serial_offset = -1  # behind what was written, no signer can be
+    operation = world.put("www", "192.0.2.3")
+    world.until(lambda: "shows serial" in (world.zone()["reason"] or ""), "an old serial was believed")
+    assert world.show(operation).status is Status.ACCEPTED
 
 
 def test_what_one_target_refuses_is_still_asked_of_the_nameserver_of_the_other(start: Start) -> None:

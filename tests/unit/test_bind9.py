@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from backends.bind9 import BACKEND
+from backends.bind9.birth import NewZones
 from backends.bind9.options import Bind9Options
 from backends.bind9.rndc import CommandFailed, ControlChannel
-from backends.bind9.zones import ConfiguredZones, _file_name
+from backends.bind9.zones import ConfiguredZones, file_name
 from backends.dns_tsig import TsigKey, Verifier
 from backends.dns_update import update_message
 from backends.dns_wire import Message
@@ -89,18 +90,18 @@ def test_no_secret_shows_in_options() -> None:
     ],
 )
 def test_a_file_name_holds_nothing_that_leads_elsewhere(zone: str, stem: str) -> None:
-    assert _file_name(Name(zone)).startswith(f"{stem}.dnsworker-")
+    assert file_name(Name(zone)).startswith(f"{stem}.dnsworker-")
 
 
 def test_long_names_that_begin_alike_have_files_of_their_own() -> None:
     beginning = ".".join(["a" * 63] * 3)
-    first, second = (_file_name(Name(f"{beginning}.{end}.")) for end in ("one", "two"))
+    first, second = (file_name(Name(f"{beginning}.{end}.")) for end in ("one", "two"))
     assert first.partition(".dnsworker-")[0] != second.partition(".dnsworker-")[0]
     assert max(len(first), len(second)) < 140
 
 
 def test_no_two_attempts_share_a_file() -> None:
-    assert _file_name(Name("example.org.")) != _file_name(Name("example.org."))
+    assert file_name(Name("example.org.")) != file_name(Name("example.org."))
 
 
 @given(st.binary(max_size=300))
@@ -264,18 +265,19 @@ class StubControl:
         return ""
 
 
-def configured_zones(control: StubControl, timeout_s: float) -> ConfiguredZones:
+def new_zones(control: StubControl, timeout_s: float) -> NewZones:
     key = TsigKey("dnsworker", SECRET, "hmac-sha256")
-    return ConfiguredZones(control, options(), key, lambda: None, timeout_s)  # type: ignore[arg-type]
+    zones = ConfiguredZones(control, options(), lambda: None, timeout_s)  # type: ignore[arg-type]
+    return NewZones(zones, control, options(), key, lambda: None, timeout_s)  # type: ignore[arg-type]
 
 
 def test_a_zones_file_is_asked_for_again_while_named_has_not_written_it() -> None:
     control = StubControl(forgets=3)
-    configured_zones(control, 10.0)._wait_for_file(Name("example.org."), "example.org.db")
+    new_zones(control, 10.0)._wait_for_file(Name("example.org."), "example.org.db")
     assert control.sent == ["sync", "addzone"] * 5
 
 
 def test_a_file_that_never_comes_is_said_and_suspects_no_record() -> None:
     control = StubControl(forgets=float("inf"))
     with pytest.raises(Busy, match="has written no"):
-        configured_zones(control, 0.01)._wait_for_file(Name("example.org."), "example.org.db")
+        new_zones(control, 0.01)._wait_for_file(Name("example.org."), "example.org.db")
