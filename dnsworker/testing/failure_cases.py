@@ -88,7 +88,7 @@ class FailureCases(Case):
             assert soa == (done[-1].desired_soa if done else zone.soa), "the serial says how far it got"
         lab.converge(desired)
 
-    @needs("kill", "start", sets_serial=False)
+    @needs("kill", "start")
     def test_a_server_killed_while_it_writes_has_done_whole_parts(self, lab: Lab) -> None:
         """At any moment: the serial that it comes back with says exactly what it holds."""
         zone = lab.create(lab.zone())
