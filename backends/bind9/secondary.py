@@ -62,6 +62,8 @@ class SecondaryZones:
             raise ZoneMissing(f"named has no zone {plan.zone}", zone=plan.zone)
         self._checkpoint()
         is_new = self._prepare(plan.zone)
+        if plan.current_soa == plan.desired_soa:  # all of it anew, whatever the serial says
+            self._zones.run("retransfer", plan.zone)
         self._fetch(plan.zone, plan.desired_soa, is_asked=is_new, patience_s=self._timeout_s)
 
     def is_unfilled(self, zone: Name) -> bool:

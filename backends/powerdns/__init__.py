@@ -123,7 +123,8 @@ class PowerDNS(Backend):
     def apply(self, plan: Plan) -> Receipt:
         self._zones.begin()
         if self._secondary is not None:
-            self._secondary.apply(plan.zone, plan.desired_soa)
+            is_anew = plan.current_soa == plan.desired_soa
+            self._secondary.apply(plan.zone, plan.desired_soa, anew=is_anew)
             return Receipt(soa=plan.desired_soa)
         found = self._zones.settings_and_soa(plan.zone)
         if found is None:

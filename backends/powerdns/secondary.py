@@ -34,10 +34,13 @@ class SecondaryZones:
             self._put_right(zone, found)
         self._fetch(zone, soa, max(self._timeout_s, self._options.bulk_timeout_s))
 
-    def apply(self, zone: Name, soa: SOA) -> None:
-        """Have this SOA; where PowerDNS has it already, nothing is asked of it. Raises `Behind`."""
+    def apply(self, zone: Name, soa: SOA, *, anew: bool = False) -> None:
+        """Have this SOA; where PowerDNS has it already, nothing is asked of it, unless all is to be fetched
+        `anew`. Raises `Behind`."""
         found = self._zones.settings_and_soa(zone)
         if found is not None and found[1] == soa:
+            if anew:
+                self._zones.retrieve(zone)
             return
         self._put_right(zone, found[0] if found is not None else self._zones.settings(zone))
         self._fetch(zone, soa, self._timeout_s)
