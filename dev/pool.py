@@ -6,12 +6,14 @@ from typing import Any
 
 import yaml
 
-from dev.servers import Bind, PowerDNS
+from dev.servers import Bind, Knot, PowerDNS
 
-KINDS = {Bind: "bind9", PowerDNS: "powerdns"}
+KINDS = {Bind: "bind9", Knot: "knot", PowerDNS: "powerdns"}
 
 
-def pool_of(servers: dict[str, Bind | PowerDNS], *, name: str = "default", **more: Any) -> dict[str, Any]:
+def pool_of(
+    servers: dict[str, Bind | Knot | PowerDNS], *, name: str = "default", **more: Any
+) -> dict[str, Any]:
     """A pool whose targets are `servers` by name, each its own nameserver. `more`: further keys of the pool.
 
     A value in `more` under `targets` is merged into every target (`targets={"limits": {…}}`).
