@@ -38,6 +38,7 @@ NEEDS = (
     Need("bind9", ("named",)),
     Need("bind9-utils", ("rndc",)),
     Need("bind9-dnsutils", ("nsupdate",)),
+    Need("nsd", ("nsd", "nsd-control")),
     Need("pdns-server", ("pdns_server",)),
     Need("pdns-backend-sqlite3", ("/usr/lib/*/pdns/libgsqlite3backend.so",)),
     Need("rabbitmq-server", ("/usr/lib/rabbitmq/bin/rabbitmq-server",)),

@@ -29,6 +29,7 @@ BUILT_IN = (  # one a line
     "bind9",
     "builtin",
     "powerdns",
+    "zonefile",
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from dev.servers import Bind, PostgreSQL, PowerDNS, RabbitMQ, Redis, Server
+from dev.servers import Bind, Nsd, PostgreSQL, PowerDNS, RabbitMQ, Redis, Server
 from dev.stack import Stack
 
 
@@ -26,6 +26,7 @@ def _start_rabbitmq() -> RabbitMQ:
 #: Fixtures that need a server which they don't name as a fixture of their own would go here too.
 KINDS: dict[str, Callable[[], Server]] = {
     "bind": Bind,
+    "nsd": Nsd,
     "postgresql": PostgreSQL,
     "powerdns": PowerDNS,
     "rabbitmq": _start_rabbitmq,
@@ -78,6 +79,12 @@ def _begin(name: str) -> Future[Server]:
 def bind() -> Server:
     """A BIND without zones but those that earlier tests left: give yours names of their own."""
     return _begin("bind").result()
+
+
+@pytest.fixture(scope="session")
+def nsd() -> Server:
+    """Its pattern `dnsworker` has no primary: tests that transfer start an NSD of their own."""
+    return _begin("nsd").result()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Real servers for tests and demos: private, on free loopback ports, in a temporary folder."""
 
 from dev.servers.bind import Bind
+from dev.servers.nsd import Nsd
 from dev.servers.postgresql import PostgreSQL
 from dev.servers.powerdns import PowerDNS
 from dev.servers.process import Process, ServerError
@@ -10,6 +11,7 @@ from dev.servers.server import Server, start_all
 
 __all__ = [
     "Bind",
+    "Nsd",
     "PostgreSQL",
     "PowerDNS",
     "Process",
