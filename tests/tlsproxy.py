@@ -1,4 +1,4 @@
-"""A proxy that ends TLS before NSD's control socket, and has it begin again behind: it can lose and cut answers.
+"""A proxy that ends TLS before NSD's control socket, and begins it anew behind: it can lose and cut answers.
 
 `dnsworker.testing.Proxy` can't tell commands apart: to it they are ciphertext.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dev.servers import Nsd
 
-#: What becomes of the answer to a command: the octets that the client gets; None: nothing, and no orderly end.
+#: What becomes of the answer to a command: the octets that the client gets; None: none, and no orderly end.
 Answer = Callable[[str, bytes], bytes | None]
 
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import dns.opcode
 
 from backends import dns_transfer
-from backends.dns_connection import DNSConnection
 from backends.dns_lookup import look_up
-from backends.dns_tsig import TsigKey
-from backends.dns_unsigned import UnsignedConnection
 from backends.dns_wire import SOA_TYPE, request
+from backends.nsd.connection import connect
 from backends.nsd.control import CommandFailed, ControlChannel, ZoneStatus
 from backends.nsd.options import NsdOptions
 from dnsworker import names, serials
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt
 from dnsworker.contents import ZoneContents
-from dnsworker.errors import BackendError, Behind, Busy, ServerFailure, Unsupported, ZoneMissing
+from dnsworker.errors import (
+    BackendError,
+    Behind,
+    Busy,
+    OutcomeUnknown,
+    ServerFailure,
+    Unreachable,
+    Unsupported,
+    ZoneMissing,
+)
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.records import SOA, Key, RRset
@@ -31,6 +37,13 @@ MAX_LOOKUPS = 16
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.01, 0.2
 #: The order to transfer is repeated, since a primary that was asked too early had nothing new.
 _ORDER_AGAIN_S = 1.0
+#: Connections in a row that a loading NSD may cut.
+_CUTS = 3
+
+#: Looks in a row that must say the same.
+_LOOKS = 3
+
+T = TypeVar("T")
 
 
 class NsdBackend(Backend):
@@ -45,7 +58,7 @@ class NsdBackend(Backend):
         super().__init__(target, options, timeout_s=timeout_s)
         assert isinstance(options, NsdOptions)
         self._pattern = options.pattern
-        self._dns = _connection(options, timeout_s)
+        self._dns = connect(options, timeout_s)
         self._control = ControlChannel(
             options.control_host or options.host,
             options.control_port,
@@ -56,24 +69,14 @@ class NsdBackend(Backend):
         )
 
     def read_zone(self, zone: Name) -> ZoneContents | None:
-        self._dns.close()  # a process of before the last reload may be at the other end, with old contents
-        try:
-            return dns_transfer.read_zone(self._dns, zone)
-        except ZoneMissing:
-            # NOTAUTH is also its answer for a zone that it has been given and not transferred yet.
-            self._raise_if_given(zone)
-            return None
+        return self._served(zone, lambda: self._transferred(zone))
 
     def read_soa(self, zone: Name) -> SOA | None:
-        soa = self._served_soa(zone)
-        if soa is None:
-            self._raise_if_given(zone)
-        return soa
+        return self._served(zone, lambda: self._served_soa(zone))
 
     def read_rrsets(self, zone: Name, keys: Collection[Key]) -> Mapping[Key, RRset]:
         if len(keys) <= MAX_LOOKUPS:
-            self._dns.close()
-            found = look_up(self._dns, zone, keys, self.checkpoint)
+            found = self._asked(lambda: look_up(self._dns, zone, keys, self.checkpoint))
             if found is not None:
                 return found
             self.checkpoint()
@@ -81,6 +84,7 @@ class NsdBackend(Backend):
 
     def create_zone(self, zone: ZoneContents) -> None:
         status = self._control.zone_status(zone.name)
+        is_new = status is None
         if status is None:
             self.checkpoint()
             self._order("addzone", zone.name, self._pattern)
@@ -90,7 +94,7 @@ class NsdBackend(Backend):
                 f"{self._pattern!r}: remove it there, or compare `pattern`",
                 zone=zone.name,
             )
-        self._transfer(zone.name, zone.soa, zone)
+        self._transfer(zone.name, zone.soa, zone, has_begun=is_new)
 
     def apply(self, plan: Plan) -> Receipt:
         self._transfer(plan.zone, plan.desired_soa, None)
@@ -103,17 +107,16 @@ class NsdBackend(Backend):
             self.checkpoint()
             if self._control.zone_status(zone) is not None:
                 raise Busy(f"NSD still has {zone} after deleting it", zone=zone)
-        # Its processes let go of it a moment later.
         self._wait(
-            lambda: self._served_soa(zone) is None, lambda: Busy(f"NSD still serves {zone}", zone=zone)
+            self._calmly(lambda: self._served_soa(zone) is None),
+            lambda: Busy(f"NSD still serves {zone}", zone=zone),
         )
 
     def check(self) -> Health:
         try:
             status = self._control.command("status", changes_something=False)
             # Whatever it says, a key has to be accepted first.
-            self._dns.close()
-            self._dns.exchange(request(dns.opcode.QUERY, names.ROOT, SOA_TYPE))
+            self._asked(lambda: self._dns.exchange(request(dns.opcode.QUERY, names.ROOT, SOA_TYPE)))
         except BackendError as exc:
             return Health(False, str(exc))
         except CommandFailed as exc:
@@ -124,35 +127,67 @@ class NsdBackend(Backend):
     def close(self) -> None:
         self._dns.close()
 
-    def _transfer(self, zone: Name, soa: SOA, contents: ZoneContents | None) -> None:
-        """Have NSD transfer the zone until it serves `soa`, and exactly `contents` if given; else `Behind`."""
+    def _transfer(
+        self, zone: Name, soa: SOA, contents: ZoneContents | None, *, has_begun: bool = False
+    ) -> None:
+        """Have NSD transfer the zone until it serves `soa`, and exactly `contents` if given.
+
+        `has_begun`: it was added just now, which begins a transfer. A second order at that moment has left
+        NSD 4.6.1 waiting for an answer to a question that it never sent, until the primary hung up.
+
+        Raises `Behind` when it doesn't arrive within the time-out.
+        """
         seen: SOA | None = None
-        ordered_at: float | None = None
+        ordered_at = time.monotonic() if has_begun else None
 
         def has_arrived() -> bool:
             nonlocal seen, ordered_at
             seen = self._served_soa(zone)
             if seen is not None and seen.rdata == soa.rdata:
-                if contents is None:
-                    return True
                 self.checkpoint()
-                if self.read_zone(zone) == contents:
+                status = self._control.zone_status(zone)
+                if status is None or status.served_serial != soa.serial:
+                    return False  # the processes of before are still there
+                if contents is None or self._transferred(zone) == contents:
                     return True
             if ordered_at is None or time.monotonic() > ordered_at + _ORDER_AGAIN_S:
-                # Of itself NSD takes no serial that isn't a rise. A new zone may have begun with an old file.
-                is_rise = seen is None or serials.is_ahead(soa.serial, seen.serial)
                 self.checkpoint()
-                self._order("transfer" if is_rise or contents is None else "force_transfer", zone)
+                order = self._next_order(zone, soa, seen, may_go_back=contents is not None)
+                if order == "transfer" or ordered_at is not None:
+                    self._order(order, zone)
                 ordered_at = time.monotonic()
             return False
 
-        self._wait(has_arrived, lambda: self._behind(zone, soa, seen))
+        try:
+            self._wait(self._calmly(has_arrived), lambda: self._behind(zone, soa, seen))
+        except Unreachable as exc:
+            if ordered_at is None:
+                raise
+            raise OutcomeUnknown(f"NSD was told to transfer {zone}, and then: {exc}", zone=zone) from exc
+        # Else a restart would bring back the file of before, up to `zonefiles-write` seconds old.
+        self.checkpoint()
+        self._order("write", zone)
+
+    def _next_order(self, zone: Name, soa: SOA, seen: SOA | None, *, may_go_back: bool) -> str:
+        """Of itself NSD takes no serial that isn't a rise over what it serves, or thinks that it has.
+
+        After a restart with an old file it may remember (`commit-serial`) to have had `soa`, and serve the
+        old one for as long as nobody forces it (4.6.1).
+        """
+        status = self._control.zone_status(zone)
+        if status is None:
+            raise ZoneMissing(f"NSD has no zone {zone}", zone=zone)
+        known = status.commit_serial
+        has_had_it = known is not None and not serials.is_ahead(soa.serial, known)
+        if seen is not None and not serials.is_ahead(soa.serial, seen.serial):
+            return "force_transfer" if may_go_back else "transfer"
+        return "force_transfer" if has_had_it else "transfer"
 
     def _behind(self, zone: Name, soa: SOA, seen: SOA | None) -> BackendError:
         has = "has not got it from its primary" if seen is None else f"is at serial {seen.serial}"
         return Behind(
             f"NSD {has}, and not at {soa.serial}, after {self.timeout_s:g} s: does its primary have it, and "
-            f"does it let NSD transfer? Compare `request-xfr` of the pattern {self._pattern!r}; NSD's log says more",
+            f"let NSD transfer it? Compare `request-xfr` of the pattern {self._pattern!r}, and see NSD's log",
             zone=zone,
         )
 
@@ -163,13 +198,68 @@ class NsdBackend(Backend):
             if time.monotonic() > deadline:
                 raise failure()
             time.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, _LAST_LOOK_S)
+            pause_s = min(pause_s * 1.3, _LAST_LOOK_S)
             self.checkpoint()
+
+    def _served(self, zone: Name, read: Callable[[], T | None]) -> T | None:
+        """What `read` finds; None only when NSD says that it hasn't been given the zone."""
+        found: T | None = None
+        status: ZoneStatus | None = None
+
+        def is_known() -> bool:
+            nonlocal found, status
+            found = read()
+            if found is None:
+                self.checkpoint()
+                status = self._control.zone_status(zone)
+                if status is not None and status.served_serial is None:
+                    raise _not_served(zone, status)
+            # A process of before may have answered, which has not got it yet.
+            return found is not None or status is None
+
+        self._wait(is_known, lambda: ServerFailure(f"NSD says that it serves {zone}, and doesn't", zone=zone))
+        return found
 
     def _served_soa(self, zone: Name) -> SOA | None:
         """What it answers with; None where that isn't the zone's SOA, for whatever reason."""
+        return self._asked(lambda: dns_transfer.read_soa(self._dns, zone))
+
+    def _transferred(self, zone: Name) -> ZoneContents | None:
+        """The whole zone; None where it isn't served."""
+        try:
+            return self._asked(lambda: dns_transfer.read_zone(self._dns, zone))
+        except ZoneMissing:
+            return None
+
+    def _calmly(self, is_so: Callable[[], bool]) -> Callable[[], bool]:
+        """Whether it is so several times in a row.
+
+        While one set of NSD's processes takes over from another, both answer.
+        """
+        count = 0
+
+        def is_calm() -> bool:
+            nonlocal count
+            count = count + 1 if is_so() else 0
+            return count >= _LOOKS
+
+        return is_calm
+
+    def _asked(self, question: Callable[[], T]) -> T:
+        """The answer of the process that serves now.
+
+        When NSD loads a zone it replaces its processes. The old one may still hold a kept connection, with
+        old contents; and a connection that it takes just then is cut, and made again.
+        """
+        for _ in range(_CUTS):
+            self._dns.close()
+            try:
+                return question()
+            except Unreachable as exc:
+                if not isinstance(exc.__cause__, EOFError | ConnectionResetError | BrokenPipeError):
+                    raise
         self._dns.close()
-        return dns_transfer.read_soa(self._dns, zone)
+        return question()
 
     def _raise_if_given(self, zone: Name) -> None:
         """Where NSD doesn't serve a zone: nothing if it hasn't been given it, else an error."""
@@ -202,20 +292,7 @@ def _not_served(zone: Name, status: ZoneStatus) -> BackendError:
     if status.state == "expired":
         return ServerFailure(f"{zone} has expired in NSD: it can't reach its primary", zone=zone)
     return Behind(
-        f"NSD has been given {zone} (pattern {status.pattern!r}, state {status.state!r}) and doesn't serve it: "
-        "it has not transferred it yet",
+        f"NSD has been given {zone} (pattern {status.pattern!r}, state {status.state!r}) and doesn't serve "
+        "it yet: it has not transferred it",
         zone=zone,
-    )
-
-
-def _connection(options: NsdOptions, timeout_s: float) -> DNSConnection:
-    if options.tsig_key is None:
-        return UnsignedConnection(options.host, options.port, timeout_s=timeout_s)
-    key = options.tsig_key.to_dnspython()
-    secret = base64.b64encode(key.secret).decode()
-    return DNSConnection(
-        options.host,
-        options.port,
-        TsigKey(key.name.to_text(), secret, key.algorithm.to_text()),
-        timeout_s=timeout_s,
     )

@@ -2,9 +2,9 @@
 
 Separate, and written here, because a process per command costs ten times as much as a connection.
 
-The protocol (NSD's remote.c) in short: after the handshake, with a certificate on either side, the client sends
-`NSDCT1 <command>` and a newline, the server answers in lines of text and closes. A line that begins with
-`error` is a refusal.
+The protocol (NSD's remote.c) in short: after the handshake, with a certificate on either side, the client
+sends `NSDCT1 <command>` and a newline, the server answers in lines of text and closes. A line that begins
+with `error` is a refusal.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dnsworker.names import Name
 
 #: More than any answer about one zone.
 MAX_ANSWER_BYTES = 2**20
+_SERIAL = re.compile(r'\s*"?([0-9]+) since')
 _NOT_CONFIGURED = re.compile(r"error zone .* not configured\n?")
 
 
@@ -34,6 +35,10 @@ class ZoneStatus:
     pattern: str
     #: `ok`, `refreshing`, `expired`; `primary` or `master` for a zone that it doesn't transfer.
     state: str
+    #: Of what it answers with; None before the first transfer.
+    served_serial: int | None
+    #: Of what it has transferred last, as far as it remembers.
+    commit_serial: int | None
 
 
 class ControlChannel:
@@ -72,7 +77,12 @@ class ControlChannel:
         lines = dict(line.strip().partition(":")[::2] for line in answer.splitlines() if ":" in line)
         if "zone" not in lines or "state" not in lines:
             raise ServerFailure(f"NSD's answer about {zone} can't be read: {answer[:200]!r}", zone=zone)
-        return ZoneStatus(lines.get("pattern", "").strip(), lines["state"].strip())
+        return ZoneStatus(
+            pattern=lines.get("pattern", "").strip(),
+            state=lines["state"].strip(),
+            served_serial=_serial(lines.get("served-serial", "")),
+            commit_serial=_serial(lines.get("commit-serial", "")),
+        )
 
     def zone_command(self, command: str, zone: Name, *arguments: str) -> str:
         """`addzone`, `transfer` and others. Raises as `command`."""
@@ -149,6 +159,11 @@ class ControlChannel:
             if len(received) > MAX_ANSWER_BYTES:
                 raise ServerFailure(f"what answers at {self.address} is no control socket of NSD")
         return received.decode("utf-8", "replace")
+
+
+def _serial(text: str) -> int | None:
+    found = _SERIAL.match(text)
+    return int(found[1]) if found else None
 
 
 def _plain(zone: Name) -> str:

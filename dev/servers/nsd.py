@@ -23,8 +23,8 @@ _FILES = ("nsd_server.key", "nsd_server.pem", "nsd_control.key", "nsd_control.pe
 class Nsd(Server):
     """A private nsd that starts without zones.
 
-    Its pattern `dnsworker` makes a zone a secondary of `primary`, to be transferred with a key; `open` the same
-    without one; `patterns` may bring others.
+    Its pattern `dnsworker` makes a zone a secondary of `primary`, to be transferred on with a key; `open` the
+    same without one; `patterns` may bring others.
     """
 
     package: ClassVar[str] = "nsd"
@@ -101,7 +101,6 @@ server:
     xfrdir: "{folder}"
     verbosity: 2
     xfrd-reload-timeout: 0
-    zonefiles-write: 1
 remote-control:
     control-enable: yes
     control-interface: {self.address}
