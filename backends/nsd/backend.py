@@ -34,13 +34,13 @@ from dnsworker.records import SOA, Key, RRset
 #: RRsets that are asked for one by one; for more a transfer is cheaper.
 MAX_LOOKUPS = 16
 #: NSD transfers and loads a zone after it has answered a command: looked for at once, then less often.
-_FIRST_LOOK_S, _LAST_LOOK_S = 0.01, 0.2
+_FIRST_LOOK_S, _LAST_LOOK_S = 0.005, 0.1
 #: The order to transfer is repeated, since a primary that was asked too early had nothing new.
 _ORDER_AGAIN_S = 1.0
 #: Connections in a row that a loading NSD may cut.
 _CUTS = 3
 
-#: Looks in a row that must say the same.
+#: Looks in a row that must say the same: while one set of its processes takes over from another, both answer.
 _LOOKS = 3
 
 T = TypeVar("T")
@@ -107,10 +107,14 @@ class NsdBackend(Backend):
             self.checkpoint()
             if self._control.zone_status(zone) is not None:
                 raise Busy(f"NSD still has {zone} after deleting it", zone=zone)
-        self._wait(
-            self._calmly(lambda: self._served_soa(zone) is None),
-            lambda: Busy(f"NSD still serves {zone}", zone=zone),
-        )
+        looks = 0
+
+        def has_gone() -> bool:
+            nonlocal looks
+            looks = looks + 1 if self._served_soa(zone) is None else 0
+            return looks >= _LOOKS
+
+        self._wait(has_gone, lambda: Busy(f"NSD still serves {zone}", zone=zone))
 
     def check(self) -> Health:
         try:
@@ -138,12 +142,16 @@ class NsdBackend(Backend):
         Raises `Behind` when it doesn't arrive within the time-out.
         """
         seen: SOA | None = None
+        looks = 0
         ordered_at = time.monotonic() if has_begun else None
 
         def has_arrived() -> bool:
-            nonlocal seen, ordered_at
+            nonlocal seen, looks, ordered_at
             seen = self._served_soa(zone)
-            if seen is not None and seen.rdata == soa.rdata:
+            looks = looks + 1 if seen is not None and seen.rdata == soa.rdata else 0
+            if 0 < looks < _LOOKS:
+                return False
+            if looks:
                 self.checkpoint()
                 status = self._control.zone_status(zone)
                 if status is None or status.served_serial != soa.serial:
@@ -159,7 +167,7 @@ class NsdBackend(Backend):
             return False
 
         try:
-            self._wait(self._calmly(has_arrived), lambda: self._behind(zone, soa, seen))
+            self._wait(has_arrived, lambda: self._behind(zone, soa, seen))
         except Unreachable as exc:
             if ordered_at is None:
                 raise
@@ -198,7 +206,7 @@ class NsdBackend(Backend):
             if time.monotonic() > deadline:
                 raise failure()
             time.sleep(pause_s)
-            pause_s = min(pause_s * 1.3, _LAST_LOOK_S)
+            pause_s = min(pause_s * 1.2, _LAST_LOOK_S)
             self.checkpoint()
 
     def _served(self, zone: Name, read: Callable[[], T | None]) -> T | None:
@@ -230,20 +238,6 @@ class NsdBackend(Backend):
             return self._asked(lambda: dns_transfer.read_zone(self._dns, zone))
         except ZoneMissing:
             return None
-
-    def _calmly(self, is_so: Callable[[], bool]) -> Callable[[], bool]:
-        """Whether it is so several times in a row.
-
-        While one set of NSD's processes takes over from another, both answer.
-        """
-        count = 0
-
-        def is_calm() -> bool:
-            nonlocal count
-            count = count + 1 if is_so() else 0
-            return count >= _LOOKS
-
-        return is_calm
 
     def _asked(self, question: Callable[[], T]) -> T:
         """The answer of the process that serves now.
