@@ -39,6 +39,7 @@ NEEDS = (
     Need("bind9-utils", ("rndc",)),
     Need("bind9-dnsutils", ("nsupdate",)),
     Need("knot", ("knotd", "knotc")),
+    Need("nsd", ("nsd", "nsd-control")),
     Need("pdns-server", ("pdns_server",)),
     Need("pdns-backend-sqlite3", ("/usr/lib/*/pdns/libgsqlite3backend.so",)),
     Need("rabbitmq-server", ("/usr/lib/rabbitmq/bin/rabbitmq-server",)),

@@ -29,10 +29,12 @@ BUILT_IN = (  # one a line
     "bind9",
     "builtin",
     "knot",
+    "nsd",
     "octodns",
     "powerdns",
     "rfc2136",
     "route53",
+    "zonefile",
 )
 
 

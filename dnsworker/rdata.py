@@ -119,6 +119,12 @@ def canonical_texts(rdatas: Iterable[dns.rdata.Rdata]) -> tuple[str, ...]:
     return tuple(by_wire[wire] for wire in sorted(by_wire))
 
 
+def generic_texts(type_: str, data: Iterable[str]) -> list[str]:
+    """`TYPE260 \\# 4 0a000001` for each: type and data as every server reads them (RFC 3597, section 5)."""
+    generic = [parse(type_, text).to_generic() for text in data]
+    return [f"TYPE{int(one.rdtype)}\t{one.to_styled_text(_STYLE).rstrip(' ')}" for one in generic]
+
+
 def parse(type_: str, text: str, origin: Name | None = None) -> dns.rdata.Rdata:
     """Text as a dnspython record, not judged. Raises dnspython's errors."""
     base = None if origin is None else names.to_dnspython(origin)

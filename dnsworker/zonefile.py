@@ -7,7 +7,7 @@ takes a character at a time; the records themselves go the way of every other re
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -59,8 +59,12 @@ def parse_zone(text: str, zone: Name, default_ttl: int) -> ParsedZone:
     return reader.finish()
 
 
-def zone_text(contents: ZoneContents) -> str:
-    """The zone as a master file: whole names, one record a line, in canonical order, SOA and NS first."""
+def zone_text(contents: ZoneContents, *, plain_types: Collection[str] | None = None) -> str:
+    """The zone as a master file: whole names, one record a line, in canonical order, SOA and NS first.
+
+    Types that aren't among `plain_types` are written as RFC 3597 has them, with the readable form behind as a
+    comment, for servers that don't know them. None: every type is plain.
+    """
     soa = contents.soa
     lines = [f"{contents.name}\t{soa.ttl}\tIN\tSOA\t{soa.rdata}"]
     order = sorted(
@@ -68,7 +72,14 @@ def zone_text(contents: ZoneContents) -> str:
         key=lambda rrset: (names.split_labels(rrset.name)[::-1], rrset.type != "NS", rrset.type),
     )
     for rrset in order:
-        lines += [f"{rrset.name}\t{rrset.ttl}\tIN\t{rrset.type}\t{text}" for text in rrset.data]
+        head = f"{rrset.name}\t{rrset.ttl}\tIN\t"
+        if plain_types is None or rrset.type in plain_types:
+            lines += [f"{head}{rrset.type}\t{text}" for text in rrset.data]
+        else:
+            generic = rdata.generic_texts(rrset.type, rrset.data)
+            has_name = not rrset.type.startswith("TYPE")
+            comments = [f"\t; {rrset.type} {text}" if has_name else "" for text in rrset.data]
+            lines += [f"{head}{text}{comment}" for text, comment in zip(generic, comments, strict=True)]
     return "\n".join(lines) + "\n"
 
 

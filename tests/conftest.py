@@ -14,7 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from dev.servers import Bind, Knot, PostgreSQL, PowerDNS, RabbitMQ, Redis, Route53, Server
+from dev.servers import Bind, Knot, Nsd, PostgreSQL, PowerDNS, RabbitMQ, Redis, Route53, Server
 from dev.stack import Stack
 
 
@@ -27,6 +27,7 @@ def _start_rabbitmq() -> RabbitMQ:
 KINDS: dict[str, Callable[[], Server]] = {
     "bind": Bind,
     "knot": Knot,
+    "nsd": Nsd,
     "postgresql": PostgreSQL,
     "powerdns": PowerDNS,
     "rabbitmq": _start_rabbitmq,
@@ -85,6 +86,12 @@ def bind() -> Server:
 @pytest.fixture(scope="session")
 def knot() -> Server:
     return _begin("knot").result()
+
+
+@pytest.fixture(scope="session")
+def nsd() -> Server:
+    """Its pattern `dnsworker` has no primary: tests that transfer start an NSD of their own."""
+    return _begin("nsd").result()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from dev.servers.bind import Bind
 from dev.servers.knot import Knot
+from dev.servers.nsd import Nsd
 from dev.servers.postgresql import PostgreSQL
 from dev.servers.powerdns import PowerDNS
 from dev.servers.process import Process, ServerError
@@ -13,6 +14,7 @@ from dev.servers.server import Server, start_all
 __all__ = [
     "Bind",
     "Knot",
+    "Nsd",
     "PostgreSQL",
     "PowerDNS",
     "Process",

@@ -144,7 +144,8 @@ def edited(
     contents: ZoneContents, *put: RRset, remove: Iterable[Key] = (), soa: SOA | None = None
 ) -> ZoneContents:
     """`contents` with some RRsets put and removed, and the next serial unless `soa` says otherwise."""
-    rrsets = {key: rrset for key, rrset in contents.rrsets.items() if key not in set(remove)}
+    removed = set(remove)
+    rrsets = {key: rrset for key, rrset in contents.rrsets.items() if key not in removed}
     rrsets.update({rrset.key: rrset for rrset in put})
     new = ZoneContents(soa=contents.soa, rrsets=rrsets, name=contents.name)
     steps = max(1, messages_needed(contents.changes_to(new)))

@@ -17,11 +17,11 @@ import dns.query
 import dns.rcode
 import pytest
 
-from dev.servers import Bind, PostgreSQL, PowerDNS, RabbitMQ, Redis, Server, ServerError, start_all, tree
+from dev.servers import Bind, Nsd, PostgreSQL, PowerDNS, RabbitMQ, Redis, Server, ServerError, start_all, tree
 from dev.servers.process import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK: list[type[Server]] = [Bind, PostgreSQL, PowerDNS, Redis]
+QUICK: list[type[Server]] = [Bind, Nsd, PostgreSQL, PowerDNS, Redis]
 
 
 @pytest.fixture(params=QUICK, ids=lambda kind: kind.__name__)
