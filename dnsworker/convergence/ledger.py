@@ -86,11 +86,14 @@ class Ledger:
         self._capabilities = capabilities
         #: Ids of changes that the provider has taken and that are in no row yet.
         self._taken: list[str] = []
+        #: Those that are in the row, and that it hasn't spread yet.
+        self._spreading: list[Any] | None = None
 
     def read(self) -> Work:
         """All that a turn needs, as of one moment. Raises `ClaimLost`."""
         with self._snapshot() as connection:
             row = deliveries.read(connection, self.claim)
+            self._spreading = row.unconfirmed
             zone = zones.get(connection, row.zone_id)
             withheld = deliveries.withheld_in(connection, row.zone_id, row.target_id)
             entries = []
@@ -124,7 +127,7 @@ class Ledger:
             deliveries.note(
                 connection, self.claim,
                 state="present", soa=soa.rdata, delivered_revision=revision, must_read=False,
-                **self._unconfirmed(connection, revision),
+                **self._unconfirmed(revision),
             )  # fmt: skip
             deliveries.stop_withholding(connection, self.claim, _last_changes(chain.from_iterable(groups)))
 
@@ -142,22 +145,28 @@ class Ledger:
                 apex = {(work.zone.name, "SOA"): work.zone.revision + 1}  # somebody else's zone is gone
                 deliveries.stop_withholding(connection, self.claim, apex | _last_changes(work.entries))
             if state == "present":
-                values |= self._unconfirmed(connection, work.zone.revision)
+                values |= self._unconfirmed(work.zone.revision)
             else:
-                values["unconfirmed"] = None
+                values["unconfirmed"] = self._spreading = None
             return deliveries.finish(
                 connection, self.claim, delivered_revision=work.zone.revision, goal=work.delivery.goal,
                 state=state, soa=soa.rdata if soa else None,
-                look_again_s=_look_again_s(values.get("unconfirmed", work.delivery.unconfirmed)), **values,
+                look_again_s=_look_again_s(self._spreading), **values,
             )  # fmt: skip
 
-    def _unconfirmed(self, connection: sa.Connection, revision: int) -> dict[str, object]:
+    def _unconfirmed(self, revision: int) -> dict[str, object]:
         """The column of that name, with what was taken since it was written last."""
         if not self._taken:
             return {}
-        before = deliveries.read(connection, self.claim).unconfirmed or []
+        moment = int(time.time())
         taken, self._taken = self._taken, []
-        return {"unconfirmed": [*before, *([one, revision, int(time.time())] for one in taken)]}
+        self._spreading = [*(self._spreading or ()), *([one, revision, moment] for one in taken)]
+        return {"unconfirmed": self._spreading}
+
+    def note_spreading(self, left: list[Any] | None) -> None:
+        """What the provider is still spreading, as it says."""
+        self._spreading = left
+        self.note(unconfirmed=left)
 
     def need_room(self, work: Work, soa: SOA, steps: int) -> None:
         """Make sure that there are serials between here and the zone's for so many messages."""

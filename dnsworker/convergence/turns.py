@@ -261,7 +261,7 @@ class Convergence:
         left = list(unconfirmed)
         while left and self._backend.has_arrived(work.zone.name, left[0][0]):
             left.pop(0)
-        self._ledger.note(unconfirmed=left or None)
+        self._ledger.note_spreading(left or None)
         return replace(work, delivery=replace(work.delivery, unconfirmed=left or None))
 
     def _reconcile(self, work: Work) -> bool:

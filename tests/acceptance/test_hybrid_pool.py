@@ -28,7 +28,7 @@ DATA = {
     "TXT": lambda n: [f'"say \\"{n}\\"" "back\\\\slash"'],
     "MX": lambda n: [f"{n % 50} mail.example.net.", "60 other.example.net."],
     "CAA": lambda n: [f'0 issue "ca{n % 9}.example.net"'],
-    "SRV": lambda n: [f"{n % 9} 1 5060 sip.example.net."],
+    "PTR": lambda n: [f"host{n}.example.net."],
 }
 
 

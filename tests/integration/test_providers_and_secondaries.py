@@ -41,6 +41,10 @@ def pair(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
+def spread_at_once(world: World) -> None:
+    world.servers["cloud"].spreading = None
+
+
 def spread(world: World) -> None:
     """The provider's servers all have what it was given so far."""
     spreading = world.servers["cloud"].spreading
@@ -93,6 +97,20 @@ def test_later_changes_are_sent_while_earlier_ones_spread(cloud: World) -> None:
     assert cloud.end_of(second).status.value == "ACTIVE"
 
 
+def test_a_change_of_a_zone_that_is_there_is_asked_for_again(cloud: World) -> None:
+    spread_at_once(cloud)
+    cloud.create()
+    cloud.servers["cloud"].spreading = []
+    operation = cloud.put("www", "192.0.2.1")
+    cloud.until(lambda: WWW in cloud.servers["cloud"].zones[ZONE].rrsets, "the change was not sent")
+    row = cloud.row("SELECT unconfirmed, due_at FROM delivery")
+    assert row.unconfirmed is not None
+    assert row.due_at is not None
+    spread(cloud)
+    hurry(cloud)
+    assert cloud.end_of(operation).status.value == "ACTIVE"
+
+
 def test_a_zone_that_is_deleted_while_it_spreads_is_gone(cloud: World) -> None:
     cloud.submit("create_zone", email="hostmaster@example.net")
     cloud.until(lambda: ZONE in cloud.servers["cloud"].zones, "the zone was not created")
@@ -105,7 +123,7 @@ def test_a_zone_that_is_deleted_while_it_spreads_is_gone(cloud: World) -> None:
 
 
 def test_a_serial_of_the_providers_own_is_neither_copied_nor_fought(cloud: World) -> None:
-    cloud.servers["cloud"].spreading = None
+    spread_at_once(cloud)
     cloud.create()
     served = cloud.servers["cloud"]
     served.edit(ZONE, serial=4_000_000_000)  # it counts as it likes
@@ -118,7 +136,7 @@ def test_a_serial_of_the_providers_own_is_neither_copied_nor_fought(cloud: World
 
 
 def test_what_somebody_else_changed_at_a_provider_is_repaired(cloud: World) -> None:
-    cloud.servers["cloud"].spreading = None
+    spread_at_once(cloud)
     cloud.create()
     cloud.end_of(cloud.put("www", "192.0.2.1"))
     cloud.servers["cloud"].edit(ZONE, add=[RRset("www.example.org.", "A", 3600, ["192.0.2.66"])])
