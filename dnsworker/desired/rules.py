@@ -52,8 +52,12 @@ def check_types(known: KnownPool, changes: Sequence[RRsetChange]) -> None:
     for target in known.pool.targets:
         capabilities = known.capabilities.get(target.name)
         if capabilities is not None and capabilities.types is not None and wanted - capabilities.types:
-            missing = ", ".join(sorted(wanted - capabilities.types))
-            raise InvalidRecord(f"target {target.name} ({target.type}) can't hold records of type {missing}")
+            missing = wanted - capabilities.types
+            first = next(one.key for one in changes if not one.is_removal and one.key[1] in missing)
+            raise InvalidRecord(
+                f"{first[0]} {first[1]}: target {target.name} ({target.type}) can't hold records of type "
+                f"{', '.join(sorted(missing))}"
+            )
 
 
 def check_ignored(known: KnownPool, zone: Name, changes: Sequence[RRsetChange]) -> None:

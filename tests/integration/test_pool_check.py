@@ -226,6 +226,23 @@ def test_what_a_target_can_not_hold_is_told_with_an_example(
     assert f"can hold 4 RRsets in a zone, and {zone} has 5: move it" in rrsets
 
 
+def test_an_import_that_a_target_can_not_hold_names_the_record(
+    system: Callable[[Pools], None], zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system([pool_of({"name": "served", "type": "builtin"})])
+    monkeypatch.setattr(BuiltinBackend, "capabilities", Capabilities(types=frozenset({"A", "NS"})))
+    runtime = Runtime(load_settings(), StubSignals())
+    runtime.start()
+    try:
+        outcome = runtime.receive(
+            "id", "import_zone", {"zone": zone, "text": "www A 192.0.2.1\nx TXT a"}, None
+        )
+    finally:
+        runtime.stop()
+    said = f"x.{zone} TXT: target served (builtin) can't hold records of type TXT"
+    assert (outcome.code, outcome.message) == ("InvalidRecord", said)
+
+
 @pytest.fixture
 def filled(system: Callable[[Pools], None], bind: Bind, zone: str) -> dict[str, Any]:
     """A pool with one zone, out on BIND."""
