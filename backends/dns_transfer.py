@@ -99,6 +99,10 @@ def _records(
     for message in connection.stream(query):
         try:
             _raise_for_transfer(message.rcode, connection, zone)
+            if not message.answers:
+                # NSD 4.6.1 at a record of 16 KiB and more: without end.
+                connection.close()
+                raise ServerFailure(f"{connection.address} sent an empty message in a transfer of {zone}")
             for record in message.records():
                 yield record
                 is_lone_soa = is_first and message.answers == 1 and record.soa is not None
