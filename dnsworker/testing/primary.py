@@ -7,7 +7,8 @@ it gives the primary what the case wants to be there, and then has the target fe
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Self
 
@@ -15,7 +16,7 @@ from dnsworker import names
 from dnsworker.answers import ZoneView
 from dnsworker.backend import Backend, Health, Receipt, ZoneDelta
 from dnsworker.contents import ZoneContents
-from dnsworker.errors import ZoneMissing
+from dnsworker.errors import AuthenticationFailed, Unreachable, ZoneMissing
 from dnsworker.names import Name
 from dnsworker.nameserver import NameServer
 from dnsworker.plan import Plan
@@ -89,8 +90,8 @@ class Fed(Backend):
         return self._backend.read_changes(zone, since)
 
     def create_zone(self, zone: ZoneContents) -> Receipt | None:
-        self._primary.hold(zone)
-        return self._backend.create_zone(zone)
+        with self._held(zone):
+            return self._backend.create_zone(zone)
 
     def apply(self, plan: Plan) -> Receipt:
         held = self._primary.contents(plan.zone)
@@ -101,8 +102,8 @@ class Fed(Backend):
             rrsets.pop(change.key, None)
             if change.after is not None:
                 rrsets[change.key] = change.after
-        self._primary.hold(ZoneContents(soa=plan.desired_soa, rrsets=rrsets, name=plan.zone))
-        return self._backend.apply(plan)
+        with self._held(ZoneContents(soa=plan.desired_soa, rrsets=rrsets, name=plan.zone)):
+            return self._backend.apply(plan)
 
     def delete_zone(self, zone: Name) -> None:
         self._backend.delete_zone(zone)
@@ -113,3 +114,18 @@ class Fed(Backend):
 
     def close(self) -> None:
         self._backend.close()
+
+    @contextmanager
+    def _held(self, contents: ZoneContents) -> Iterator[None]:
+        """The primary has `contents`; unless the target wasn't reached: it would fetch later, of itself, what
+        no case expects then."""
+        before = self._primary.contents(contents.name)
+        self._primary.hold(contents)
+        try:
+            yield
+        except (AuthenticationFailed, Unreachable):
+            if before is None:
+                self._primary.drop(contents.name)
+            else:
+                self._primary.hold(before)
+            raise
