@@ -28,6 +28,7 @@ ENTRY_POINT_GROUP = "dnsworker.backends"
 BUILT_IN = (  # one a line
     "bind9",
     "builtin",
+    "nsd",
     "powerdns",
     "zonefile",
 )

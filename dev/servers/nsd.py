@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
 import subprocess
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +23,8 @@ _FILES = ("nsd_server.key", "nsd_server.pem", "nsd_control.key", "nsd_control.pe
 class Nsd(Server):
     """A private nsd that starts without zones.
 
-    Its pattern `dnsworker` makes a zone a secondary of `primary`; `patterns` may bring others.
+    Its pattern `dnsworker` makes a zone a secondary of `primary`, to be transferred on with a key; `open` the
+    same without one; `patterns` may bring others.
     """
 
     package: ClassVar[str] = "nsd"
@@ -29,12 +32,11 @@ class Nsd(Server):
     port: int
     control_port: int
 
-    def __init__(
-        self, *, primary: tuple[str, int] = ("127.0.0.1", 9), patterns: str = "", keys: str = ""
-    ) -> None:
-        """`primary`: address and port; `patterns` and `keys`: more clauses of nsd.conf."""
+    def __init__(self, *, primary: tuple[str, int] = ("127.0.0.1", 9), patterns: str = "") -> None:
+        """`primary`: address and port; `patterns`: more clauses of nsd.conf."""
         self.primary = primary
-        self._patterns, self._keys = patterns, keys
+        self.key_name, self.key_secret = "dnsworker", base64.b64encode(secrets.token_bytes(32)).decode()
+        self._patterns = patterns
         self._pem: dict[str, bytes] = {}
         super().__init__()
 
@@ -45,10 +47,11 @@ class Nsd(Server):
             "port": self.port,
             "control_host": self.address,
             "control_port": self.control_port,
-            "server_cert": str(self.folder / "nsd_server.pem"),
-            "control_cert": str(self.folder / "nsd_control.pem"),
-            "control_key": str(self.folder / "nsd_control.key"),
+            "server_cert_file": str(self.folder / "nsd_server.pem"),
+            "control_cert_file": str(self.folder / "nsd_control.pem"),
+            "control_key_file": str(self.folder / "nsd_control.key"),
             "pattern": "dnsworker",
+            "tsig_key": f"{self.key_name}:{self.key_secret}",
         }
 
     def nameserver(self) -> dict[str, Any]:
@@ -68,21 +71,22 @@ class Nsd(Server):
             raise ServerError(f"nsd-control {' '.join(arguments)}: {done.stdout}{done.stderr}".strip())
         return done.stdout
 
-    def wipe(self) -> None:
-        super().wipe()  # its certificates, too; they come back from memory
-
     def _claim_ports(self) -> None:
         self.port, self.control_port = self._port(), self._port()
 
     def _configure(self) -> None:
         self._write_certificates()
-        # A number, and not a pattern of the zone's name: such a name can be longer than a file's may be.
         (self.folder / "zones").mkdir(exist_ok=True)
         (self.folder / "nsd.conf").write_text(self._conf())
 
     def _conf(self) -> str:
         folder = self.folder
         host, port = self.primary
+        secondary = f"""\
+    zonefile: "zones/%s.zone"
+    request-xfr: {host}@{port} NOKEY
+    allow-notify: {host} NOKEY
+"""
         return f"""\
 server:
     ip-address: {self.address}@{self.port}
@@ -97,7 +101,6 @@ server:
     xfrdir: "{folder}"
     verbosity: 2
     xfrd-reload-timeout: 0
-    zonefiles-write: 1
 remote-control:
     control-enable: yes
     control-interface: {self.address}
@@ -106,12 +109,17 @@ remote-control:
     server-cert-file: "{folder}/nsd_server.pem"
     control-key-file: "{folder}/nsd_control.key"
     control-cert-file: "{folder}/nsd_control.pem"
-{self._keys}
+key:
+    name: "{self.key_name}"
+    algorithm: hmac-sha256
+    secret: "{self.key_secret}"
 pattern:
     name: "dnsworker"
-    zonefile: "zones/%s.zone"
-    request-xfr: {host}@{port} NOKEY
-    allow-notify: {host} NOKEY
+{secondary}\
+    provide-xfr: {self.address} {self.key_name}
+pattern:
+    name: "open"
+{secondary}\
     provide-xfr: {self.address} NOKEY
 {self._patterns}
 """
