@@ -172,9 +172,6 @@ class NsdBackend(Backend):
             if ordered_at is None:
                 raise
             raise OutcomeUnknown(f"NSD was told to transfer {zone}, and then: {exc}", zone=zone) from exc
-        # Else a restart would bring back the file of before, up to `zonefiles-write` seconds old.
-        self.checkpoint()
-        self._order("write", zone)
 
     def _next_order(self, zone: Name, soa: SOA, seen: SOA | None, *, may_go_back: bool) -> str:
         """Of itself NSD takes no serial that isn't a rise over what it serves, or thinks that it has.

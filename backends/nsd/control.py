@@ -1,6 +1,6 @@
 """NSD's control socket: what the `nsd-control` program speaks, one TLS connection for each command.
 
-Separate, and written here, because a process per command costs ten times as much as a connection.
+Separate, and written here, because a process for each command costs several times as much.
 
 The protocol (NSD's remote.c) in short: after the handshake, with a certificate on either side, the client
 sends `NSDCT1 <command>` and a newline, the server answers in lines of text and closes. A line that begins
@@ -136,20 +136,19 @@ class ControlChannel:
     def _context(self) -> ssl.SSLContext:
         """Made for each connection, so that exchanged certificates are taken up."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = (
-            False  # as nsd-control: the certificate itself is known, its name says nothing
-        )
+        # As nsd-control: the certificate itself is known, the name in it says nothing.
+        context.check_hostname = False
         # In TLS 1.3 a client is done before the server has looked at its certificate. Here a command is sent
         # only to a server that has accepted it.
         context.maximum_version = ssl.TLSVersion.TLSv1_2
-        file = self._server_cert
+        files = str(self._server_cert)
         try:
-            context.load_verify_locations(file)
-            file = self._control_key if not self._control_key.exists() else self._control_cert
-            # Never a prompt for a passphrase.
+            context.load_verify_locations(self._server_cert)
+            files = f"{self._control_cert} with {self._control_key}"
+            # An empty password, or OpenSSL would ask for one at the terminal.
             context.load_cert_chain(self._control_cert, self._control_key, password="")
-        except (OSError, ValueError) as exc:  # of OpenSSL they are OSErrors
-            raise AuthenticationFailed(f"can't use {file}: {_words(exc)}") from exc
+        except (OSError, ValueError) as exc:  # OpenSSL's errors are OSErrors
+            raise AuthenticationFailed(f"can't use {files}: {_words(exc)}") from exc
         return context
 
     def _receive_all(self, connection: ssl.SSLSocket) -> str:

@@ -45,6 +45,9 @@ class NsdUnderTest(ServerUnderTest):
                 self._wait_for(Name(f"{value.strip()}."))
 
     def stop(self) -> None:
+        """As docs/backends/nsd.md says; of itself NSD writes no files when it stops."""
+        if self.server.is_running:
+            self.server.control("write")
         self.server.stop()
 
     def kill(self) -> None:
@@ -79,7 +82,7 @@ class NsdUnderTest(ServerUnderTest):
         """Until it serves what the primary has."""
         wanted = self.primary.contents(zone)
         deadline = time.monotonic() + PATIENCE_S
-        order_at = time.monotonic() + 2  # it begins of itself when it starts
+        order_at = time.monotonic() + 1  # it begins of itself when it starts
         while wanted is not None:
             answer = self.query(zone, "SOA")
             if has_authority(answer) and answer.answer and answer.answer[0][0].serial == wanted.soa.serial:

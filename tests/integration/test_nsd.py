@@ -91,6 +91,13 @@ def step(zone: ZoneContents) -> tuple[Plan, ZoneContents]:
     return Plan(zone.name, zone.soa, after.soa, ()), after
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def all_calls(backend: Backend, zone: ZoneContents) -> list[Callable[[], object]]:
     return [
         lambda: backend.read_zone(zone.name),
@@ -283,20 +290,17 @@ def test_an_old_file_after_a_restart_is_overcome(make: MakeBackend, server: Nsd,
     zone, backend = contents(), make()
     primary.hold(zone)
     backend.create_zone(zone)
+    name = zone.name.removesuffix(".")
+    server.control("write", name)
+    wait_for((server.folder / "zones" / f"{name}.zone").exists)
     plan, after = step(zone)
     primary.hold(after)
-    server.control("transfer", zone.name.removesuffix("."))
-    deadline = time.monotonic() + 30
-    while backend.read_soa(zone.name) != after.soa:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    server.control("transfer", name)
+    wait_for(lambda: backend.read_soa(zone.name) == after.soa)
     server.stop()
     server.start()
     assert backend.read_soa(zone.name) == zone.soa
     backend.apply(plan)
-    assert backend.read_zone(zone.name) == after
-    server.stop()
-    server.start()
     assert backend.read_zone(zone.name) == after
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import subprocess
@@ -260,29 +261,32 @@ def test_a_stale_writer_is_refused_however_slow_it_is(make: MakeBackend) -> None
     assert make().read_zone(ZONE) == after
 
 
-def test_a_lock_that_went_with_its_zone_holds_nobody(make: MakeBackend, folder: Path) -> None:
-    """Whoever waited for it finds it gone from the folder, and takes the one that is there."""
+def test_a_lock_that_went_with_its_zone_holds_nobody(
+    make: MakeBackend, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever had opened it finds it gone from the folder, and takes the one that is there."""
     make().create_zone(contents())
-    first, waiting = make(), make(timeout_s=30)
-    is_waiting = threading.Event()
-    created: list[object] = []
+    first, second = make(), make(timeout_s=30)
+    has_opened, is_deleted = threading.Event(), threading.Event()
+    waiter = threading.Thread(target=lambda: second.create_zone(contents(serial=5)))
+    flock = fcntl.flock
 
-    def create() -> None:
-        is_waiting.set()
-        waiting.create_zone(contents(serial=5))
-        created.append(make().read_zone(ZONE))
-
-    waiter = threading.Thread(target=create)
+    def lock_late(descriptor: int, operation: int) -> None:
+        if threading.current_thread() is waiter and not is_deleted.is_set():
+            has_opened.set()
+            is_deleted.wait(30)
+        flock(descriptor, operation)
 
     def begin() -> None:
-        if not is_waiting.is_set():
-            waiter.start()
-            is_waiting.wait(10)
+        waiter.start()
+        has_opened.wait(30)
 
+    monkeypatch.setattr("backends.zonefile.folder.fcntl.flock", lock_late)
     first.checkpoint = begin
     first.delete_zone(ZONE)
+    is_deleted.set()
     waiter.join(30)
-    assert created == [contents(serial=5)]
+    assert make().read_zone(ZONE) == contents(serial=5)
     assert listing(folder) == [".example.org.zone.lock", "example.org.zone"]
 
 
