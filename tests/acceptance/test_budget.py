@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import pytest
 
 from dev.pool import pool_of, to_yaml
-from dev.servers import Bind, PowerDNS
+from dev.servers import Bind, PowerDNS, Route53
 from dev.stack import Stack
 from tests.acceptance.comparison import client_of
 from tests.acceptance.slow_api import SlowProxy
@@ -28,8 +28,9 @@ EMAIL = "hostmaster@example.org"
 class Counted(Protocol):
     """A server that remembers when requests arrived."""
 
-    #: By `time.monotonic`.
-    arrivals: list[float]
+    @property
+    def arrivals(self) -> list[float]:
+        """In seconds, by one clock."""
 
     def pool(self, **limits: float) -> dict[str, Any]:
         """A pool of pools.yaml with this server as its only target, `limited`, under these limits."""
@@ -39,9 +40,13 @@ class CountedPowerDNS(SlowProxy):
     """A real PowerDNS whose API is reached through a proxy that counts, and answers at once."""
 
     def __init__(self, server: PowerDNS) -> None:
-        self.arrivals: list[float] = []
+        self._arrivals: list[float] = []
         self._powerdns = server
         super().__init__(server.address, server.api_port)
+
+    @property
+    def arrivals(self) -> list[float]:
+        return list(self._arrivals)
 
     def pool(self, **limits: float) -> dict[str, Any]:
         found = pool_of({"limited": self._powerdns}, targets={"limits": limits})
@@ -50,17 +55,49 @@ class CountedPowerDNS(SlowProxy):
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        self.arrivals.append(time.monotonic())
+        self._arrivals.append(time.monotonic())
         with super()._counted():
             yield
 
 
-STAND_INS: dict[str, Callable[[PowerDNS], CountedPowerDNS]] = {"powerdns": CountedPowerDNS}
+class CountedRoute53:
+    """Route 53's stand-in, which counts by itself."""
+
+    def __init__(self, server: Route53) -> None:
+        self._server = server
+
+    @property
+    def arrivals(self) -> list[float]:
+        return [each["time"] for each in self._server.requests()]
+
+    def pool(self, **limits: float) -> dict[str, Any]:
+        found = pool_of({})
+        options = self._server.target_options()
+        found["targets"] = [{"name": "limited", "type": "route53", "options": options, "limits": limits}]
+        return found
+
+
+@contextmanager
+def _powerdns() -> Iterator[Counted]:
+    with PowerDNS() as server, CountedPowerDNS(server) as counted:
+        yield counted
+
+
+@contextmanager
+def _route53() -> Iterator[Counted]:
+    with Route53() as server:
+        yield CountedRoute53(server)
+
+
+STAND_INS: dict[str, Callable[[], AbstractContextManager[Counted]]] = {
+    "powerdns": _powerdns,
+    "route53": _route53,
+}
 
 
 @pytest.fixture(params=STAND_INS)
-def counted(request: pytest.FixtureRequest, powerdns: PowerDNS) -> Iterator[Counted]:
-    with STAND_INS[request.param](powerdns) as stand_in:
+def counted(request: pytest.FixtureRequest) -> Iterator[Counted]:
+    with STAND_INS[request.param]() as stand_in:
         yield stand_in
 
 
