@@ -37,7 +37,7 @@ KINDS: dict[str, Callable[[], Server]] = {
 TEMPLATE = "template_dnsworker"
 
 # How long an example takes says how busy the machine is.
-hypothesis.settings.register_profile("untimed", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 _servers: dict[str, Future[Server]] = {}

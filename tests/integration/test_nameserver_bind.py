@@ -264,7 +264,8 @@ def is_referral(response: dns.message.Message, qtype: str) -> bool:
 def compare(named: Bind, ours: NameServer, name: str, qtype: str, **how: Any) -> None:
     theirs, mine = (essence(ask(server.port, name, qtype, **how), qtype) for server in (named, ours))
     if is_endless(name) and theirs.get("rcode") == "SERVFAIL":
-        assert mine.get("rcode") == "NOERROR"
+        # A loop whose every turn makes the name longer fills the message.
+        assert mine.get("TC") or mine.get("rcode") == "NOERROR"
         return
     if name in HIDDEN_BY_CHILD:
         mine["referral"] = mine["glue"] = set()
