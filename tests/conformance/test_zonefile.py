@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,8 +73,15 @@ class NsdUnderTest(FolderUnderTest):
         self.server.kill()
 
     def query(self, name: Name, type: str) -> dns.message.Message:
+        """A process that ends with a reload may take a connection and close it unanswered: asked again."""
         query = dns.message.make_query(name, type, flags=0)
-        return dns.query.tcp(query, self.server.address, port=self.server.port, timeout=30)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                return dns.query.tcp(query, self.server.address, port=self.server.port, timeout=30)
+            except (EOFError, ConnectionError):
+                if time.monotonic() > deadline:
+                    raise
 
 
 @pytest.fixture(scope="module")
