@@ -23,6 +23,8 @@ CLASS = "octodns_powerdns.PowerDnsProvider"
 
 
 class PowerDNSUnderTest(ServerUnderTest):
+    settle_s = 90  # a question that meets a change may leave its answer in a cache (negquery-cache-ttl: 60)
+
     def __init__(self, server: PowerDNS) -> None:
         self.server = server
         self.proxy = Proxy(server.address, server.api_port, loses=_is_write)

@@ -158,7 +158,7 @@ def test_a_secondary_waits_for_its_primary_and_is_woken_by_it(pair: World) -> No
     assert pair.row(
         "SELECT last_code FROM delivery JOIN target ON id = target_id WHERE name = 'secondary'"
     ) == ("Behind",)
-    assert "the primary has serial" in str(pair.zone()["reason"])
+    pair.until(lambda: "the primary has serial" in str(pair.zone()["reason"]), "the zone does not say why")
     with pair.engine.begin() as connection:  # far in the future, were it not for the primary's delivery
         connection.execute(
             sa.text(
