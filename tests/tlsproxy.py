@@ -26,6 +26,8 @@ class TlsProxy:
 
     def __init__(self, server: Nsd, answer: Answer) -> None:
         self._server, self._answer = server, answer
+        #: What is answered to a command in NSD's place, which then hears nothing of it; None: it is asked.
+        self.instead: Callable[[str], bytes | None] = lambda command: None
         self._server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._client_side.check_hostname = False
@@ -56,14 +58,21 @@ class TlsProxy:
     def _serve(self, plain: socket.socket) -> None:
         plain.settimeout(30)
         with self._server_side.wrap_socket(plain, server_side=True) as client:
-            command = client.recv(65536)
-            answer = bytearray()
-            behind = socket.create_connection((self._server.address, self._server.control_port), 30)
-            with self._client_side.wrap_socket(behind) as server:
-                server.sendall(command)
-                while part := server.recv(65536):
-                    answer += part
-            given = self._answer(command.decode().removeprefix("NSDCT1 ").strip(), bytes(answer))
+            request = client.recv(65536)
+            command = request.decode().removeprefix("NSDCT1 ").strip()
+            answer = self.instead(command)
+            if answer is None:
+                answer = self._of_the_server(request)
+            given = self._answer(command, answer)
             client.sendall(given or b"")
             if given == answer:
                 client.unwrap()
+
+    def _of_the_server(self, request: bytes) -> bytes:
+        answer = bytearray()
+        behind = socket.create_connection((self._server.address, self._server.control_port), 30)
+        with self._client_side.wrap_socket(behind) as server:
+            server.sendall(request)
+            while part := server.recv(65536):
+                answer += part
+        return bytes(answer)

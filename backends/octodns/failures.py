@@ -118,7 +118,7 @@ def _by_status(
     status: int, said: str, retry_after: str | None, circumstances: Circumstances
 ) -> BackendError | None:
     if status in (401, 403):
-        return AuthenticationFailed(said)
+        return AuthenticationFailed(f"{said}; compare the credentials in `kwargs`, and what they allow")
     if status == 429:
         return RateLimited(said, retry_after_s=retry_after_s(retry_after))
     if status in (400, 409, 413, 422) and circumstances.is_write:

@@ -162,7 +162,7 @@ def _error(method: str, answer: Answer, headers: httpx.Headers, *, is_refusable:
     words = _words(answer.body)
     said = f"PowerDNS answered {answer.status}: {words}"
     if answer.status in (401, 403):
-        return AuthenticationFailed(said)
+        return AuthenticationFailed(f"{said}; compare api_key with `api-key` of pdns.conf")
     if answer.status == 429:
         return RateLimited(said, retry_after_s=retry_after_s(headers.get("Retry-After")))
     if answer.status == 422 and "ectif" in words:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from dnsworker import comparison, plan, serials
 from dnsworker.backend import Backend
-from dnsworker.convergence.ledger import Ledger, Work
+from dnsworker.convergence.ledger import DROPPED, Ledger, Work
 from dnsworker.errors import RecordRejected, ServerFailure, Unsupported, ZoneChanged
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA
@@ -73,13 +73,18 @@ class Sender:
         return self._ledger.finish(work, "present", soa)
 
     def _not_there(self, sent: plan.Plan) -> list[RRsetChange]:
-        """What the target says that it did and did not: (what it has → what it should have)."""
+        """What the target says that it did and did not: (what it has → what it should have).
+
+        Raises `ServerFailure` where it did nothing at all: that says nothing about the records.
+        """
         if not sent.changes:
+            self._raise_if_unmoved(sent, self._backend.read_soa(sent.zone))
             return []
         suspicious = [change.key for change in sent.changes]
         if self._capabilities.reads_changes:
             delta = self._backend.read_changes(sent.zone, sent.current_soa)
             if delta is not None:
+                self._raise_if_unmoved(sent, delta.soa)
                 if not self._is_ours(delta.soa.serial, sent.desired_soa.serial):
                     raise ZoneChanged(f"somebody else moved the serial on to {delta.soa.serial}")
                 suspicious = comparison.not_as_planned(sent.changes, delta)
@@ -88,7 +93,16 @@ class Sender:
         found = self._backend.read_rrsets(sent.zone, suspicious)
         wanted = {change.key: change.after for change in sent.changes}
         actual = {key: found.get(key) for key in suspicious}
-        return comparison.foreign_changes(actual, wanted, sent.zone, self._capabilities)
+        missing = comparison.foreign_changes(actual, wanted, sent.zone, self._capabilities)
+        if missing and not self._capabilities.reads_changes:
+            self._raise_if_unmoved(sent, self._backend.read_soa(sent.zone))
+        return missing
+
+    def _raise_if_unmoved(self, sent: plan.Plan, soa: SOA | None) -> None:
+        if soa is None or self._capabilities.sets_serial or sent.current_soa == sent.desired_soa:
+            return
+        if soa.rdata == sent.current_soa.rdata:
+            raise ServerFailure(f"{DROPPED}: {sent.zone} is still at serial {soa.serial}")
 
     def _is_ours(self, serial: int, sent: int) -> bool:
         """Whether the target is where it was sent, or where its signer has gone from there by itself."""

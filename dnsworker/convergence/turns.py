@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from dnsworker import comparison, plan, serials
 from dnsworker.backend import Backend, ZoneDelta
 from dnsworker.contents import ZoneContents
-from dnsworker.convergence.ledger import REPAIRED, Again, Ledger, Work
+from dnsworker.convergence.ledger import DROPPED, REPAIRED, Again, Ledger, Work
 from dnsworker.convergence.sending import Sender
 from dnsworker.errors import (
     Behind,
@@ -94,10 +94,14 @@ class Convergence:
                 self._ledger.note(
                     state="absent", soa=None, **(repair if self._capabilities.creates_zones else {})
                 )
-            except (ZoneChanged, OutcomeUnknown):
+            except (ZoneChanged, OutcomeUnknown) as exc:
                 if work.delivery.state == "creating" or surprises > 1:
                     raise
                 surprises += 1
+                log.info(
+                    "zone %s at %s: %s: %s; looking what is there",
+                    work.zone.name, self._ledger.claim.target, exc.code, exc,
+                )  # fmt: skip
                 self._ledger.note(must_read=True)
         if has_progressed:
             self._ledger.yield_place()
@@ -163,6 +167,9 @@ class Convergence:
         if found is None:
             raise ZoneMissing(f"zone {work.zone.name} isn't there after it was created")
         dropped = self._ledger.differences(work, _both(found, wanted.rrsets), wanted.rrsets)
+        is_early = serials.is_ahead(work.zone.serial, found.soa.serial) and not self._capabilities.sets_serial
+        if dropped and is_early:  # it did nothing, or not all: that says nothing about the records
+            raise ServerFailure(f"{DROPPED}: {work.zone.name} is at serial {found.soa.serial}")
         self._ledger.withhold_dropped(work, dropped)
         if found.soa.rdata != work.zone.soa.rdata and not self._capabilities.sets_serial:
             self._ledger.note(state="present", must_read=True, soa=found.soa.rdata)

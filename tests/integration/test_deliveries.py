@@ -141,6 +141,21 @@ def test_a_withheld_rrset_is_tried_again_when_it_changes(two: World) -> None:
     assert two.served("two") == {WWW: ("192.0.2.1",)}
 
 
+def test_what_was_withheld_is_sent_when_the_zone_was_made_anew_meanwhile(two: World) -> None:
+    """The journal says that it was there before and is there again; the target never had it."""
+    two.servers["two"].judge = refuses_bad
+    two.end_of(two.put("www", BAD))
+    two.until(lambda: two.row("SELECT count(*) FROM withheld")[0] == 1, "nothing was withheld")
+    two.servers["two"].is_down = True
+    two.submit("delete_zone", force=True)
+    two.submit("create_zone", email="hostmaster@example.net")
+    two.put("www", BAD)
+    two.servers["two"].judge = lambda rrsets: None
+    two.servers["two"].is_down = False
+    two.wait_for_zone("ACTIVE")
+    assert two.served("two") == two.served("one") == {WWW: (BAD,)}
+
+
 def test_a_withheld_rrset_is_tried_again_on_operation_retry(two: World) -> None:
     two.servers["two"].judge = refuses_bad
     operation = two.put("www", BAD)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +30,7 @@ from dnsworker.errors import (
 from dnsworker.names import Name
 from dnsworker.plan import Plan, RRsetChange, make_plan
 from dnsworker.records import SOA, RRset
+from tests.certificates import self_signed
 
 ZONE = Name("example.org.")
 SOA_1 = SOA(Name("ns.example.org."), Name("host.example.org."), 1)
@@ -311,12 +311,9 @@ def test_nobody_listens() -> None:
 
 
 def test_certificates_are_checked(stub: StubApi, tmp_path: Path) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=stub"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command.split(), *names], check=True, capture_output=True, timeout=30)
+    certificate = self_signed(tmp_path / "cert.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(certificate)
     stub.use_tls(context)
     for options, trusts in (({}, False), ({"ca_file": certificate}, True), ({"verify_tls": False}, True)):
         backend = _backend(stub.url.replace("http:", "https:"), **options)
