@@ -7,7 +7,7 @@ value. A provider that isn't named here is read before it is written to, and get
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -59,6 +59,8 @@ class Traits:
     busy_statuses: frozenset[int] = frozenset({503})
     #: Whether the change of a receipt has arrived everywhere.
     has_arrived: Callable[[Any, str], bool] = lambda provider, change_id: True
+    #: Where it speaks by no client that `clients` knows: has it call the function before each request.
+    announce_requests: Callable[[Any, Callable[[], None]], None] | None = None
     #: Keyword arguments that are added unless pools.yaml gives them.
     kwargs: dict[str, Any] = field(default_factory=dict)
 
@@ -132,6 +134,22 @@ def _rfc2136_says_absent(exc: BaseException) -> bool:
     return bool(exc.rcode == dns.rcode.NOTAUTH)
 
 
+def _rfc2136_announce_requests(provider: Any, announce: Callable[[], None]) -> None:
+    """One for a transfer, and one for each of the updates that a plan is cut into."""
+    zone_records, batch_changes = provider.zone_records, provider._batch_changes
+
+    def announced_zone_records(*args: Any, **kwargs: Any) -> Any:
+        announce()
+        return zone_records(*args, **kwargs)
+
+    def announced_batches(changes: Any) -> Iterator[Any]:
+        for batch in batch_changes(changes):
+            announce()
+            yield batch
+
+    provider.zone_records, provider._batch_changes = announced_zone_records, announced_batches
+
+
 def _rfc2136_spelling(provider: Any, record: Any) -> list[str]:
     texts = list(record.rrs[3])
     if record._type == "LOC":
@@ -191,6 +209,7 @@ _KNOWN: dict[tuple[str, str], Traits] = {
         max_message_bytes=12_000,
         creates_zones=False,
         says_absent=_rfc2136_says_absent,
+        announce_requests=_rfc2136_announce_requests,
         spelling=_rfc2136_spelling,
         adds_apex_ns_first=True,
     ),

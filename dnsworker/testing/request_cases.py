@@ -17,7 +17,7 @@ from dnsworker.contents import ZoneContents
 from dnsworker.errors import BackendError
 from dnsworker.names import Name
 from dnsworker.plan import split
-from dnsworker.records import SOA
+from dnsworker.records import SOA, RRset
 from dnsworker.testing.case import Case
 from dnsworker.testing.lab import Lab, edited, many, parts, rrset, whole_plan
 
@@ -104,6 +104,9 @@ class RequestCases(Case):
         alias = rrset(zone.name, "www", "CNAME", "elsewhere.example.net.")
         beside = rrset(zone.name, "www", "A", "192.0.2.1")
         account.call("apply", whole_plan(zone, edited(zone, alias, beside)))
+        # BIND refuses a nameserver without its address in the words in which it refuses a key.
+        nameless = RRset(zone.name, "NS", 3600, [f"ns.{zone.name}"])
+        account.call("apply", whole_plan(zone, edited(zone, nameless)))
         lab.backend.delete_zone(zone.name)
         lab.expected[zone.name] = None
 
