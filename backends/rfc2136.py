@@ -44,6 +44,8 @@ class Rfc2136Options(SignedOptions):
 
     #: A zone that the server has: `check` asks for it. Knot looks at a key only for zones that it has.
     check_zone: Annotated[Name, BeforeValidator(_zone)] | None = None
+    #: The view that the key leads to, where the server has several. It tells two targets apart, no more.
+    view: str | None = None
 
 
 class Rfc2136Backend(Backend):
@@ -76,6 +78,11 @@ class Rfc2136Backend(Backend):
             announce=self._requests.announce,
             takes_unsigned_absence=True,
         )
+
+    @classmethod
+    def writes_to(cls, options: Options) -> tuple[str, ...]:
+        assert isinstance(options, Rfc2136Options)
+        return ("dns", f"{options.host}:{options.port}", options.view or "")
 
     def read_zone(self, zone: Name) -> ZoneContents | None:
         self._requests.begin()

@@ -68,6 +68,11 @@ class KnotBackend(Backend):
             timeout_s,
         )
 
+    @classmethod
+    def writes_to(cls, options: Options) -> tuple[str, ...]:
+        assert isinstance(options, KnotOptions)
+        return ("dns", f"{options.host}:{options.port}", "")  # Knot has no views
+
     def read_zone(self, zone: Name) -> ZoneContents | None:
         self._requests.begin()
         try:

@@ -73,6 +73,11 @@ class NsdBackend(Backend):
             announce=announce,
         )
 
+    @classmethod
+    def writes_to(cls, options: Options) -> tuple[str, ...]:
+        assert isinstance(options, NsdOptions)
+        return ("dns", f"{options.host}:{options.port}", "")  # NSD has no views
+
     def read_zone(self, zone: Name) -> ZoneContents | None:
         self._requests.begin()
         return self._served(zone, lambda: self._transferred(zone))

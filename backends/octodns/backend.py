@@ -60,6 +60,11 @@ class OctoDNSBackend(Backend):
             apex_ns=holds_apex_ns(provider_class),
         )
 
+    @classmethod
+    def writes_to(cls, options: Options) -> tuple[str, ...] | None:
+        assert isinstance(options, OctoDNSOptions), "options are an options_model"
+        return traits_of(load_class(options.provider)).writes_to(options.revealed())
+
     def read_zone(self, zone: Name) -> ZoneContents | None:
         """The SOA is a stand-in: octoDNS has none."""
         self._requests.begin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -61,6 +62,12 @@ class ZonefileBackend(Backend):
         self._check = Command("check_command", options.check_command, timeout_s=limit_s, announce=announce)
         #: The last zone read: its file's digest and contents, since reading text is what takes time here.
         self._last: tuple[Name, bytes, ZoneContents] | None = None
+
+    @classmethod
+    def writes_to(cls, options: Options) -> tuple[str, ...]:
+        """The folder as it is called here, links resolved: other machines may have it elsewhere."""
+        assert isinstance(options, ZonefileOptions)
+        return ("zonefile", os.path.realpath(options.folder), options.suffix)
 
     def read_zone(self, zone: Name) -> ZoneContents | None:
         self._requests.begin()
