@@ -166,3 +166,4 @@ class TestRequestsToBindThroughOctoDNS(RequestCases):
 
     backend_class = OnAnOperatorsServer
     capabilities = CAPABILITIES
+    large = 1100
