@@ -6,7 +6,7 @@ may speak for a name. Here every such possibility is ruled out, or the answer is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import dns.exception
 import dns.flags
@@ -31,13 +31,9 @@ def look_up(
     connection: DNSConnection,
     zone: Name,
     keys: Collection[Key],
-    checkpoint: Callable[[], None] = lambda: None,
 ) -> dict[Key, RRset] | None:
-    """Those of the RRsets that exist; None when only a transfer can tell (also whether the zone is there).
-
-    `checkpoint` is called before each question after the first, for a connection that doesn't announce them.
-    """
-    lookup = _Lookup(connection, zone, checkpoint)
+    """Those of the RRsets that exist; None when only a transfer can tell (also whether the zone is there)."""
+    lookup = _Lookup(connection, zone)
     try:
         lookup.require_zone()
         found = {key: lookup.stored(key) for key in keys}
@@ -47,10 +43,9 @@ def look_up(
 
 
 class _Lookup:
-    def __init__(self, connection: DNSConnection, zone: Name, checkpoint: Callable[[], None]) -> None:
+    def __init__(self, connection: DNSConnection, zone: Name) -> None:
         self._connection = connection
         self._zone = zone
-        self._checkpoint = checkpoint
         self._answers: dict[Key, RRset | None] = {}
 
     def require_zone(self) -> None:
@@ -77,8 +72,6 @@ class _Lookup:
     def _ask(self, name: Name, kind: str) -> RRset | None:
         """The RRset in the zone's own answer; None when it says that there is none."""
         if (name, kind) not in self._answers:
-            if self._answers:
-                self._checkpoint()
             self._answers[name, kind] = self._ask_server(name, kind)
         return self._answers[name, kind]
 

@@ -5,7 +5,7 @@ Separate from `dns_connection`, where an unsigned answer is never believed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dns.exception
 
@@ -21,13 +21,17 @@ _NO_KEY = TsigKey("NOKEY", "AA==", "hmac-sha256")
 class UnsignedConnection(DNSConnection):
     """As `DNSConnection`, without a key."""
 
-    def __init__(self, host: str, port: int, *, timeout_s: float) -> None:
-        super().__init__(host, port, _NO_KEY, timeout_s=timeout_s)
+    def __init__(
+        self, host: str, port: int, *, timeout_s: float, announce: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(host, port, _NO_KEY, timeout_s=timeout_s, announce=announce)
 
     def exchange(self, request: bytes, *, changes_something: bool = False) -> Message:
+        self._announce()
         return self._opened(self._answer_to(request, changes_something=changes_something), request)
 
     def stream(self, request: bytes) -> Iterator[Message]:
+        self._announce()
         self._send(request, is_resend=False)
         while True:
             try:

@@ -19,6 +19,7 @@ from backends.dns_lookup import look_up
 from backends.dns_options import SignedOptions
 from backends.dns_tsig import TsigKey
 from backends.dns_wire import SOA_TYPE, request
+from backends.requests_made import RequestsMade
 from dnsworker import names, serials
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt, ZoneDelta
 from dnsworker.contents import ZoneContents
@@ -43,6 +44,8 @@ class Rfc2136Options(SignedOptions):
 
     #: A zone that the server has: `check` asks for it. Knot looks at a key only for zones that it has.
     check_zone: Annotated[Name, BeforeValidator(_zone)] | None = None
+    #: The view that the key leads to, where the server has several. It tells two targets apart, no more.
+    view: str | None = None
 
 
 class Rfc2136Backend(Backend):
@@ -65,17 +68,31 @@ class Rfc2136Backend(Backend):
         key = TsigKey(
             options.tsig_key_name, options.tsig_key_secret.get_secret_value(), options.tsig_key_algorithm
         )
+        # The checkpoint is set later, and anew for each delivery.
+        self._requests = RequestsMade(lambda: self.checkpoint())
         self._dns = DNSConnection(
-            options.host, options.port, key, timeout_s=timeout_s, takes_unsigned_absence=True
+            options.host,
+            options.port,
+            key,
+            timeout_s=timeout_s,
+            announce=self._requests.announce,
+            takes_unsigned_absence=True,
         )
 
+    @classmethod
+    def writes_to(cls, options: Options) -> tuple[str, ...]:
+        assert isinstance(options, Rfc2136Options)
+        return ("dns", f"{options.host}:{options.port}", options.view or "")
+
     def read_zone(self, zone: Name) -> ZoneContents | None:
+        self._requests.begin()
         try:
             return dns_transfer.read_zone(self._dns, zone)
         except ZoneMissing:
             return None
 
     def read_soa(self, zone: Name) -> SOA | None:
+        self._requests.begin()
         soa = dns_transfer.read_soa(self._dns, zone)
         if soa is not None:
             return soa
@@ -84,14 +101,16 @@ class Rfc2136Backend(Backend):
         return super().read_soa(zone)
 
     def read_rrsets(self, zone: Name, keys: Collection[Key]) -> Mapping[Key, RRset]:
+        self._requests.begin()
         if len(keys) <= MAX_LOOKUPS:
-            found = look_up(self._dns, zone, keys, self.checkpoint)
+            found = look_up(self._dns, zone, keys)
             if found is not None:
                 return found
             self.checkpoint()
         return super().read_rrsets(zone, keys)
 
     def read_changes(self, zone: Name, since: SOA) -> ZoneDelta | None:
+        self._requests.begin()
         try:
             return dns_transfer.read_changes(self._dns, zone, since)
         except Unsupported:  # no IXFR here
@@ -109,6 +128,7 @@ class Rfc2136Backend(Backend):
         self._bring(current, zone)
 
     def apply(self, plan: Plan) -> Receipt:
+        self._requests.begin()
         dns_update.send_plan(self._dns, plan)
         return Receipt(soa=plan.desired_soa)
 
@@ -124,6 +144,7 @@ class Rfc2136Backend(Backend):
             self._bring(current, replace(kept, soa=current.soa.with_serial(serial)))
 
     def check(self) -> Health:
+        self._requests.begin()
         zone = self._check_zone
         try:
             answer = self._dns.exchange(request(dns.opcode.QUERY, zone or names.ROOT, SOA_TYPE))

@@ -100,7 +100,9 @@ class Backend(ABC):
     An object serves one delivery at a time (never two threads at once) and keeps its connections between
     calls. Every network call has a time-out of at most `timeout_s`; before each request after the first
     in one method, and then only, call `self.checkpoint()`: so the requests of a method are one and one for
-    each checkpoint, which is what the target's budget is charged. Opening a connection isn't a request.
+    each checkpoint, which is what the target's budget is charged; a method that needs none is charged one.
+    Opening a connection isn't a request. What can't be held up on its way is one as a whole: say in the
+    backend's documentation what its requests are.
 
     Every method raises `BackendError`s only (and lets through what `checkpoint` and `renew` raise).
     """

@@ -11,10 +11,16 @@ from dnsworker.testing import Proxy
 
 
 class SocketProxy(Proxy):
-    def __init__(self, server: Path, loses: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self,
+        server: Path,
+        loses: Callable[[bytes], bool] = lambda request: False,
+        *,
+        watch: Callable[[], Callable[[bytes], object]] = lambda: len,
+    ) -> None:
         self._server_path = server
         self._folder = tempfile.TemporaryDirectory(prefix="proxy-")
-        super().__init__("", 0, loses)
+        super().__init__("", 0, loses, watch=watch)
 
     @property
     def path(self) -> Path:

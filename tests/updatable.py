@@ -15,7 +15,7 @@ import dns.update
 from dev.servers import Bind, Knot
 from dnsworker.names import Name
 from dnsworker.plan import Plan
-from dnsworker.testing import Proxy, ServerUnderTest
+from dnsworker.testing import CountingProxy, Proxy, ServerUnderTest, dns_requests
 
 
 class UpdatableServer(ServerUnderTest):
@@ -24,9 +24,11 @@ class UpdatableServer(ServerUnderTest):
     def __init__(self, server: Bind | Knot) -> None:
         self.server = server
         self.dns_proxy = Proxy(server.address, server.port, loses=has_update)
+        self.dns_counter = CountingProxy(server.address, server.port, dns_requests)
 
     def close(self) -> None:
         self.dns_proxy.close()
+        self.dns_counter.close()
 
     def start(self) -> None:
         self.server.start()

@@ -15,6 +15,7 @@ from backends.dns_wire import SOA_TYPE, request
 from backends.knot.control import ControlSocket
 from backends.knot.options import KnotOptions
 from backends.knot.zones import ConfiguredZones
+from backends.requests_made import RequestsMade
 from dnsworker import names, serials
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt, ZoneDelta
 from dnsworker.contents import ZoneContents
@@ -49,18 +50,31 @@ class KnotBackend(Backend):
         key = TsigKey(
             options.tsig_key_name, options.tsig_key_secret.get_secret_value(), options.tsig_key_algorithm
         )
-        self._dns = DNSConnection(
-            options.host, options.port, key, timeout_s=timeout_s, takes_unsigned_absence=True
-        )
         # The checkpoint is set later, and anew for each delivery.
+        self._requests = RequestsMade(lambda: self.checkpoint())
+        announce = self._requests.announce
+        self._dns = DNSConnection(
+            options.host,
+            options.port,
+            key,
+            timeout_s=timeout_s,
+            announce=announce,
+            takes_unsigned_absence=True,
+        )
         self._zones = ConfiguredZones(
-            ControlSocket(options.control_socket, timeout_s=timeout_s),
+            ControlSocket(options.control_socket, timeout_s=timeout_s, announce=announce),
             options.template,
-            lambda: self.checkpoint(),
+            lambda: self.renew(),
             timeout_s,
         )
 
+    @classmethod
+    def writes_to(cls, options: Options) -> tuple[str, ...]:
+        assert isinstance(options, KnotOptions)
+        return ("dns", f"{options.host}:{options.port}", "")  # Knot has no views
+
     def read_zone(self, zone: Name) -> ZoneContents | None:
+        self._requests.begin()
         try:
             return dns_transfer.read_zone(self._dns, zone)
         except (ZoneMissing, ServerFailure) as exc:
@@ -68,20 +82,23 @@ class KnotBackend(Backend):
             return None
 
     def read_soa(self, zone: Name) -> SOA | None:
+        self._requests.begin()
         soa = dns_transfer.read_soa(self._dns, zone)
         if soa is None:
             self._raise_unless_absent(zone, ServerFailure(f"knotd has {zone} but doesn't answer for it"))
         return soa
 
     def read_rrsets(self, zone: Name, keys: Collection[Key]) -> Mapping[Key, RRset]:
+        self._requests.begin()
         if len(keys) <= MAX_LOOKUPS:
-            found = look_up(self._dns, zone, keys, self.checkpoint)
+            found = look_up(self._dns, zone, keys)
             if found is not None:
                 return found
             self.checkpoint()
         return super().read_rrsets(zone, keys)
 
     def read_changes(self, zone: Name, since: SOA) -> ZoneDelta | None:
+        self._requests.begin()
         try:
             return dns_transfer.read_changes(self._dns, zone, since)
         except ServerFailure as exc:
@@ -89,48 +106,45 @@ class KnotBackend(Backend):
             raise ZoneMissing(f"knotd has no contents of {zone}", zone=zone) from exc
 
     def create_zone(self, zone: ZoneContents) -> None:
+        self._requests.begin()
         standing = self._zones.find(zone.name)
-        self.checkpoint()
         if standing is None:
             self._zones.add(zone.name)
-            self.checkpoint()
         elif standing.is_secondary:
             raise Unsupported(f"knotd has {zone.name} already, as a secondary", zone=zone.name)
         elif standing.is_loaded:
             if self._is_brought_to(zone):
                 return
             self._zones.empty(zone.name)
-            self.checkpoint()
         elif not standing.is_ours:
             raise _not_loaded(zone.name)
         self._zones.fill(zone)
-        self.checkpoint()
         # Signed: a template whose `acl` keeps us out must not go unnoticed until the first change.
         if dns_transfer.read_soa(self._dns, zone.name) != zone.soa:
             raise ServerFailure(f"knotd took {zone.name} and answers with another SOA", zone=zone.name)
 
     def apply(self, plan: Plan) -> Receipt:
+        self._requests.begin()
         message = dns_update.update_message(plan)
         if len(message) > MAX_UPDATE_BYTES:
             dns_transfer.read_soa(self._dns, plan.zone)  # whether the server takes our key
-            self.checkpoint()
             self._zones.apply(plan)
             return Receipt(soa=plan.desired_soa)
         try:
             dns_update.send_plan(self._dns, plan)
         except ServerFailure as exc:
-            self.checkpoint()
             self._raise_unless_absent(plan.zone, exc)
             raise ZoneMissing(f"knotd has no contents of {plan.zone}", zone=plan.zone) from exc
         return Receipt(soa=plan.desired_soa)
 
     def delete_zone(self, zone: Name) -> None:
+        self._requests.begin()
         # Whoever may use the control socket may delete; with a key that isn't the server's, we do not.
         dns_transfer.read_soa(self._dns, zone)
-        self.checkpoint()
         self._zones.remove(zone)
 
     def check(self) -> Health:
+        self._requests.begin()
         options = self._options
         try:
             version = self._zones.version()
@@ -150,7 +164,6 @@ class KnotBackend(Backend):
 
     def _raise_unless_absent(self, zone: Name, exc: BackendError) -> None:
         """An unsigned NOTAUTH or SERVFAIL means little; the control socket knows."""
-        self.checkpoint()
         standing = self._zones.find(zone)
         if standing is None:
             return
@@ -168,6 +181,7 @@ class KnotBackend(Backend):
 
     def _is_brought_to(self, desired: ZoneContents) -> bool:
         """Bring a zone that is there to exactly these contents; False where only a new start does."""
+        self.checkpoint()
         current = self.read_zone(desired.name)
         if current is None:
             return False

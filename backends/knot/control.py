@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from dnsworker.errors import OutcomeUnknown, ServerFailure, Unreachable
@@ -40,9 +40,15 @@ class CommandFailed(Exception):
 class ControlSocket:
     """knotd's control socket. It serves one connection at a time (Knot 3.2): be quick, keep none open."""
 
-    def __init__(self, path: str, *, timeout_s: float) -> None:
+    def __init__(self, path: str, *, timeout_s: float, announce: Callable[[], None] = lambda: None) -> None:
+        """`announce` is called just before each session, which is one request, whatever is said in it.
+
+        Within a session there can be no waiting for a budget: knotd serves nobody else meanwhile, and hangs
+        up on whoever is silent for 5 s.
+        """
         self.path = path
         self.timeout_s = timeout_s
+        self._announce = announce
 
     def __repr__(self) -> str:
         return f"ControlSocket({self.path})"
@@ -50,6 +56,7 @@ class ControlSocket:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A connection on which knotd listens to nobody else. Raises `Unreachable`."""
+        self._announce()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             # A blocking connect waits for a place in the queue; a non-blocking one would fail at once.

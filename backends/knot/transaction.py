@@ -31,33 +31,33 @@ _EXISTS = ("such record already exists in zone",)
 Command = Mapping[str, str]
 
 
-def fill(session: Session, zone: ZoneContents, checkpoint: Callable[[], None]) -> None:
+def fill(session: Session, zone: ZoneContents, renew: Callable[[], None]) -> None:
     """Give an empty zone its contents. Raises `RecordRejected`, `Busy` and the rest."""
-    with _transaction(session, zone.name, checkpoint):
+    with _transaction(session, zone.name, renew):
         if _soa(session, zone.name) is not None:
             raise Busy(f"somebody has filled {zone.name} meanwhile", zone=zone.name)
         rrsets = [_soa_rrset(zone.name, zone.soa), *zone.rrsets.values()]
-        _carry_out(session, _additions(zone.name, rrsets), checkpoint)
+        _carry_out(session, _additions(zone.name, rrsets), renew)
 
 
-def apply(session: Session, plan: Plan, checkpoint: Callable[[], None]) -> None:
+def apply(session: Session, plan: Plan, renew: Callable[[], None]) -> None:
     """Carry out a plan, if the zone is at its `current_soa`. Raises what `Backend.apply` says."""
-    with _transaction(session, plan.zone, checkpoint):
+    with _transaction(session, plan.zone, renew):
         soa = _soa(session, plan.zone)
         if soa is None or soa.rdata != plan.current_soa.rdata:
             raise ZoneChanged(f"{plan.zone} is not at the SOA that the change starts from", zone=plan.zone)
-        _carry_out(session, _changes(plan), checkpoint)
+        _carry_out(session, _changes(plan), renew)
 
 
 @contextmanager
-def _transaction(session: Session, zone: Name, checkpoint: Callable[[], None]) -> Iterator[None]:
+def _transaction(session: Session, zone: Name, renew: Callable[[], None]) -> Iterator[None]:
     marker: Command = {"zone": zone, "owner": f"{_MARKER}.{zone}", "type": "TXT"}
     _begin(session, zone, marker)
     try:
         session.run("zone-set", ttl="0", data='"not committed yet"', **marker)
         yield
         session.run("zone-unset", **marker)
-        checkpoint()
+        renew()
         session.commit("zone-commit", zone=zone)
     except CommandFailed as exc:
         _abort(session, zone)
@@ -121,12 +121,10 @@ def _soa(session: Session, zone: Name) -> SOA | None:
         return None
 
 
-def _carry_out(
-    session: Session, commands: Iterable[tuple[Key, Command]], checkpoint: Callable[[], None]
-) -> None:
+def _carry_out(session: Session, commands: Iterable[tuple[Key, Command]], renew: Callable[[], None]) -> None:
     batch = list(commands)
     for start in range(0, len(batch), STRETCH):
-        checkpoint()
+        renew()
         stretch = batch[start : start + STRETCH]
         try:
             session.run_all([command for _, command in stretch])

@@ -43,11 +43,12 @@ class ConfiguredZones:
     """What the control socket can do for zones, in the words of `dnsworker.errors`."""
 
     def __init__(
-        self, control: ControlSocket, template: str, checkpoint: Callable[[], None], timeout_s: float
+        self, control: ControlSocket, template: str, renew: Callable[[], None], timeout_s: float
     ) -> None:
+        """`renew` renews the claim; the requests are announced by `control`."""
         self._control = control
         self._template = template
-        self._checkpoint = checkpoint
+        self._renew = renew
         self._timeout_s = timeout_s
 
     def find(self, zone: Name) -> Standing | None:
@@ -79,7 +80,7 @@ class ConfiguredZones:
         with self._control.session() as session:
             # What Knot kept of an earlier zone of this name would be served as soon as the zone is back.
             self._run(session, "zone-purge", flags="F", filters="o", zone=zone)
-            self._checkpoint()
+            self._renew()
             settings = [{}, {"item": "comment", "data": COMMENT}]
             if self._template != "default":
                 settings.append({"item": "template", "data": self._template})
@@ -92,11 +93,11 @@ class ConfiguredZones:
 
     def fill(self, contents: ZoneContents) -> None:
         with self._control.session() as session:
-            transaction.fill(session, contents, self._checkpoint)
+            transaction.fill(session, contents, self._renew)
 
     def apply(self, plan: Plan) -> None:
         with self._control.session() as session:
-            transaction.apply(session, plan, self._checkpoint)
+            transaction.apply(session, plan, self._renew)
 
     def empty(self, zone: Name) -> None:
         """Take a zone's contents, journal and file away; it stays in the configuration."""
@@ -113,7 +114,7 @@ class ConfiguredZones:
                 raise Unsupported(f"{zone} is at knotd by a catalog zone: remove it there", zone=zone)
             # First, while Knot still knows where its file is; if it ends here, the zone is ours and empty.
             self._run(session, "zone-purge", flags="FB", zone=zone)
-            self._checkpoint()
+            self._renew()
             with self._configuration(session):
                 session.run("conf-unset", section="zone", id=zone)
             if _standing(session, zone) is not None:

@@ -14,6 +14,7 @@ from backends.dns_wire import SOA_TYPE, request
 from backends.nsd.connection import connect
 from backends.nsd.control import CommandFailed, ControlChannel, ZoneStatus
 from backends.nsd.options import NsdOptions
+from backends.requests_made import RequestsMade
 from dnsworker import names, serials
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt
 from dnsworker.contents import ZoneContents
@@ -58,7 +59,11 @@ class NsdBackend(Backend):
         super().__init__(target, options, timeout_s=timeout_s)
         assert isinstance(options, NsdOptions)
         self._pattern = options.pattern
-        self._dns = connect(options, timeout_s)
+        #: How long `checkpoint` has held us up: a change takes several looks, and a budget may be slow.
+        self._held_up_s = 0.0
+        self._requests = RequestsMade(self._before_a_request)
+        announce = self._requests.announce
+        self._dns = connect(options, timeout_s, announce)
         self._control = ControlChannel(
             options.control_host or options.host,
             options.control_port,
@@ -66,27 +71,36 @@ class NsdBackend(Backend):
             control_cert=options.control_cert_file,
             control_key=options.control_key_file,
             timeout_s=timeout_s,
+            announce=announce,
         )
 
+    @classmethod
+    def writes_to(cls, options: Options) -> tuple[str, ...]:
+        assert isinstance(options, NsdOptions)
+        return ("dns", f"{options.host}:{options.port}", "")  # NSD has no views
+
     def read_zone(self, zone: Name) -> ZoneContents | None:
+        self._requests.begin()
         return self._served(zone, lambda: self._transferred(zone))
 
     def read_soa(self, zone: Name) -> SOA | None:
+        self._requests.begin()
         return self._served(zone, lambda: self._served_soa(zone))
 
     def read_rrsets(self, zone: Name, keys: Collection[Key]) -> Mapping[Key, RRset]:
+        self._requests.begin()
         if len(keys) <= MAX_LOOKUPS:
-            found = self._asked(lambda: look_up(self._dns, zone, keys, self.checkpoint))
+            found = self._asked(lambda: look_up(self._dns, zone, keys))
             if found is not None:
                 return found
             self.checkpoint()
         return super().read_rrsets(zone, keys)
 
     def create_zone(self, zone: ZoneContents) -> None:
+        self._requests.begin()
         status = self._control.zone_status(zone.name)
         is_new = status is None
         if status is None:
-            self.checkpoint()
             self._order("addzone", zone.name, self._pattern)
         elif status.pattern != self._pattern:
             raise Unsupported(
@@ -97,14 +111,14 @@ class NsdBackend(Backend):
         self._transfer(zone.name, zone.soa, zone, has_begun=is_new)
 
     def apply(self, plan: Plan) -> Receipt:
+        self._requests.begin()
         self._transfer(plan.zone, plan.desired_soa, None)
         return Receipt(soa=plan.desired_soa)
 
     def delete_zone(self, zone: Name) -> None:
+        self._requests.begin()
         if self._control.zone_status(zone) is not None:
-            self.checkpoint()
             self._order("delzone", zone)
-            self.checkpoint()
             if self._control.zone_status(zone) is not None:
                 raise Busy(f"NSD still has {zone} after deleting it", zone=zone)
         looks = 0
@@ -117,6 +131,7 @@ class NsdBackend(Backend):
         self._wait(has_gone, lambda: Busy(f"NSD still serves {zone}", zone=zone))
 
     def check(self) -> Health:
+        self._requests.begin()
         try:
             status = self._control.command("status", changes_something=False)
             # Whatever it says, a key has to be accepted first.
@@ -143,7 +158,7 @@ class NsdBackend(Backend):
         """
         seen: SOA | None = None
         looks = 0
-        ordered_at = time.monotonic() if has_begun else None
+        ordered_at = self._now_s() if has_begun else None
 
         def has_arrived() -> bool:
             nonlocal seen, looks, ordered_at
@@ -152,18 +167,16 @@ class NsdBackend(Backend):
             if 0 < looks < _LOOKS:
                 return False
             if looks:
-                self.checkpoint()
                 status = self._control.zone_status(zone)
                 if status is None or status.served_serial != soa.serial:
                     return False  # the processes of before are still there
                 if contents is None or self._transferred(zone) == contents:
                     return True
-            if ordered_at is None or time.monotonic() > ordered_at + _ORDER_AGAIN_S:
-                self.checkpoint()
+            if ordered_at is None or self._now_s() > ordered_at + _ORDER_AGAIN_S:
                 order = self._next_order(zone, soa, seen, may_go_back=contents is not None)
                 if order == "transfer" or ordered_at is not None:
                     self._order(order, zone)
-                ordered_at = time.monotonic()
+                ordered_at = self._now_s()
             return False
 
         try:
@@ -197,14 +210,22 @@ class NsdBackend(Backend):
         )
 
     def _wait(self, is_done: Callable[[], bool], failure: Callable[[], BackendError]) -> None:
-        deadline = time.monotonic() + self.timeout_s
+        deadline = self._now_s() + self.timeout_s
         pause_s = _FIRST_LOOK_S
         while not is_done():
-            if time.monotonic() > deadline:
+            if self._now_s() > deadline:
                 raise failure()
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.2, _LAST_LOOK_S)
-            self.checkpoint()
+
+    def _before_a_request(self) -> None:
+        began = time.monotonic()
+        self.checkpoint()
+        self._held_up_s += time.monotonic() - began
+
+    def _now_s(self) -> float:
+        """A clock that stands still while we are held up: NSD isn't late then."""
+        return time.monotonic() - self._held_up_s
 
     def _served(self, zone: Name, read: Callable[[], T | None]) -> T | None:
         """What `read` finds; None only when NSD says that it hasn't been given the zone."""
@@ -215,7 +236,6 @@ class NsdBackend(Backend):
             nonlocal found, status
             found = read()
             if found is None:
-                self.checkpoint()
                 status = self._control.zone_status(zone)
                 if status is not None and status.served_serial is None:
                     raise _not_served(zone, status)
@@ -251,13 +271,6 @@ class NsdBackend(Backend):
                     raise
         self._dns.close()
         return question()
-
-    def _raise_if_given(self, zone: Name) -> None:
-        """Where NSD doesn't serve a zone: nothing if it hasn't been given it, else an error."""
-        self.checkpoint()
-        status = self._control.zone_status(zone)
-        if status is not None:
-            raise _not_served(zone, status)
 
     def _order(self, command: str, zone: Name, *arguments: str) -> None:
         try:

@@ -6,6 +6,7 @@ Separate from the backend, which doesn't care which of them it has.
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 
 import dns.exception
 import dns.rcode
@@ -38,11 +39,14 @@ class SignedConnection(DNSConnection):
         return super()._read(verifier, wire, request)
 
 
-def connect(options: NsdOptions, timeout_s: float) -> DNSConnection:
-    """Opened when first needed. Raises `ConfigError` for a key that can't be read."""
+def connect(options: NsdOptions, timeout_s: float, announce: Callable[[], None]) -> DNSConnection:
+    """Opened when first needed; `announce` as in `DNSConnection`.
+
+    Raises `ConfigError` for a key that can't be read.
+    """
     if options.tsig_key is None:
-        return UnsignedConnection(options.host, options.port, timeout_s=timeout_s)
+        return UnsignedConnection(options.host, options.port, timeout_s=timeout_s, announce=announce)
     key = options.tsig_key.to_dnspython()
     secret = base64.b64encode(key.secret).decode()
     signing = TsigKey(key.name.to_text(), secret, key.algorithm.to_text())
-    return SignedConnection(options.host, options.port, signing, timeout_s=timeout_s)
+    return SignedConnection(options.host, options.port, signing, timeout_s=timeout_s, announce=announce)

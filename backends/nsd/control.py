@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,10 +54,13 @@ class ControlChannel:
         control_cert: Path,
         control_key: Path,
         timeout_s: float,
+        announce: Callable[[], None] = lambda: None,
     ) -> None:
+        """`announce` is called just before each command, which has a connection of its own."""
         self.host = host
         self.port = port
         self.timeout_s = timeout_s
+        self._announce = announce
         self._server_cert, self._control_cert, self._control_key = server_cert, control_cert, control_key
 
     def __repr__(self) -> str:
@@ -94,6 +98,7 @@ class ControlChannel:
         Raises `CommandFailed` when NSD refuses it, `Unreachable` when it wasn't sent, `OutcomeUnknown` when
         the answer to something that changes something was lost, `AuthenticationFailed`.
         """
+        self._announce()
         connection = self._connect()
         try:
             with connection:

@@ -15,6 +15,7 @@ from backends.octodns.options import OctoDNSOptions
 from backends.octodns.provider_class import holds_apex_ns, load_class, types_of
 from backends.octodns.session import Session, Sessions
 from backends.octodns.traits import traits_of
+from backends.requests_made import RequestsMade
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import BackendError, ServerFailure, Unsupported, ZoneMissing
@@ -39,7 +40,9 @@ class OctoDNSBackend(Backend):
         super().__init__(target, options, timeout_s=timeout_s)
         assert isinstance(options, OctoDNSOptions), "options are an options_model"
         self._path = options.provider
-        self._sessions = Sessions(target, options, timeout_s)
+        # The checkpoint is set later, and anew for each delivery.
+        self._requests = RequestsMade(lambda: self.checkpoint())
+        self._sessions = Sessions(target, options, timeout_s, self._requests.announce)
         self._traits = self._sessions.traits
 
     @classmethod
@@ -57,14 +60,21 @@ class OctoDNSBackend(Backend):
             apex_ns=holds_apex_ns(provider_class),
         )
 
+    @classmethod
+    def writes_to(cls, options: Options) -> tuple[str, ...] | None:
+        assert isinstance(options, OctoDNSOptions), "options are an options_model"
+        return traits_of(load_class(options.provider)).writes_to(options.revealed())
+
     def read_zone(self, zone: Name) -> ZoneContents | None:
         """The SOA is a stand-in: octoDNS has none."""
-        with self._sessions.open(self.checkpoint) as session:
+        self._requests.begin()
+        with self._sessions.open() as session:
             return _contents(session, zone)
 
     def create_zone(self, zone: ZoneContents) -> Receipt | None:
         """The zone comes with the first changes; what the provider puts into a new one is then removed."""
-        with self._sessions.open(self.checkpoint) as session:
+        self._requests.begin()
+        with self._sessions.open() as session:
             current = _contents(session, zone.name)
         if current is None:
             if not self._traits.creates_zones:
@@ -73,10 +83,8 @@ class OctoDNSBackend(Backend):
                     zone=zone.name,
                 )
             first, *_ = self._parts(replace(zone, rrsets={}), zone)
-            self.checkpoint()
             receipt = self._carry_out(first, is_new=True)
-            self.checkpoint()
-            with self._sessions.open(self.checkpoint) as session:
+            with self._sessions.open() as session:
                 current = _contents(session, zone.name)
             if current is None:
                 raise ServerFailure(f"{self._path} took the new zone {zone.name} and hasn't got it")
@@ -84,19 +92,21 @@ class OctoDNSBackend(Backend):
             receipt = None
         for part in self._parts(current, zone):
             if part.changes:
-                self.checkpoint()
                 receipt = self._carry_out(part)
         return receipt
 
     def apply(self, plan: Plan) -> Receipt:
+        self._requests.begin()
         return self._carry_out(plan)
 
     def has_arrived(self, zone: Name, change_id: str) -> bool:
-        with self._sessions.open(self.checkpoint) as session:
+        self._requests.begin()
+        with self._sessions.open() as session:
             return self._traits.has_arrived(session.provider, change_id)
 
     def delete_zone(self, zone: Name) -> None:
-        with self._sessions.open(self.checkpoint, is_write=True) as session:
+        self._requests.begin()
+        with self._sessions.open(is_write=True) as session:
             if self._traits.delete_zone is None or self._traits.deletes_empty_zones_only:
                 current = _contents(session, zone)
                 if current is None:
@@ -113,8 +123,7 @@ class OctoDNSBackend(Backend):
                 )
         if current is not None:
             self._empty(current)
-        with self._sessions.open(self.checkpoint, is_write=True) as session:
-            self.checkpoint()
+        with self._sessions.open(is_write=True) as session:
             self._traits.delete_zone(session.provider, zone)
 
     def check(self) -> Health:
@@ -129,7 +138,7 @@ class OctoDNSBackend(Backend):
             plan = replace(
                 plan, changes=tuple(change for change in plan.changes if change.key != (plan.zone, "NS"))
             )
-        with self._sessions.open(self.checkpoint, is_write=True, changes=plan.changes) as session:
+        with self._sessions.open(is_write=True, changes=plan.changes) as session:
             carry_out(session, plan, is_new=is_new)
             return Receipt(soa=plan.desired_soa, change_id=session.change_id)
 
@@ -137,7 +146,6 @@ class OctoDNSBackend(Backend):
         kept = {key: rrset for key, rrset in current.rrsets.items() if key == (current.name, "NS")}
         for part in self._parts(current, replace(current, rrsets=kept)):
             if part.changes:
-                self.checkpoint()
                 self._carry_out(part)
 
     def _parts(self, current: ZoneContents, desired: ZoneContents) -> list[Plan]:

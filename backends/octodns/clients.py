@@ -1,4 +1,4 @@
-"""Hooks in the HTTP clients of a provider: a time-out for each request, no retries, the claim's renewal.
+"""Hooks in the HTTP clients of a provider: a time-out for each request, no retries, and each announced.
 
 Separate because it is the one place that reaches into somebody else's objects. Known are `requests` (most
 providers) and botocore; what a provider does with another client stays unbounded and unseen.
@@ -22,12 +22,12 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 class Watch:
     """What one provider object sends. Attached right after the provider is made."""
 
-    def __init__(self, connect_timeout_s: float, timeout_s: float, checkpoint: Callable[[], None]) -> None:
+    def __init__(self, connect_timeout_s: float, timeout_s: float, announce: Callable[[], None]) -> None:
+        """`announce` is called just before each request."""
         self._connect_timeout_s = min(connect_timeout_s, timeout_s)
         self._timeout_s = timeout_s
-        self._checkpoint = checkpoint
+        self._announce = announce
         self._clients: list[Any] = []
-        self._has_sent = False
         #: A request that changes something has been handed to a client.
         self.has_written = False
         #: Route 53's handle for the last change.
@@ -87,9 +87,7 @@ class Watch:
         client.meta.events.register("after-call.route53.ChangeResourceRecordSets", after_call)
 
     def _before(self, method: str) -> None:
-        if self._has_sent:
-            self._checkpoint()
-        self._has_sent = True
+        self._announce()
         if method.upper() not in _READS:
             self.has_written = True
 

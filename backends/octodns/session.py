@@ -26,27 +26,29 @@ from dnsworker.records import Key, RRset
 class Sessions:
     """Makes provider objects for one target."""
 
-    def __init__(self, target: str, options: OctoDNSOptions, timeout_s: float) -> None:
+    def __init__(
+        self, target: str, options: OctoDNSOptions, timeout_s: float, announce: Callable[[], None]
+    ) -> None:
+        """`announce` is called before each request, or where they can't be seen, once for each provider."""
         self._target = target
         self._options = options
         self._timeout_s = timeout_s
+        self._announce = announce
         self.provider_class = load_class(options.provider)
         self.traits = traits_of(self.provider_class)
 
     @contextmanager
-    def open(
-        self,
-        checkpoint: Callable[[], None],
-        *,
-        is_write: bool = False,
-        changes: Sequence[RRsetChange] = (),
-    ) -> Iterator[Session]:
+    def open(self, *, is_write: bool = False, changes: Sequence[RRsetChange] = ()) -> Iterator[Session]:
         """A fresh provider. Whatever it raises within the block comes out as a `BackendError`."""
-        watch = Watch(self._timeout_s, self._options.request_timeout_s, checkpoint)
+        watch = Watch(self._timeout_s, self._options.request_timeout_s, self._announce)
         provider = None
         try:
             provider = self._make()
             watch.attach(provider)
+            if self.traits.announce_requests is not None:
+                self.traits.announce_requests(provider, self._announce)
+            elif not watch.sees_requests:
+                self._announce()
             yield Session(self, provider, watch)
         except DNSWorkerError:
             raise

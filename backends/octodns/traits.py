@@ -7,7 +7,7 @@ value. A provider that isn't named here is read before it is written to, and get
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -59,6 +59,10 @@ class Traits:
     busy_statuses: frozenset[int] = frozenset({503})
     #: Whether the change of a receipt has arrived everywhere.
     has_arrived: Callable[[Any, str], bool] = lambda provider, change_id: True
+    #: Where it speaks by no client that `clients` knows: has it call the function before each request.
+    announce_requests: Callable[[Any, Callable[[], None]], None] | None = None
+    #: `Backend.writes_to`, from the keyword arguments.
+    writes_to: Callable[[Mapping[str, Any]], tuple[str, ...] | None] = lambda kwargs: None
     #: Keyword arguments that are added unless pools.yaml gives them.
     kwargs: dict[str, Any] = field(default_factory=dict)
 
@@ -102,6 +106,11 @@ def _powerdns_delete_zone(provider: Any, zone: Name) -> None:
     provider._request("DELETE", _powerdns_path(zone))
 
 
+def _powerdns_writes_to(kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+    url = f"{kwargs.get('scheme', 'http')}://{kwargs['host']}:{kwargs.get('port', 8081)}"
+    return ("powerdns", url, str(kwargs.get("server_id", "localhost")))
+
+
 def _powerdns_spelling(provider: Any, record: Any) -> list[str]:
     contents, _ = provider._records_for(record)
     spelled = [each["content"] for each in contents]
@@ -130,6 +139,27 @@ def _rfc2136_says_absent(exc: BaseException) -> bool:
             return False
         exc = exc.__context__
     return bool(exc.rcode == dns.rcode.NOTAUTH)
+
+
+def _rfc2136_announce_requests(provider: Any, announce: Callable[[], None]) -> None:
+    """One for a transfer, and one for each of the updates that a plan is cut into."""
+    zone_records, batch_changes = provider.zone_records, provider._batch_changes
+
+    def announced_zone_records(*args: Any, **kwargs: Any) -> Any:
+        announce()
+        return zone_records(*args, **kwargs)
+
+    def announced_batches(changes: Any) -> Iterator[Any]:
+        for batch in batch_changes(changes):
+            announce()
+            yield batch
+
+    provider.zone_records, provider._batch_changes = announced_zone_records, announced_batches
+
+
+def _rfc2136_writes_to(kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where the server has views, it is the key that leads to one."""
+    return ("dns", f"{kwargs['host']}:{kwargs.get('port', 53)}", str(kwargs.get("key_name") or ""))
 
 
 def _rfc2136_spelling(provider: Any, record: Any) -> list[str]:
@@ -178,6 +208,7 @@ _KNOWN: dict[tuple[str, str], Traits] = {
         atomic="message",
         max_batch=100_000,
         max_message_bytes=400_000,  # as JSON at most 4.7 times as much, and 2 MiB are PowerDNS' limit
+        writes_to=_powerdns_writes_to,
         has_zone=_powerdns_has_zone,
         delete_zone=_powerdns_delete_zone,
         spelling=_powerdns_spelling,
@@ -190,7 +221,9 @@ _KNOWN: dict[tuple[str, str], Traits] = {
         # Deletions name each record, which the plan's measure doesn't count: far below the 65,535 bytes.
         max_message_bytes=12_000,
         creates_zones=False,
+        writes_to=_rfc2136_writes_to,
         says_absent=_rfc2136_says_absent,
+        announce_requests=_rfc2136_announce_requests,
         spelling=_rfc2136_spelling,
         adds_apex_ns_first=True,
     ),

@@ -61,6 +61,20 @@ class Route53(Backend):
         assert isinstance(options, Route53Options), "options are an options_model"
         return replace(cls.capabilities, apex_ns=options.manage_apex_ns)
 
+    @classmethod
+    def writes_to(cls, options: Options) -> tuple[str, ...] | None:
+        """Known by its key or profile; a machine's own role may be another one on the next machine.
+
+        An account may have several zones of one name: public, of a VPC, or told apart by `zone_ids`.
+        """
+        assert isinstance(options, Route53Options), "options are an options_model"
+        account = options.access_key_id or options.profile
+        if account is None:
+            return None
+        which = f"private {options.vpc_id or ''}".strip() if options.private else "public"
+        ids = ",".join(sorted(options.zone_ids.values()))
+        return ("route53", account, which, ids, options.endpoint_url or "")
+
     def read_zone(self, zone: Name) -> ZoneContents | None:
         self._zones.begin()
         try:

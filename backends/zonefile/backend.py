@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import ClassVar
 
+from backends.requests_made import RequestsMade
 from backends.zonefile.command import Command, Refused
 from backends.zonefile.folder import Lock, ZoneFolder
 from backends.zonefile.options import ZonefileOptions
@@ -38,7 +40,10 @@ PLAIN_TYPES = frozenset(
 
 
 class ZonefileBackend(Backend):
-    """One folder. Whoever writes a zone holds its lock from reading the file to the end of the reload."""
+    """One folder. Whoever writes a zone holds its lock from reading the file to the end of the reload.
+
+    The requests that count are the runs of the operator's commands: there a server is asked for something.
+    """
 
     capabilities = Capabilities(
         atomic="message", creates_zones=True, hides_new_zones=True, reads_back=True, fencing="server"
@@ -50,12 +55,22 @@ class ZonefileBackend(Backend):
         assert isinstance(options, ZonefileOptions)
         limit_s = options.command_timeout_s
         self._folder = ZoneFolder(options.folder, options.suffix, timeout_s=timeout_s)
-        self._reload = Command("reload_command", options.reload_command, timeout_s=limit_s)
-        self._check = Command("check_command", options.check_command, timeout_s=limit_s)
+        # The checkpoint is set later, and anew for each delivery.
+        self._requests = RequestsMade(lambda: self.checkpoint())
+        announce = self._requests.announce
+        self._reload = Command("reload_command", options.reload_command, timeout_s=limit_s, announce=announce)
+        self._check = Command("check_command", options.check_command, timeout_s=limit_s, announce=announce)
         #: The last zone read: its file's digest and contents, since reading text is what takes time here.
         self._last: tuple[Name, bytes, ZoneContents] | None = None
 
+    @classmethod
+    def writes_to(cls, options: Options) -> tuple[str, ...]:
+        """The folder as it is called here, links resolved: other machines may have it elsewhere."""
+        assert isinstance(options, ZonefileOptions)
+        return ("zonefile", os.path.realpath(options.folder), options.suffix)
+
     def read_zone(self, zone: Name) -> ZoneContents | None:
+        self._requests.begin()
         if self._folder.is_reload_due(zone):
             # What the server was never told to load isn't "there"; this also ends what a crash broke off.
             self._reload.raise_if_unsafe(zone)
@@ -64,6 +79,7 @@ class ZonefileBackend(Backend):
         return self._contents(zone)
 
     def create_zone(self, zone: ZoneContents) -> None:
+        self._requests.begin()
         self._raise_if_unsafe(zone.name)
         octets = _octets(zone)
         with self._folder.locked(zone.name) as lock:
@@ -72,6 +88,7 @@ class ZonefileBackend(Backend):
             self._finish(zone.name, lock)
 
     def apply(self, plan: Plan) -> Receipt:
+        self._requests.begin()
         zone = plan.zone
         self._raise_if_unsafe(zone)
         with self._folder.locked(zone) as lock:
@@ -89,13 +106,14 @@ class ZonefileBackend(Backend):
         return Receipt(soa=plan.desired_soa)
 
     def delete_zone(self, zone: Name) -> None:
+        self._requests.begin()
         if self._folder.is_untouched(zone):
             return
         self._reload.raise_if_unsafe(zone)
         with self._folder.locked(zone) as lock:
             if self._folder.read(zone) is not None:
                 self._note(lock)
-                self.checkpoint()
+                self.renew()
                 self._folder.remove(zone)
             self._finish(zone, lock)
 
@@ -125,13 +143,12 @@ class ZonefileBackend(Backend):
         file = self._folder.prepare(zone, octets)
         try:
             if self._check:
-                self.checkpoint()
                 try:
                     self._check.run(zone, file)
                 except Refused as exc:
                     raise RecordRejected(str(exc), zone=zone) from exc
             self._note(lock)
-            self.checkpoint()
+            self.renew()
             self._folder.put_in_place(zone)
         except BaseException:
             self._folder.discard(zone)
@@ -146,7 +163,6 @@ class ZonefileBackend(Backend):
         if not lock.is_reload_due:
             return
         if self._reload:
-            self.checkpoint()
             try:
                 self._reload.run(zone, self._folder.file(zone))
             except Refused as exc:

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dnsworker.errors import Busy, ServerFailure, Unreachable, Unsupported
@@ -30,12 +30,23 @@ class Refused(Exception):
 
 
 class Command:
-    """`words` as pools.yaml has them; `name` is the option, for messages."""
+    """`words` as pools.yaml has them; `name` is the option, for messages.
 
-    def __init__(self, name: str, words: Sequence[str], *, timeout_s: float) -> None:
+    `announce` is called just before each run.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        words: Sequence[str],
+        *,
+        timeout_s: float,
+        announce: Callable[[], None] = lambda: None,
+    ) -> None:
         self._name = name
         self._words = words
         self._timeout_s = timeout_s
+        self._announce = announce
 
     def __bool__(self) -> bool:
         return bool(self._words)
@@ -57,6 +68,7 @@ class Command:
 
     def run(self, zone: Name, file: Path) -> None:
         """Raises `Refused` (status 1), `ServerFailure` (any other), `Busy` (time-out), `Unreachable`."""
+        self._announce()
         plain = zone.removesuffix(".")
         argv = [word.replace("{zone}", plain).replace("{file}", str(file)) for word in self._words]
         # Not a pipe: a program that it leaves behind would keep that open, and us waiting.

@@ -111,6 +111,13 @@ def _check_nameserver(
     return [Check(pool.name, "nameserver", server.address, ok, message) for ok, message in said]
 
 
+#: What two targets have in common that are one, by the kind of access, and what to do about it.
+SAME = {
+    "route53": ("account", "give each an account"),
+    "zonefile": ("folder", "give each a folder"),
+}
+
+
 def _twice(pools: Sequence[Pool], others: Sequence[Pool], in_both: InBoth | None) -> Iterator[Check]:
     """Targets that are one server and view under two names."""
     every = [(pool, target) for pool in [*pools, *others] for target in pool.targets]
@@ -125,20 +132,19 @@ def _twice(pools: Sequence[Pool], others: Sequence[Pool], in_both: InBoth | None
     checked = {pool.name for pool in pools}
     for place, found in places.items():
         where = " ".join(part for part in place[1:] if part)
+        same, remedy = SAME.get(place[0], ("server and view", "give each a view"))
         for (pool, target), (pool2, target2) in itertools.combinations(found, 2):
             if not checked & {pool.name, pool2.name}:
                 continue
             if pool.name == pool2.name:
-                message = (
-                    f"writes to the same server and view as {target2.name} ({where}): remove one of them"
-                )
+                message = f"writes to the same {same} as {target2.name} ({where}): remove one of them"
                 yield Check(pool.name, "target", target.name, False, message)
                 continue
             shared = list(in_both(pool.name, pool2.name)) if in_both else []
             if shared:
                 names = ", ".join(shared[:3]) + (" and more" if len(shared) > 3 else "")
                 message = (
-                    f"writes {names} to the same server and view as {target2.name} of pool {pool2.name} "
-                    f"({where}), which holds them too: delete them in one pool, or give each a view"
+                    f"writes {names} to the same {same} as {target2.name} of pool {pool2.name} ({where}), "
+                    f"which holds them too: delete them in one pool, or {remedy}"
                 )
                 yield Check(pool.name, "target", target.name, False, message)

@@ -29,8 +29,9 @@ class Provisioned(Backend):
         and nothing but SOA and NS. `remove_zone` gets one that is there."""
         self._backend, self._add_zone, self._remove_zone = backend, add_zone, remove_zone
         self.target, self.timeout_s = backend.target, backend.timeout_s
-        self.checkpoint = lambda: None
+        self.checkpoint = self.renew = lambda: None
         backend.checkpoint = lambda: self.checkpoint()
+        backend.renew = lambda: self.renew()
         self.capabilities = self.with_zones(backend.capabilities)
 
     @staticmethod
@@ -54,6 +55,7 @@ class Provisioned(Backend):
         if self._backend.read_soa(zone.name) is None:
             # Below, with room for the messages of a large zone (RFC 1982: the numbers are a circle).
             self._add_zone(zone.name, (zone.soa.serial - 1000) % 2**32 or 1)
+        self.checkpoint()
         return self._backend.create_zone(zone)
 
     def apply(self, plan: Plan) -> Receipt:
@@ -61,6 +63,7 @@ class Provisioned(Backend):
 
     def delete_zone(self, zone: Name) -> None:
         self._backend.delete_zone(zone)
+        self.checkpoint()
         left = self._backend.read_zone(zone)
         if left is not None:
             assert left.is_bare, (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -16,6 +17,7 @@ from dnsworker.contents import ZoneContents
 from dnsworker.errors import BackendError
 from dnsworker.names import Name
 from dnsworker.plan import split
+from dnsworker.records import SOA, RRset
 from dnsworker.testing.case import Case
 from dnsworker.testing.lab import Lab, edited, many, parts, rrset, whole_plan
 
@@ -42,7 +44,8 @@ class Account:
             ending = f"raised {type(exc).__name__}"
         arrived = self._arrived() - before
         self.made += arrived
-        if arrived != self._announced:
+        # Whoever calls a method has paid for the first one, even where it turns out that none is needed.
+        if max(arrived, 1) != self._announced:
             self.wrong.append(f"{name} {ending}: {self._announced} announced, {arrived} arrived")
 
     def _announce(self) -> None:
@@ -51,6 +54,9 @@ class Account:
 
 class RequestCases(Case):
     """Every request after the first of a method is announced by `checkpoint`, and nothing else is."""
+
+    #: RRsets that no message or batch holds.
+    large: ClassVar[int] = 3000
 
     @pytest.fixture
     def account(self, lab: Lab) -> Iterator[Account]:
@@ -79,6 +85,18 @@ class RequestCases(Case):
         account.call("delete_zone", name)
         account.call("delete_zone", name)
 
+    def test_what_takes_several_requests_counts_as_well(self, lab: Lab, account: Account) -> None:
+        name = lab.name()
+        zone = lab.zone(*many(name, self.large), name=name)
+        small = edited(lab.zone(rrset(name, "www", "A", "192.0.2.1"), name=name), soa=_above(zone, 1))
+        account.call("create_zone", zone)
+        lab.assert_holds(zone)
+        account.call("read_zone", name)
+        account.call("read_rrsets", name, list(zone.rrsets))
+        self._change(lab, account, zone, small)
+        self._change(lab, account, small, replace(zone, soa=_above(zone, 2)))
+        account.call("delete_zone", name)
+
     def test_what_is_refused_counts_as_well(self, lab: Lab, account: Account) -> None:
         zone = lab.create(lab.zone())
         stale = replace(zone, soa=zone.soa.with_serial(zone.soa.serial - 1))
@@ -86,6 +104,9 @@ class RequestCases(Case):
         alias = rrset(zone.name, "www", "CNAME", "elsewhere.example.net.")
         beside = rrset(zone.name, "www", "A", "192.0.2.1")
         account.call("apply", whole_plan(zone, edited(zone, alias, beside)))
+        # BIND refuses a nameserver without its address in the words in which it refuses a key.
+        nameless = RRset(zone.name, "NS", 3600, [f"ns.{zone.name}"])
+        account.call("apply", whole_plan(zone, edited(zone, nameless)))
         lab.backend.delete_zone(zone.name)
         lab.expected[zone.name] = None
 
@@ -108,6 +129,11 @@ class RequestCases(Case):
             lab.assert_holds(desired)
             return
         raise AssertionError(f"not as planned; left: {parts(lab.capabilities, current, desired)}")
+
+
+def _above(zone: ZoneContents, plans: int) -> SOA:
+    """Of what comes of the zone by that many plans, with room for the messages of each."""
+    return zone.soa.with_serial(zone.soa.serial + 1000 * plans)
 
 
 def _states(zone: ZoneContents) -> Iterator[ZoneContents]:

@@ -228,6 +228,20 @@ class TestBind9AsASecondary(BackendConformance):
         return secondary
 
 
+class TestRequestsToBind9AsASecondary(RequestCases):
+    backend_class = Fed
+    capabilities = TestBind9AsASecondary.capabilities
+    without = frozenset(
+        {
+            "edit_by_hand",  # a secondary takes no updates
+        }
+    )
+
+    @pytest.fixture
+    def server(self, secondary: SecondaryBindUnderTest) -> SecondaryBindUnderTest:
+        return secondary
+
+
 @pytest.fixture(scope="module")
 def signing_server() -> Iterator[Bind]:
     with Bind(max_records_per_type=0, statements=POLICY) as server:

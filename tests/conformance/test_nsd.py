@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,15 @@ from dev.servers import Nsd
 from dev.servers.process import tail
 from dnsworker.backend import Backend
 from dnsworker.names import Name
-from dnsworker.testing import BackendConformance, Fed, Primary, ServerUnderTest
+from dnsworker.testing import (
+    BackendConformance,
+    CountingProxy,
+    Fed,
+    Primary,
+    RequestCases,
+    ServerUnderTest,
+    dns_requests,
+)
 from dnsworker.testing.lab import has_authority
 from tests.tlsproxy import TlsProxy
 
@@ -31,6 +39,13 @@ class NsdUnderTest(ServerUnderTest):
         """`stranger`: a folder of certificates that the server doesn't know."""
         self.server, self.primary, self.stranger = server, primary, stranger
         self.proxy = TlsProxy(server, self._lose)
+        self.commands = 0
+        self.control_counter = TlsProxy(server, self._count)
+        self.dns_counter = CountingProxy(server.address, server.port, dns_requests)
+
+    def close(self) -> None:
+        for proxy in (self.proxy, self.control_counter, self.dns_counter):
+            proxy.close()
 
     def new_backend(self, **options: object) -> Backend:
         model = BACKEND.options_model.model_validate({**self.server.target_options(), **options})
@@ -64,6 +79,11 @@ class NsdUnderTest(ServerUnderTest):
     def lossy(self) -> Backend:
         return self.new_backend(control_port=self.proxy.port)
 
+    def counted(self) -> tuple[Backend, Callable[[], int]]:
+        dns = self.dns_counter
+        backend = self.new_backend(port=dns.port, control_port=self.control_counter.port)
+        return backend, lambda: dns.count + self.commands
+
     def query(self, name: Name, type: str) -> dns.message.Message:
         # Over UDP: connections are cut when NSD's processes are replaced.
         query = dns.message.make_query(name, type, flags=0)
@@ -77,6 +97,10 @@ class NsdUnderTest(ServerUnderTest):
         if word != "delzone":
             self._wait_for(Name(f"{rest.split()[0]}."))
         return None
+
+    def _count(self, command: str, answer: bytes) -> bytes:
+        self.commands += 1
+        return answer
 
     def _wait_for(self, zone: Name) -> None:
         """Until it serves what the primary has."""
@@ -105,7 +129,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NsdUnderTest]:
     with Primary() as primary, Nsd(primary=(primary.host, primary.port)) as server:
         under_test = NsdUnderTest(server, primary, stranger.folder)
         yield under_test
-        under_test.proxy.close()
+        under_test.close()
     stranger.close()
 
 
@@ -116,5 +140,17 @@ class TestNsd(BackendConformance):
         {
             # A secondary has what its primary has; the company of a CNAME is judged there.
             *("edit_by_hand", "test_an_alias_beside_other_data_is_never_done_silently"),
+        }
+    )
+
+
+class TestRequestsToNsd(RequestCases):
+    """DNS messages, and commands at the control socket."""
+
+    backend_class = BACKEND
+    capabilities = replace(BACKEND.capabilities, pull=False)
+    without = frozenset(
+        {
+            "edit_by_hand",  # a secondary has what its primary has
         }
     )

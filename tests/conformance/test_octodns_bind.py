@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dns.message
@@ -22,11 +22,21 @@ from dnsworker.contents import ZoneContents
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.records import RRset
-from dnsworker.testing import BackendConformance, Proxy, ServerUnderTest
+from dnsworker.testing import (
+    BackendConformance,
+    CountingProxy,
+    Proxy,
+    RequestCases,
+    ServerUnderTest,
+    dns_requests,
+)
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*Will be removed in 2\.0:DeprecationWarning")
 
 CLASS = "octodns_bind.Rfc2136Provider"
+CAPABILITIES = BACKEND.capabilities_for(
+    BACKEND.options_model.model_validate({"class": CLASS, "kwargs": {"host": "192.0.2.53"}})
+)
 PLACEHOLDER = "placeholder.example.net."
 
 
@@ -43,6 +53,7 @@ class OnAnOperatorsServer(BACKEND):  # type: ignore[misc, valid-type]
         if self.read_zone(zone.name) is None:
             ns = RRset(zone.name, "NS", 60, [PLACEHOLDER])
             self.operator.create_zone(ZoneContents.of(zone.name, zone.soa, [ns]))
+        self.checkpoint()
         return super().create_zone(zone)
 
     def delete_zone(self, zone: Name) -> None:
@@ -54,6 +65,7 @@ class BindUnderTest(ServerUnderTest):
     def __init__(self, server: Bind) -> None:
         self.server = server
         self.proxy = Proxy(server.address, server.port, loses=_has_update)
+        self.counter = CountingProxy(server.address, server.port, dns_requests)
 
     def new_backend(self, **kwargs: Any) -> Backend:
         given = {
@@ -96,6 +108,10 @@ class BindUnderTest(ServerUnderTest):
     def lossy(self) -> Backend:
         return self.new_backend(port=self.proxy.port)
 
+    def counted(self) -> tuple[Backend, Callable[[], int]]:
+        """What the operator does goes by other ways."""
+        return self.new_backend(port=self.counter.port), lambda: self.counter.count
+
     def query(self, name: Name, type: str) -> dns.message.Message:
         query = dns.message.make_query(name, type, flags=0)
         return dns.query.tcp(query, self.server.address, port=self.server.port, timeout=5)
@@ -117,6 +133,7 @@ def server() -> Iterator[BindUnderTest]:
         yield under_test
         OnAnOperatorsServer.operator.close()
         under_test.proxy.close()
+        under_test.counter.close()
 
 
 class TestBindThroughOctoDNS(BackendConformance):
@@ -141,6 +158,12 @@ class TestBindThroughOctoDNS(BackendConformance):
     # usual precision.
     refused_types = frozenset({"LOC", "NAPTR", "TXT"})
     max_values = 100  # BIND's own
-    capabilities = BACKEND.capabilities_for(
-        BACKEND.options_model.model_validate({"class": CLASS, "kwargs": {"host": "192.0.2.53"}})
-    )
+    capabilities = CAPABILITIES
+
+
+class TestRequestsToBindThroughOctoDNS(RequestCases):
+    """octodns-bind sends by dnspython: it is its own methods that are hooked."""
+
+    backend_class = OnAnOperatorsServer
+    capabilities = CAPABILITIES
+    large = 1100

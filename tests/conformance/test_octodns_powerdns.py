@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dns.message
@@ -15,11 +15,23 @@ from dev.servers import PowerDNS
 from dnsworker.backend import Backend
 from dnsworker.names import Name
 from dnsworker.plan import Plan
-from dnsworker.testing import BackendConformance, Proxy, ServerUnderTest
+from dnsworker.testing import (
+    BackendConformance,
+    CountingProxy,
+    Proxy,
+    RequestCases,
+    ServerUnderTest,
+    http_requests,
+)
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*Will be removed in 2\.0:DeprecationWarning")
 
 CLASS = "octodns_powerdns.PowerDnsProvider"
+CAPABILITIES = BACKEND.capabilities_for(
+    BACKEND.options_model.model_validate(
+        {"class": CLASS, "kwargs": {"host": "192.0.2.53", "api_key": "example"}}
+    )
+)
 
 
 class PowerDNSUnderTest(ServerUnderTest):
@@ -28,6 +40,7 @@ class PowerDNSUnderTest(ServerUnderTest):
     def __init__(self, server: PowerDNS) -> None:
         self.server = server
         self.proxy = Proxy(server.address, server.api_port, loses=_is_write)
+        self.counter = CountingProxy(server.address, server.api_port, http_requests)
 
     def new_backend(self, **kwargs: Any) -> Backend:
         given = {"host": self.server.address, "port": self.server.api_port, "api_key": self.server.api_key}
@@ -58,6 +71,10 @@ class PowerDNSUnderTest(ServerUnderTest):
     def lossy(self) -> Backend:
         return self.new_backend(host=self.proxy.host, port=self.proxy.port)
 
+    def counted(self) -> tuple[Backend, Callable[[], int]]:
+        counter = self.counter
+        return self.new_backend(host=counter.host, port=counter.port), lambda: counter.count
+
     def query(self, name: Name, type: str) -> dns.message.Message:
         query = dns.message.make_query(name, type, flags=0)
         return dns.query.tcp(query, self.server.address, port=self.server.port, timeout=5)
@@ -74,6 +91,7 @@ def server() -> Iterator[PowerDNSUnderTest]:
         under_test = PowerDNSUnderTest(server)
         yield under_test
         under_test.proxy.close()
+        under_test.counter.close()
 
 
 class TestPowerDNSThroughOctoDNS(BackendConformance):
@@ -93,8 +111,9 @@ class TestPowerDNSThroughOctoDNS(BackendConformance):
     # octoDNS writes the flags of a NAPTR in capitals, joins the strings of a TXT, and spells a SVCB key
     # that has no name in a way that PowerDNS doesn't take.
     refused_types = frozenset({"NAPTR", "SVCB", "TXT"})
-    capabilities = BACKEND.capabilities_for(
-        BACKEND.options_model.model_validate(
-            {"class": CLASS, "kwargs": {"host": "192.0.2.53", "api_key": "example"}}
-        )
-    )
+    capabilities = CAPABILITIES
+
+
+class TestRequestsToPowerDNSThroughOctoDNS(RequestCases):
+    backend_class = BACKEND
+    capabilities = CAPABILITIES

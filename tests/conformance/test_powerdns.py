@@ -128,6 +128,7 @@ def secondary() -> Iterator[SecondaryPowerDNSUnderTest]:
         under_test = SecondaryPowerDNSUnderTest(server, primary)
         yield under_test
         under_test.proxy.close()
+        under_test.counter.close()
 
 
 class TestPowerDNSAsASecondary(BackendConformance):
@@ -147,6 +148,20 @@ class TestPowerDNSAsASecondary(BackendConformance):
             "test_a_plan_of_10_000_rrsets_goes_in_parts_and_comes_whole",
             "test_a_plan_broken_off_in_the_middle_is_taken_up_again",
         )
+    )
+
+    @pytest.fixture
+    def server(self, secondary: SecondaryPowerDNSUnderTest) -> SecondaryPowerDNSUnderTest:
+        return secondary
+
+
+class TestRequestsToPowerDNSAsASecondary(RequestCases):
+    backend_class = Fed
+    capabilities = TestPowerDNSAsASecondary.capabilities
+    without = frozenset(
+        {
+            "edit_by_hand",  # what is edited in a secondary is gone with the next transfer
+        }
     )
 
     @pytest.fixture

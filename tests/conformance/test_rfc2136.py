@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,7 +10,7 @@ from backends.rfc2136 import BACKEND
 from dev.servers import Bind, Knot
 from dnsworker.backend import Backend
 from dnsworker.names import Name
-from dnsworker.testing import BackendConformance, Lab, Provisioned
+from dnsworker.testing import BackendConformance, Lab, Provisioned, RequestCases
 from dnsworker.testing.zone_cases import ZoneCases
 from tests.updatable import UpdatableServer, add_to_bind, add_to_knot, remove_from_bind, remove_from_knot
 
@@ -27,6 +27,11 @@ class _Updated(UpdatableServer):
 
     def lossy(self) -> Backend:
         return self.new_backend(port=self.dns_proxy.port)
+
+    def counted(self) -> tuple[Backend, Callable[[], int]]:
+        """What the operator does goes by other ways."""
+        counter = self.dns_counter
+        return self.new_backend(port=counter.port), lambda: counter.count
 
     def key_options(self) -> dict[str, object]:
         raise NotImplementedError
@@ -108,6 +113,24 @@ class TestOnBind(BackendConformance):
     @pytest.mark.parametrize(("start", "end"), [(2**31 - 1, 2**31), (2**32 - 2, 2), (1, 2**30)])
     def test_serials_wrap(self, lab: Lab, start: int, end: int) -> None:
         ZoneCases.test_serials_jump_and_wrap(self, lab, start, end)
+
+    @pytest.fixture
+    def server(self, bind_server: UpdatedBind) -> UpdatedBind:
+        return bind_server
+
+
+class TestRequestsToKnot(RequestCases):
+    backend_class = BACKEND
+    capabilities = Provisioned.with_zones(BACKEND.capabilities)
+
+    @pytest.fixture
+    def server(self, knot_server: UpdatedKnot) -> UpdatedKnot:
+        return knot_server
+
+
+class TestRequestsToBind(RequestCases):
+    backend_class = BACKEND
+    capabilities = Provisioned.with_zones(BACKEND.capabilities)
 
     @pytest.fixture
     def server(self, bind_server: UpdatedBind) -> UpdatedBind:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,8 @@ from backends.route53 import BACKEND, batches
 from dev.servers import Route53
 from dnsworker.backend import Backend
 from dnsworker.plan import Plan
-from dnsworker.testing import BackendConformance, Proxy, ServerUnderTest
+from dnsworker.testing import BackendConformance, Lab, Proxy, RequestCases, ServerUnderTest
+from dnsworker.testing.request_cases import Account
 
 
 class Route53UnderTest(ServerUnderTest):
@@ -49,6 +51,10 @@ class Route53UnderTest(ServerUnderTest):
     def lossy(self) -> Backend:
         return self.new_backend(endpoint_url=f"http://{self.proxy.host}:{self.proxy.port}")
 
+    def counted(self) -> tuple[Backend, Callable[[], int]]:
+        """The stand-in keeps a list: retries of boto3's own would be in it."""
+        return self.new_backend(), lambda: len(self.server.requests())
+
 
 def _is_write(request: bytes) -> bool:
     return request.startswith((b"POST ", b"DELETE "))
@@ -74,3 +80,24 @@ class TestRoute53(BackendConformance):
     )
     #: A quota of Route 53's that can't be raised.
     max_values = 400
+
+
+class TestRequestsToRoute53(RequestCases):
+    backend_class = BACKEND
+    without = frozenset(
+        {
+            "query",  # an API, and no nameserver behind it
+        }
+    )
+    large = 1100
+
+    @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 429}, {"reply": "lose"}, {"reply": "cut"}])
+    def test_nothing_is_sent_twice_behind_our_back(
+        self, lab: Lab, account: Account, server: Route53UnderTest, fault: dict[str, Any]
+    ) -> None:
+        name = lab.name()
+        lab.backend.create_zone(lab.zone(name=name))
+        for method, action in (("read_zone", "ListResourceRecordSets"), ("delete_zone", "DeleteHostedZone")):
+            server.server.fail(action=action, **fault)
+            account.call(method, name)
+        lab.backend.delete_zone(name)

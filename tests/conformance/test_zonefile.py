@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dns.message
@@ -16,7 +16,7 @@ from dnsworker.backend import Backend
 from dnsworker.contents import ZoneContents
 from dnsworker.names import Name
 from dnsworker.plan import Plan
-from dnsworker.testing import BackendConformance, ServerUnderTest
+from dnsworker.testing import BackendConformance, RequestCases, ServerUnderTest
 from dnsworker.testing.zone_cases import ZoneCases
 from dnsworker.zonefile import parse_zone, zone_text
 
@@ -97,6 +97,34 @@ class TestZonefile(BackendConformance):
             *("kill", "lossy", "query", "start", "stop", "wrong_credentials"),
         }
     )
+
+
+class CountingFolder(FolderUnderTest):
+    """Both commands write a line each time."""
+
+    def __init__(self, folder: Path, log: Path) -> None:
+        super().__init__(folder)
+        self.log = log
+
+    def options(self) -> dict[str, object]:
+        command = ["sh", "-c", 'echo run >> "$0"', str(self.log)]
+        return {**super().options(), "check_command": command, "reload_command": command}
+
+    def counted(self) -> tuple[Backend, Callable[[], int]]:
+        self.log.touch()
+        return self.new_backend(), lambda: len(self.log.read_text().splitlines())
+
+
+class TestRunsOfCommands(RequestCases):
+    """They are what counts: a folder has no budget."""
+
+    backend_class = BACKEND
+    without = TestZonefile.without
+
+    @pytest.fixture
+    def server(self, tmp_path: Path) -> CountingFolder:
+        (tmp_path / "zones").mkdir()
+        return CountingFolder(tmp_path / "zones", tmp_path / "log")
 
 
 @pytest.fixture(scope="module")

@@ -129,7 +129,7 @@ def test_a_creation_broken_off_anywhere_is_not_there_and_is_finished_by_the_next
     for number in itertools.count(1):
         zone = contents(f"z{next(_numbers)}.example.")
         first, second = make_backend(), make_backend()
-        first.checkpoint = stop_at(number)
+        first.checkpoint = first.renew = stop_at(number)
         try:
             first.create_zone(zone)
         except Stop:
@@ -159,7 +159,7 @@ def test_what_knot_kept_of_an_earlier_zone_is_never_served_again(
         seen.append(dns.rcode.to_text(answer.rcode()))
         assert not answer.answer
 
-    backend.checkpoint = look
+    backend.checkpoint = backend.renew = look
     backend.create_zone(zone)
     look()
     assert "SERVFAIL" in seen, "it was looked at while it was empty"
@@ -215,7 +215,7 @@ def test_a_plan_that_no_update_holds_is_one_transaction_and_nobody_sees_a_part(
     backend.create_zone(zone)
     plan = large(zone)
     seen = []
-    backend.checkpoint = lambda: seen.append(reader.read_zone(zone.name))
+    backend.checkpoint = backend.renew = lambda: seen.append(reader.read_zone(zone.name))
     (part,) = split(plan, backend.capabilities)
     assert backend.apply(part).soa == plan.desired_soa
     assert seen == [zone] * len(seen)

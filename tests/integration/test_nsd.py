@@ -321,3 +321,18 @@ def test_no_secret_shows(make: MakeBackend, server: Nsd) -> None:
         make(control_port=9).read_zone(contents().name)
     texts.append(str(caught.value))
     assert not [text for text in texts if server.key_secret in text]
+
+
+def test_a_slow_budget_is_not_nsd_being_late(make: MakeBackend, primary: Primary) -> None:
+    zone = contents()
+    primary.hold(zone)
+    make().create_zone(zone)
+    backend, waits = make(timeout_s=1), itertools.count()
+    backend.checkpoint = lambda: next(waits) and time.sleep(0.5)
+    plan, after = step(zone)
+    primary.hold(after)
+    assert backend.apply(plan).soa == after.soa
+    assert next(waits) >= 4
+    assert make().read_soa(zone.name) == after.soa
+    make().delete_zone(zone.name)
+    primary.drop(zone.name)

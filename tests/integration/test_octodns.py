@@ -107,6 +107,13 @@ def test_every_call_has_a_provider_of_its_own(memory: Backend) -> None:
     assert len(set(map(id, MemoryProvider.made))) == len(MemoryProvider.made) >= 4
 
 
+def test_where_nobody_sees_its_requests_each_provider_counts_as_one(memory: Backend) -> None:
+    announced: list[str] = []
+    memory.checkpoint = lambda: announced.append("another")
+    memory.create_zone(contents(rrset("www", "A", "192.0.2.1")))
+    assert 1 + len(announced) == len(MemoryProvider.made) >= 3
+
+
 def test_what_is_sent_follows_from_what_is_there_and_not_from_what_we_believe(memory: Backend) -> None:
     """Its API refuses to delete what is absent. So a plan may be repeated."""
     www, gone, new = (

@@ -86,3 +86,46 @@ def test_a_zone_that_the_provider_cant_delete_waits_for_the_operator(
         assert ZONE in MemoryProvider.accounts["b"]
         del MemoryProvider.accounts["b"][ZONE]
         assert world.end_of(deletion).status.has_succeeded
+
+
+def test_a_provider_that_keeps_the_apex_ns_to_itself_has_zones_all_their_life(tmp_path: Path) -> None:
+    MemoryProvider.accounts.clear()
+    MemoryProvider.applied.clear()
+    assert not MemoryProvider.SUPPORTS_ROOT_NS
+    options: dict[str, Any] = {"class": MEMORY, "kwargs": {"account": "c", "token": "token-in-memory"}}
+    target = {"name": "cloud", "type": "octodns", "options": options}
+    www = f"www.{ZONE}"
+    with a_world(tmp_path, "cloud", pool={"targets": [target], "on_drift": "report"}) as world:
+        world.create(ZONE)
+        assert_at_the_provider(ZONE)
+        apex = {"name": ZONE, "type": "NS", "data": ["ns9.example.net."], "force": True}
+        world.succeed("put_record", zone=ZONE, ttl=60, **apex)
+        world.succeed("create_record", zone=ZONE, name=www, type="A", data=["192.0.2.1"], ttl=60)
+        assert_at_the_provider(ZONE, (www, "A"))
+        world.succeed(
+            "put_record", zone=ZONE, name=f"sub.{ZONE}", type="NS", data=["ns.example.net."], ttl=60
+        )
+        assert_at_the_provider(ZONE, (www, "A"), (f"sub.{ZONE}", "NS"))
+        shown = world.zone(ZONE)
+        (delivery,) = shown["targets"]
+        assert shown["status"] == "ACTIVE"
+        assert not any(delivery[word] for word in ("last_error", "last_repair", "drift", "withheld"))
+        world.succeed("delete_record", zone=ZONE, name=www, type="A")
+        deletion = world.submit("delete_zone", zone=ZONE)
+        world.until(
+            lambda: "at the provider" in (world.row("SELECT last_error FROM delivery")[0] or ""),
+            "no reason was written down",
+        )
+        assert_at_the_provider(ZONE, (f"sub.{ZONE}", "NS"))
+        del MemoryProvider.accounts["c"][ZONE]
+        assert world.end_of(deletion).status.has_succeeded
+    written = [change.record for plan in MemoryProvider.applied for change in plan.changes]
+    assert written
+    assert not [one for one in written if (one.fqdn, one._type) == (ZONE, "NS")]
+
+
+def assert_at_the_provider(zone: str, *keys: tuple[str, str]) -> None:
+    """These RRsets, and its own NS."""
+    held = MemoryProvider.accounts["c"][zone]
+    assert set(held) == {(zone, "NS"), *keys}
+    assert held[zone, "NS"].rdatas == ["ns.memory.example."]

@@ -17,6 +17,9 @@ from dnsworker.errors import AuthenticationFailed, RecordRejected, Unreachable, 
 from dnsworker.names import Name
 from dnsworker.plan import Plan, RRsetChange, make_plan
 from dnsworker.records import SOA, RRset
+from dnsworker.testing import CountingProxy, http_requests
+from dnsworker.testing.lab import many
+from dnsworker.testing.request_cases import Account
 from tests.integration.test_powerdns_failures import StubApi
 from tests.octodns_providers import ROUTE53, Route53OnMoto
 
@@ -236,3 +239,21 @@ def test_a_silent_endpoint_is_bounded(backend: Backend, monkeypatch: pytest.Monk
         assert len(silent.seen) == 1, "it was tried once"
     finally:
         silent.close()
+
+
+def test_every_request_is_announced(moto: Moto, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    zone = ZoneContents.of(ZONE, SOA_1, [NS, *many(ZONE, 30)])
+    with CountingProxy(moto.address, moto.port, http_requests) as counter:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_ROUTE_53", f"http://{counter.host}:{counter.port}")
+        account = Account(on_moto(), lambda: counter.count)
+        account.call("read_zone", ZONE)
+        account.call("create_zone", zone)
+        account.call("create_zone", zone)
+        account.call("apply", plan((None, rrset("www", "A", "192.0.2.1"))))
+        account.call("read_rrsets", ZONE, [(f"www.{ZONE}", "A")])
+        account.call("check")
+        account.call("delete_zone", ZONE)
+        account.call("delete_zone", ZONE)
+        assert backend.read_zone(ZONE) is None
+    assert account.wrong == []
+    assert account.made > 10

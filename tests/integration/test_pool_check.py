@@ -18,7 +18,7 @@ import yaml
 from click.testing import CliRunner
 
 from backends.builtin import BuiltinBackend
-from dev.servers import Bind, PowerDNS
+from dev.servers import Bind, Knot, PowerDNS
 from dev.servers.ports import claim_port, release_port
 from dnsworker.capabilities import Capabilities
 from dnsworker.cli import cli
@@ -101,7 +101,7 @@ def zone() -> str:
     return f"check{next(_numbers)}.test."
 
 
-def make(zone: str, pool: str, target: str, *, records: int = 0) -> None:
+def make(zone: str, pool: str, *targets: str, records: int = 0) -> None:
     """A zone that is out, with that many A records and one LOC."""
     text = "@ LOC 52 22 23 N 4 53 32 E -2m\n" + "".join(f"h{n} A 192.0.2.{n}\n" for n in range(records))
     arguments = {"zone": zone, "pool": pool, "text": text}
@@ -113,7 +113,8 @@ def make(zone: str, pool: str, target: str, *, records: int = 0) -> None:
         deadline = time.monotonic() + DEADLINE_S
         while runtime.ask("show_zone", {"zone": zone, "pool": pool})["status"] != "ACTIVE":
             assert time.monotonic() < deadline
-            runtime.deliver(target)
+            for target in targets:
+                runtime.deliver(target)
             runtime.sweep()
             time.sleep(0.02)
     finally:
@@ -210,6 +211,34 @@ def test_two_pools_that_write_one_zone_to_one_server_are_told(
     assert f"writes {zone} to the same server and view as two of pool two" in found[0][1]
     # the other pool needn't be in the file
     assert check(pools[:1])[1] == found
+
+
+def test_two_pools_that_write_one_zone_to_one_knot_or_folder_are_told(
+    check: Check, system: Callable[[Pools], None], knot: Knot, zone: str, tmp_path: Path
+) -> None:
+    """Knot once by its control socket, and once as any server with updates."""
+    folder = tmp_path / "zones"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to("zones")
+    one = [
+        {"name": "knot1", "type": "knot", "options": knot.target_options()},
+        {"name": "files1", "type": "zonefile", "options": {"folder": str(folder)}},
+    ]
+    two = [
+        {"name": "knot2", "type": "rfc2136", "options": knot.key_options()},
+        {"name": "files2", "type": "zonefile", "options": {"folder": str(tmp_path / "link")}},
+    ]
+    system([pool_of(*one, name="one"), pool_of(*two, name="two")])
+    make(zone, "one", "knot1", "files1")
+    assert check() == (0, [])
+    make(zone, "two", "knot2", "files2")
+    code, found = check()
+    said = dict(found)
+    where = f"({knot.address}:{knot.port})"
+    assert (code, len(found)) == (1, 2)
+    assert f"writes {zone} to the same server and view as knot2 of pool two {where}" in said["knot1"]
+    assert f"writes {zone} to the same folder as files2 of pool two ({folder} .zone)" in said["files1"]
+    assert said["files1"].endswith("delete them in one pool, or give each a folder")
 
 
 def test_what_a_target_can_not_hold_is_told_with_an_example(

@@ -19,6 +19,7 @@ from dnsworker.errors import ZoneChanged, ZoneMissing
 from dnsworker.names import Name
 from dnsworker.plan import split
 from dnsworker.records import SOA, RRset
+from dnsworker.testing import Proxy
 from dnsworker.testing.lab import edited, many, whole_plan
 from tests.updatable import add_to_bind, add_to_knot
 from tests.world import a_world
@@ -150,3 +151,19 @@ def test_a_zone_goes_all_its_way_on_a_real_server(knot: Knot, tmp_path: Path, na
         assert [item.to_text() for item in ask(knot, f"www.{name}").answer[0]] == ["192.0.2.1"]
         world.succeed("delete_zone", zone=name, force=True)
         assert not ask(knot, f"www.{name}").answer
+
+
+def test_a_request_that_is_sent_again_is_a_request_more(
+    knot: Knot, make_backend: Callable[..., Backend], name: Name
+) -> None:
+    """On a kept connection that ends just then: the server has got the first one, too."""
+    add_to_knot(knot, name, 7)
+    endings = iter([False, True])
+    with Proxy(knot.address, knot.port, loses=lambda request: next(endings, False)) as proxy:
+        backend = make_backend(port=proxy.port)
+        announced: list[str] = []
+        backend.checkpoint = lambda: announced.append("again")
+        soa = backend.read_soa(name)
+        assert announced == []
+        assert backend.read_soa(name) == soa
+    assert (proxy.lost, announced) == (1, ["again"])

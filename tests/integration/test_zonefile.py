@@ -88,7 +88,7 @@ def all_calls(backend: Backend, zone: ZoneContents) -> list[Callable[[], object]
 
 
 class Stop(ClaimLost):
-    """Raised at a checkpoint, in place of a worker's end."""
+    """Raised where the claim is renewed, in place of a worker's end."""
 
 
 def stop() -> None:
@@ -160,7 +160,7 @@ def test_a_writer_that_is_stopped_leaves_the_old_file_and_the_next_goes_on(
     make().create_zone(zone)
     plan, after = put(zone, www())
     stopped = make(check_command=["true"])
-    stopped.checkpoint = stop
+    stopped.renew = stop
     (folder / ".example.org.zone.new").write_text("half of a")  # as a kill -9 leaves it
     with pytest.raises(Stop):
         stopped.apply(plan)
@@ -253,7 +253,7 @@ def test_a_stale_writer_is_refused_however_slow_it_is(make: MakeBackend) -> None
             quick.apply(theirs)
         refused.append(caught.type)
 
-    slow.checkpoint = meanwhile
+    slow.renew = meanwhile
     slow.apply(ours)
     with pytest.raises(ZoneChanged, match=r"at serial 2 .*, and not, as the plan expects, at 1"):
         quick.apply(theirs)
@@ -282,7 +282,7 @@ def test_a_lock_that_went_with_its_zone_holds_nobody(
         has_opened.wait(30)
 
     monkeypatch.setattr("backends.zonefile.folder.fcntl.flock", lock_late)
-    first.checkpoint = begin
+    first.renew = begin
     first.delete_zone(ZONE)
     is_deleted.set()
     waiter.join(30)
@@ -462,9 +462,8 @@ def test_a_worker_that_ended_before_the_reload_has_it_done_by_the_next(
     zone = contents()
     make(reload_command=command).create_zone(zone)
     plan, after = put(zone, www())
-    stopped = make(reload_command=command)
-    calls = iter([lambda: None, stop])
-    stopped.checkpoint = lambda: next(calls)()
+    stopped = make(check_command=["true"], reload_command=command)
+    stopped.checkpoint = stop
     with pytest.raises(Stop):
         stopped.apply(plan)
     assert (tmp_path / "log").read_text() == "reloaded\n"
