@@ -381,12 +381,15 @@ def stop_withholding(connection: sa.Connection, claim: Claim, changed: Mapping[K
 
 
 def forget_withheld(connection: sa.Connection, zone_id: int) -> None:
-    """Where something was withheld the journal alone doesn't tell any more what the target has."""
+    """Where something was withheld the journal alone doesn't tell any more what the target has.
+
+    So it is read again; whoever is at work there, with the old belief, loses the claim.
+    """
     refused = sa.select(withheld.c.target_id).where(withheld.c.zone_id == zone_id)
     connection.execute(
         sa.update(delivery)
         .where(delivery.c.zone_id == zone_id, delivery.c.target_id.in_(refused))
-        .values(must_read=True)
+        .values(owner=None, lease_until=None, must_read=True, epoch=delivery.c.epoch + 1)
     )
     connection.execute(sa.delete(withheld).where(withheld.c.zone_id == zone_id))
 
