@@ -7,7 +7,7 @@ CODE := dnsworker tasks backends migrations
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up stack servers test unit lint format types build clean
+.PHONY: help setup demo up stack servers test unit bench lint format types build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ endif
 
 unit: $(VENV)/.dev ## the tests that need no server
 	$(BIN)/python -m pytest tests/unit
+
+bench: servers ## measure the whole system beside its goals, on servers of its own (see bench/README.md)
+	$(BIN)/python -m bench.hybrid
 
 lint: $(VENV)/.dev ## style, and which part may import which
 	$(BIN)/ruff check .

@@ -212,8 +212,7 @@ def main() -> int:
     parser.add_argument("--no-flower", action="store_true", help="without its web interface")
     parser.add_argument("--only-servers", action="store_true", help="no worker, no beat, no Flower")
     options = parser.parse_args()
-    for number in STOPPING:
-        signal.signal(number, _interrupt)
+    stop_in_order()
     print("starting RabbitMQ, PostgreSQL, Redis, BIND, PowerDNS and the workers …", flush=True)
     try:
         with _wanted_stack(options) as stack:
@@ -233,11 +232,17 @@ def _wanted_stack(options: argparse.Namespace) -> Stack:
     return Stack(workers=options.workers or SPLIT, flower=not options.no_flower)
 
 
+def stop_in_order() -> None:
+    """From now on a signal to stop is a `KeyboardInterrupt`, so that everything started is ended."""
+    for number in STOPPING:
+        signal.signal(number, _interrupt)
+
+
 def _interrupt(*_: object) -> None:
     # Once: a second Ctrl-C must not break off the cleaning up.
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
-    print("stopping …", flush=True)
+    print("stopping …", file=sys.stderr, flush=True)
     raise KeyboardInterrupt
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from dev.hybrid import TARGETS, Hybrid, a_hybrid
 from dev.servers import PostgreSQL, RabbitMQ
 from dnsworker import Change, Client
 from dnsworker.contents import ZoneContents
@@ -14,7 +16,7 @@ from dnsworker.errors import OperationFailed
 from dnsworker.names import Name
 from dnsworker.zonefile import parse_zone
 from tests.acceptance.comparison import client_of, wait_for
-from tests.acceptance.hybrid import TARGETS, Hybrid, a_hybrid
+from tests.acceptance.hybrid import differences, holders
 
 EMAIL = "hostmaster@example.org"
 COUNT = 1000
@@ -33,14 +35,9 @@ DATA = {
 
 
 @pytest.fixture(scope="module")
-def hybrid(
-    rabbitmq: RabbitMQ,
-    postgresql: PostgreSQL,
-    _database_template: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Hybrid]:
-    shared = {"rabbitmq": rabbitmq, "postgresql": postgresql, "template": _database_template}
-    with a_hybrid(tmp_path_factory.mktemp("zones"), **shared) as running:  # type: ignore[arg-type]
+def hybrid(rabbitmq: RabbitMQ, postgresql: PostgreSQL, _database_template: str) -> Iterator[Hybrid]:
+    shared: dict[str, Any] = {"rabbitmq": rabbitmq, "postgresql": postgresql, "template": _database_template}
+    with a_hybrid(workers=2, **shared) as running:
         yield running
 
 
@@ -58,12 +55,12 @@ def test_1000_mixed_changes_end_in_five_equal_copies(hybrid: Hybrid) -> None:
         # What a submitter may get wrong, and nothing that a target said.
         assert refused <= {"RecordExists", "RecordNotFound"}
         for zone in ZONES:
-            wait_for(lambda zone=zone: not hybrid.differences(_desired(client, zone)), zone, 120)  # type: ignore[misc]
+            wait_for(lambda zone=zone: not differences(hybrid, _desired(client, zone)), zone, 120)  # type: ignore[misc]
         gone = "gone.test."
         client.create_zone(gone, email=EMAIL).wait(ENOUGH_S)
-        assert hybrid.holders(Name(gone)) == list(TARGETS)
+        assert holders(hybrid, Name(gone)) == list(TARGETS)
         client.delete_zone(gone).wait(ENOUGH_S)
-        assert hybrid.holders(Name(gone)) == []
+        assert holders(hybrid, Name(gone)) == []
 
 
 def _submit(client: Client, rng: random.Random) -> Iterator[object]:

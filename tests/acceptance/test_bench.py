@@ -1,0 +1,49 @@
+"""The measurements run from a plain checkout and say what they found; what it comes to isn't judged here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dev.program import ROOT
+
+MET, NOT_MET, REFUSED = 0, 1, 2
+
+
+def test_one_short_round_of_the_hybrid_pool_prints_its_table(tmp_path: Path) -> None:
+    found = tmp_path / "figures.json"
+    done = _bench("--rounds", "1", "--changes", "2", "--json", str(found))
+    assert done.returncode in (MET, NOT_MET), done.stderr
+    header, healthy, faulty, verdict = done.stdout.splitlines()
+    assert header.split() == ["samples", "median", "p95"]
+    assert healthy.split()[:2] == ["healthy", "2"]
+    assert faulty.split()[:2] == ["faulty", "2"]
+    assert verdict.endswith(": not met" if done.returncode else ": met")
+    figures = json.loads(found.read_text())
+    assert figures["is_met"] is (figures["ratio"] <= figures["goal"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--rounds", "0"), "'0' is not a whole number from 1 to 1000"),
+        (("--changes", "2.5"), "'2.5' is not a whole number from 1 to 1000"),
+        (("--json", "no/such/folder/figures.json"), "can't write no/such/folder/figures.json"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_starts(
+    arguments: tuple[str, str], words: str
+) -> None:
+    done = _bench(*arguments)
+    assert done.returncode == REFUSED
+    assert words in done.stderr.splitlines()[-1]
+    assert not done.stdout
+
+
+def _bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench.hybrid", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
