@@ -165,7 +165,7 @@ class Trial:
         }
         with self.world.engine.begin() as connection:
             pools.apply(connection, [Pool.model_validate(document)])
-        self.world.runtime._directory.forget()
+        self.world.runtime.reload_pools()
 
     def noted(self, zone: Name) -> tuple[str, str]:
         """Code and words of the target's last failure with a zone."""
