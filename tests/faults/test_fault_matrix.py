@@ -180,6 +180,12 @@ class Trial:
         """Until the fault was noted as what it is."""
         self.world.until(lambda: _fits(self.noted(zone), said), f"{said}, but {self.noted(zone)}")
 
+    def wait_for_reason(self, zone: Name, said: Said) -> None:
+        """Until `zone show` says it, too."""
+        self.world.until(
+            lambda: bool(re.search(said.words, self.world.zone(zone)["reason"] or "")), f"{said} is not shown"
+        )
+
     @property
     def log(self) -> str:
         return "\n".join(record.getMessage() for record in self._log.records)
@@ -224,8 +230,7 @@ def test_a_fault_is_named_and_all_arrives_when_it_is_gone(kind: Bench, fault: st
         if fault not in kind.concerns_new_zones:
             trial.wait_for(zone, said)
             assert not trial.world.show(change).status.is_final
-            shown = trial.world.zone(zone)
-            assert re.search(said.words, shown["reason"]), shown["reason"]
+            trial.wait_for_reason(zone, said)
         other, creation = trial.create()
         if said.code != "RateLimited":  # all of the target's deliveries rest together
             trial.wait_for(other, said)
