@@ -18,7 +18,7 @@ from dnsworker import comparison, desired, plan, serials
 from dnsworker.backend import Receipt
 from dnsworker.capabilities import Capabilities
 from dnsworker.database import reading
-from dnsworker.errors import RateLimited, ZoneChanged
+from dnsworker.errors import Permanent, RateLimited, ServerFailure, ZoneChanged
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
 from dnsworker.settings import Settings
@@ -35,6 +35,8 @@ MESSAGE_LENGTH = 2000
 DROPPED = "the server accepted the change and doesn't have it"
 #: Between two questions whether a provider has spread a change.
 FIRST_ASK_S, LAST_ASK_S = 1.0, 30.0
+#: After so many ServerFailures in a row the contents are suspected, not the server.
+SUSPECT_AFTER = 2
 REPAIRED = {"last_repair_at": now()}
 
 
@@ -47,6 +49,18 @@ class Resting(RateLimited):
 
 class Again(Exception):
     """Something moved: read the rows again and go on from there."""
+
+
+class Blocked(Permanent):
+    """Nothing more is written to this zone at this target until an operator has decided."""
+
+    def __init__(self, state: str, message: str) -> None:
+        super().__init__(message)
+        self.state = state
+
+    @property
+    def code(self) -> str:
+        return {"foreign": "ZoneExists", "ahead": "Ahead", "held": "UnsafeChange"}[self.state]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,11 @@ class Work:
         if self.delivery.soa is None:
             raise ZoneChanged("it is not known what the target has")
         return SOA.from_rdata(self.delivery.soa, self.zone.ttl)
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be the contents at which the server fails."""
+        return self.delivery.last_code == ServerFailure.__name__ and self.delivery.attempts >= SUSPECT_AFTER
 
 
 class Ledger:
