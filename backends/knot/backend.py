@@ -39,6 +39,7 @@ class KnotBackend(Backend):
         reads_back=True,
         reads_changes=True,
         fencing="server",
+        fences_rrsets=True,  # a plan with this fence comes in messages: a transaction looks at the SOA
     )
     options_model: ClassVar[type[Options]] = KnotOptions
 
@@ -111,7 +112,7 @@ class KnotBackend(Backend):
 
     def apply(self, plan: Plan) -> Receipt:
         message = dns_update.update_message(plan)
-        if len(message) > MAX_UPDATE_BYTES:
+        if len(message) > MAX_UPDATE_BYTES and plan.fence == "soa":
             dns_transfer.read_soa(self._dns, plan.zone)  # whether the server takes our key
             self.checkpoint()
             self._zones.apply(plan)
