@@ -65,6 +65,7 @@ class Convergence:
         has_progressed = False
         for _ in range(MAX_ROUNDS):
             work = self._ledger.read()
+            self._ledger.is_contended = self._is_contended(work, surprises)
             try:
                 if self._turn(work):
                     return
@@ -104,7 +105,7 @@ class Convergence:
             return self._begin(work)
         if state == "creating":
             return self._creation.fill(work)
-        if work.delivery.must_read or work.delivery.soa is None:
+        if work.delivery.must_read or work.delivery.soa is None or self._ledger.is_contended:
             return self._reconcile(work)
         return self._push_changes(work)
 
@@ -224,8 +225,7 @@ class Convergence:
         elif work.delivery.drift is not None:
             self._ledger.note(drift=None)
         self._guard(work, drift)
-        is_same_soa = self._capabilities.sets_serial or soa.rdata == work.zone.soa.rdata
-        if not differences and is_same_soa:
+        if not differences and self._ledger.is_arrived(work, soa):
             return self._ledger.finish(work, "present", soa)
         self._ledger.keep_ahead_of(work, soa)
         if drift:
@@ -258,7 +258,8 @@ class Convergence:
             if not drift:
                 raise
             soa = self._send_drift_piecemeal(work, soa, drift)
-        self._ledger.note(state="present", soa=soa.rdata, must_read=False)
+        if not self._ledger.is_contended:
+            self._ledger.note(state="present", soa=soa.rdata, must_read=False)
         return soa
 
     def _send_drift_piecemeal(self, work: Work, soa: SOA, drift: Sequence[RRsetChange]) -> SOA:
@@ -278,6 +279,15 @@ class Convergence:
                 refused = replace(maker, change=RRsetChange(change.before, maker.change.after))
                 self._ledger.withhold(work, [refused], exc, is_delivered=False)
         return soa
+
+    def _is_contended(self, work: Work, surprises: int) -> bool:
+        """Whether others have moved the zone on again and again while we read and wrote.
+
+        A moment in which they don't may never come. So each RRset is required to be as it was read, instead
+        of the SOA, and then the zone is read again, until nothing is left to do.
+        """
+        keeps_moving = surprises > 1 or work.delivery.last_code == ZoneChanged.__name__
+        return self._capabilities.fences_rrsets and work.delivery.state == "present" and keeps_moving
 
     # --- stops ---------------------------------------------------------------------------------------
 
