@@ -1,7 +1,7 @@
 """Plans as RFC 2136 updates, and what a server's answer to one means.
 
-Shared by the backends that are updated over DNS. An update here always requires the complete SOA that the
-plan starts from, so it can be sent twice and a stale writer is refused.
+Shared by the backends that are updated over DNS. An update here always requires what the plan starts from,
+the complete SOA or each RRset that changes, so it can be sent twice and a stale writer is refused.
 """
 
 from __future__ import annotations
@@ -63,13 +63,14 @@ def update_message(plan: Plan) -> bytes:
                 additions += added
         records += additions
     records.append(record(plan.zone, SOA_TYPE, IN, plan.desired_soa.ttl, soa_octets(plan.desired_soa)))
-    fence = _fence(plan.zone, plan.current_soa)
-    return request(dns.opcode.UPDATE, plan.zone, SOA_TYPE, (1, len(records), 0), fence + b"".join(records))
+    fence = _fence(plan.zone, plan.current_soa) if plan.fence == "soa" else _fence_rrsets(plan.changes)
+    counts = (len(fence), len(records), 0)
+    return request(dns.opcode.UPDATE, plan.zone, SOA_TYPE, counts, b"".join(fence + records))
 
 
 def may_update(connection: DNSConnection, zone: Name, soa: SOA) -> bool:
     """Whether the server takes updates of the zone from our key at all: one that changes nothing tells."""
-    nothing = request(dns.opcode.UPDATE, zone, SOA_TYPE, (1, 0, 0), _fence(zone, soa))
+    nothing = request(dns.opcode.UPDATE, zone, SOA_TYPE, (1, 0, 0), b"".join(_fence(zone, soa)))
     return connection.exchange(nothing).rcode in (dns.rcode.NOERROR, dns.rcode.NXRRSET)
 
 
@@ -78,8 +79,8 @@ def raise_for_update(rcode: int, connection: DNSConnection, zone: Name) -> None:
     server = f"{connection.address}"
     if rcode == dns.rcode.NOERROR:
         return
-    if rcode == dns.rcode.NXRRSET:
-        raise ZoneChanged(f"{zone} on {server} is not at the SOA that the change starts from")
+    if rcode in (dns.rcode.NXRRSET, dns.rcode.YXRRSET):
+        raise ZoneChanged(f"{zone} on {server} is not as the change expects it: somebody else wrote there")
     if rcode == dns.rcode.NOTAUTH:
         raise ZoneMissing(f"{server} has no zone {zone} of its own (NOTAUTH)")
     if rcode == dns.rcode.REFUSED:
@@ -95,9 +96,24 @@ def raise_for_update(rcode: int, connection: DNSConnection, zone: Name) -> None:
     raise RecordRejected(f"{server} rejects the update of {zone}: {words}")
 
 
-def _fence(zone: Name, soa: SOA) -> bytes:
+def _fence(zone: Name, soa: SOA) -> list[bytes]:
     """The prerequisite: all of the SOA, not just its serial, since RFC 2136, section 2.4.2 compares so."""
-    return record(zone, SOA_TYPE, IN, 0, soa_octets(soa))
+    return [record(zone, SOA_TYPE, IN, 0, soa_octets(soa))]
+
+
+def _fence_rrsets(changes: Iterable[RRsetChange]) -> list[bytes]:
+    """Prerequisites: each RRset has exactly these values (RFC 2136, section 2.4.2), or isn't there (2.4.3).
+
+    A SOA in such an update that isn't ahead of the zone's is ignored, and the server counts (3.4.2.2, 3.6; so
+    do BIND 9.18.49 and Knot 3.2.6, 2026-11-25): the serial rises whatever others have done.
+    """
+    required: list[bytes] = []
+    for change in changes:
+        if change.before is None:
+            required.append(record(change.key[0], type_number(change.key[1]), NONE, 0, b""))
+        else:
+            required += encode(change.before, ttl=0)
+    return required
 
 
 def _by_owner(changes: Iterable[RRsetChange]) -> Iterable[list[RRsetChange]]:

@@ -58,6 +58,7 @@ class Rfc2136Backend(Backend):
         reads_back=True,
         reads_changes=True,
         fencing="server",
+        fences_rrsets=True,
     )
     options_model: ClassVar[type[Options]] = Rfc2136Options
 

@@ -187,6 +187,10 @@ class Backend(ABC):
         Raises `ZoneChanged` when the zone isn't at `plan.current_soa` (where `fencing` is `server`),
         `ZoneMissing`, `RecordRejected`, and the rest of `BackendError`.
 
+        With `plan.fence` `rrsets` (where the backend `fences_rrsets`) it raises `ZoneChanged` when one of the
+        RRsets isn't as the plan expects, and changes nothing. The serial rises to that of `plan.desired_soa`
+        if it is ahead of the zone's, else the server counts; the receipt can't tell which.
+
         A *pull* target is told to transfer (NOTIFY or its own command), and has `plan.desired_soa` when this
         returns; raises `Behind` where its primary doesn't give it in time. With `current_soa` and
         `desired_soa` the same it is to fetch the whole zone anew.

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from dnsworker.backend import ZoneDelta
 from dnsworker.capabilities import Capabilities
+from dnsworker.contents import ZoneContents
 from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import Key, RRset
@@ -63,6 +64,13 @@ def is_visible(key: Key, zone: Name, capabilities: Capabilities) -> bool:
     """Whether an RRset at the target is ours to compare; else its signer's or its provider's."""
     is_the_signers = capabilities.signs != "no" and key[1] in SIGNER_TYPES
     return not (is_the_signers or is_the_providers(key, zone, capabilities))
+
+
+def side_by_side(found: ZoneContents, wanted: Mapping[Key, RRset]) -> dict[Key, RRset | None]:
+    """What the target has, for every key that it has or should have."""
+    return {
+        key: found.rrsets.get(key) for key in [*found.rrsets, *(k for k in wanted if k not in found.rrsets)]
+    }
 
 
 def foreign_changes(

@@ -38,7 +38,8 @@ class Inquiry:
     revisions: dict[int, int]
     #: Contents decide alone: the provider sets the serial.
     ignores_serial: bool = False
-    #: The serial may be ahead of ours, then contents decide: a target's signer counts for itself.
+    #: The serial may be ahead of ours, then contents decide: a target's signer counts for itself, or others
+    #: write to the pool's zones, too.
     may_be_ahead: bool = False
     #: What it must answer at `expected_at`.
     expected: dict[Key, Answer] = field(default_factory=dict)
@@ -72,7 +73,8 @@ def _inquiry(standing: Standing, zone: ZoneRow, witness: Witness, server: Namese
     known = standing.known.capabilities
     sets_serial = any(known[name].sets_serial for name in rows if name in known)
     ignores_serial = sets_serial or server.verify == "content"
-    may_be_ahead = any(known[name].signer_counts for name in rows if name in known)
+    signer_counts = any(known[name].signer_counts for name in rows if name in known)
+    may_be_ahead = signer_counts or standing.known.pool.is_shared
     return Inquiry(witness, server, verified, revisions, ignores_serial, may_be_ahead)
 
 
@@ -114,7 +116,7 @@ def judged(
     if soa.serial is None or not soa.authoritative:
         return observed_row(inquiry, None, f"has no authority for {zone.name} (answers {soa.rcode})")
     reached = inquiry.revisions.get(soa.serial)
-    contents_decide = inquiry.ignores_serial or (reached is None and _was_signed_anew(inquiry, soa.serial))
+    contents_decide = inquiry.ignores_serial or (reached is None and _was_moved_on(inquiry, soa.serial))
     if reached is None and not contents_decide:
         return observed_row(inquiry, soa.serial, f"shows serial {soa.serial}, not {zone.serial}")
     wrong = [
@@ -133,8 +135,9 @@ def judged(
     return observed_row(inquiry, soa.serial, error, reached)
 
 
-def _was_signed_anew(inquiry: Inquiry, serial: int) -> bool:
-    """Whether a serial that we didn't write may be the signer's: it goes on from the last that we wrote."""
+def _was_moved_on(inquiry: Inquiry, serial: int) -> bool:
+    """Whether a serial that we didn't write may be the signer's, or that of others who write there, too: it
+    goes on from the last that we know."""
     written = max(inquiry.revisions, key=lambda one: inquiry.revisions[one])
     return inquiry.may_be_ahead and serials.is_ahead(serial, written)
 

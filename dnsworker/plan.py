@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from dnsworker import serials
 from dnsworker.capabilities import Capabilities
@@ -19,6 +20,10 @@ from dnsworker.records import SOA, Key, RRset
 #: of which the header, the zone, the prerequisite, the SOA and the TSIG take).
 MESSAGE_BYTES = 60_000
 RR_OVERHEAD_BYTES = 12  # type, class, TTL and length (RFC 1035, section 4.1.3), and a name's last octet
+
+#: What a server must find, or refuse the plan: `soa`: exactly the SOA that the plan starts from, so that
+#: nobody has written since; `rrsets`: each RRset that changes as it is `before`, whatever else was written.
+Fence = Literal["soa", "rrsets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,9 @@ class RRsetChange:
 class Plan:
     """The way of one zone at one target from exactly `current_soa` to `desired_soa`.
 
+    With the fence `rrsets` others are writing, too: the zone was at `current_soa` and may be further on. It
+    ends at `desired_soa` or, if that isn't ahead any more, at a serial up to which the server counts itself.
+
     Invariants: per owner name all removals come before all additions, so a server that evaluates
     record by record (BIND, Knot) never sees CNAME beside other data; the SOA is not among `changes`;
     one key occurs once.
@@ -53,6 +61,7 @@ class Plan:
     current_soa: SOA
     desired_soa: SOA
     changes: tuple[RRsetChange, ...]
+    fence: Fence = "soa"
 
 
 class SerialsTooClose(Exception):
@@ -101,6 +110,8 @@ def split(plan: Plan, capabilities: Capabilities) -> list[Plan]:
     the server's serial says how far it got; all changes of one owner are in one part. A jump of 2³⁰ or
     more is walked in parts without changes. Raises `SerialsTooClose`.
     """
+    if plan.fence == "rrsets":
+        return _split_beside_others(plan, capabilities)
     current, desired = plan.current_soa.serial, plan.desired_soa.serial
     jumps = serials.steps_between(current, desired)[:-1]
     if jumps and capabilities.sets_serial:
@@ -117,6 +128,20 @@ def split(plan: Plan, capabilities: Capabilities) -> list[Plan]:
         parts.append(Plan(plan.zone, soa, next_soa, changes))
         soa = next_soa
     return parts
+
+
+def _split_beside_others(plan: Plan, capabilities: Capabilities) -> list[Plan]:
+    """Parts that each require their own RRsets. With others counting, no serial says how far it got.
+
+    Where an owner's RRsets don't fit into one message beside what becomes of them, or the serial has far to
+    go, the SOA has to be the fence after all.
+    """
+    limit = capabilities.max_message_bytes or MESSAGE_BYTES
+    batches = _pack(plan.changes, replace(capabilities, max_message_bytes=limit), plan.fence)
+    is_too_large = any(sum(_size(change, plan.fence) for change in batch) > limit for batch in batches)
+    if is_too_large or len(serials.steps_between(plan.current_soa.serial, plan.desired_soa.serial)) > 1:
+        return split(replace(plan, fence="soa"), capabilities)
+    return [replace(plan, changes=tuple(batch)) for batch in batches]
 
 
 def messages_needed(changes: Iterable[RRsetChange]) -> int:
@@ -151,7 +176,9 @@ def _by_owner(changes: Iterable[RRsetChange]) -> dict[Name, list[RRsetChange]]:
     return groups
 
 
-def _pack(changes: Iterable[RRsetChange], capabilities: Capabilities) -> list[list[RRsetChange]]:
+def _pack(
+    changes: Iterable[RRsetChange], capabilities: Capabilities, fence: Fence = "soa"
+) -> list[list[RRsetChange]]:
     """Whole owners, in order, into as few batches as the limits allow. Always at least one batch."""
     limits = (
         capabilities.max_batch,
@@ -162,7 +189,7 @@ def _pack(changes: Iterable[RRsetChange], capabilities: Capabilities) -> list[li
     batches: list[list[RRsetChange]] = [[]]
     used = [0] * len(limits)
     for group in _by_owner(changes).values():
-        costs = [sum(each) for each in zip(*map(_costs, group), strict=True)]
+        costs = [sum(each) for each in zip(*(_costs(change, fence) for change in group), strict=True)]
         wanted = [one + other for one, other in zip(used, costs, strict=True)]
         if batches[-1] and any(limit and cost > limit for limit, cost in zip(limits, wanted, strict=True)):
             batches.append([])
@@ -172,18 +199,21 @@ def _pack(changes: Iterable[RRsetChange], capabilities: Capabilities) -> list[li
     return batches
 
 
-def _costs(change: RRsetChange) -> tuple[int, int, int, int]:
+def _costs(change: RRsetChange, fence: Fence) -> tuple[int, int, int, int]:
     """What a change counts for in each limit: changes, bytes, records, characters."""
     values = [value for rrset in (change.before, change.after) if rrset for value in rrset.data]
-    return 1, _size(change), len(values), sum(map(len, values))
+    return 1, _size(change, fence), len(values), sum(map(len, values))
 
 
-def _size(change: RRsetChange) -> int:
-    """An upper bound of the bytes that a change takes, without name compression.
+def _size(change: RRsetChange, fence: Fence = "soa") -> int:
+    """An upper bound of the bytes that a change takes, without name compression, with what it requires.
 
     Presentation text is at least as long as wire format for every type but those that hold addresses.
     """
     owner = len(change.key[0]) + RR_OVERHEAD_BYTES
     values = change.after.data if change.after else ()
     removal = owner if change.before else 0
+    if fence == "rrsets":
+        values += change.before.data if change.before else ()
+        removal += 0 if change.before else owner
     return removal + sum(owner + max(16, len(value) + 2) for value in values)

@@ -203,6 +203,11 @@ class Pool(_Part):
                 )
         return self
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether others are expected to write to the pool's zones, too."""
+        return bool(self.ignore) or self.on_drift != "repair"
+
     def ignores(self, key: Key, zone: Name) -> bool:
         """Whether an RRset belongs to somebody else. The zone's own SOA and NS never do."""
         if key[0] == zone and key[1] in ("NS", "SOA"):

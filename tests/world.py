@@ -23,6 +23,7 @@ from pydantic import Field
 from dnsworker import backend as contract
 from dnsworker import database, serials
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt
+from dnsworker.comparison import is_same
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import BackendError, Behind, OutcomeUnknown, Unreachable, ZoneChanged, ZoneMissing
 from dnsworker.names import Name
@@ -52,6 +53,8 @@ class MemoryServer:
     #: How many of the next answers get lost after the request was carried out.
     answers_to_lose: int = 0
     requests: list[str] = field(default_factory=list)
+    #: What somebody else does just before a request is carried out.
+    before_request: Callable[[str], None] = lambda what: None
     #: Where it transfers its zones from (`pull`).
     primary: MemoryServer | None = None
     #: Changes that it has taken and not spread yet; None: it spreads everything at once.
@@ -117,16 +120,27 @@ class MemoryBackend(Backend):
             raise ZoneMissing(f"no zone {plan.zone}")
         if self.server.primary is not None:
             return self._transfer(plan.zone, plan.desired_soa)
-        if self.capabilities.fencing == "server" and current.soa != plan.current_soa:
+        if plan.fence == "rrsets":
+            self._require_rrsets(plan, current)
+        elif self.capabilities.fencing == "server" and current.soa != plan.current_soa:
             raise ZoneChanged(f"is at {current.soa.serial}, not {plan.current_soa.serial}")
         self._judge([change.after for change in plan.changes if change.after is not None])
         rrsets = dict(current.rrsets)
         for change in plan.changes:
             rrsets.pop(change.key, None)
         rrsets |= {change.key: change.after for change in plan.changes if change.after is not None}
-        self.server.show(ZoneContents(soa=plan.desired_soa, rrsets=rrsets, name=plan.zone))
+        soa = plan.desired_soa
+        if plan.fence == "rrsets" and not serials.is_ahead(soa.serial, current.soa.serial):
+            soa = current.soa.with_serial(serials.add(current.soa.serial, 1))
+        self.server.show(ZoneContents(soa=soa, rrsets=rrsets, name=plan.zone))
         self._lose_answer()
         return self._receipt(plan.desired_soa)
+
+    def _require_rrsets(self, plan: Plan, current: ZoneContents) -> None:
+        assert self.capabilities.fences_rrsets, "a plan with this fence is for those that declare it"
+        for change in plan.changes:
+            if not is_same(current.rrsets.get(change.key), change.before):
+                raise ZoneChanged(f"{change.key} is not as expected")
 
     def has_arrived(self, zone: Name, change_id: str) -> bool:
         self._request("ask")
@@ -166,6 +180,7 @@ class MemoryBackend(Backend):
 
     def _request(self, what: str) -> None:
         self.server.requests.append(what)
+        self.server.before_request(what)
         if self.server.is_down:
             raise Unreachable("nobody answers")
 

@@ -41,11 +41,16 @@ PRIMARY = Capabilities(
     reads_back=True,
     reads_changes=True,
     fencing="server",
+    fences_rrsets=True,
 )
 #: As a secondary it is sent nothing but "look". What changed it can tell only if its primary gave it IXFRs.
-SECONDARY = replace(PRIMARY, max_message_bytes=None, reads_changes=False, fencing="none", pull=True)
+SECONDARY = replace(
+    PRIMARY, max_message_bytes=None, reads_changes=False, fencing="none", fences_rrsets=False, pull=True
+)
 #: What signs takes its time for each RRset, and for its neighbours: 2 to 4 ms, while we wait for the answer.
-SIGNING = replace(PRIMARY, max_message_bytes=12_000)
+SIGNING = replace(PRIMARY, max_message_bytes=12_000, signs="dynamic")
+#: What is written to isn't what is served: that our serial is served tells when the copy has got a change.
+SIGNING_INLINE = replace(SIGNING, signs="inline", fences_rrsets=False)
 #: RRsets that are asked for one by one; for more a transfer is cheaper.
 MAX_LOOKUPS = 16
 
@@ -97,7 +102,7 @@ class Bind9Backend(Backend):
         if options.mode == "secondary":
             return SECONDARY
         if options.dnssec_policy is not None:
-            return replace(SIGNING, signs="inline" if options.inline_signing else "dynamic")
+            return SIGNING_INLINE if options.inline_signing else SIGNING
         return cls.capabilities
 
     @classmethod

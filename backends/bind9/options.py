@@ -91,7 +91,8 @@ class Bind9Options(Options):
     view: View | None = None
     #: Who else may transfer the zones: elements of an address match list (`192.0.2.53`, `key "secondary"`).
     allow_transfer: tuple[Element, ...] = ()
-    #: More statements for each zone that is added (`also-notify { 192.0.2.53; };`).
+    #: More statements for each zone that is added (`also-notify { 192.0.2.53; };`). An `allow-update` or
+    #: `update-policy` takes the place of ours, and must let our key in.
     zone_statements: Statements = ""
     #: A secondary's: the name of a key in named.conf, the one that the `masters` want transfers signed with.
     masters_key_name: KeyName | None = None

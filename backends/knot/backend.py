@@ -40,6 +40,7 @@ class KnotBackend(Backend):
         reads_back=True,
         reads_changes=True,
         fencing="server",
+        fences_rrsets=True,  # a plan with this fence comes in messages: a transaction looks at the SOA
     )
     options_model: ClassVar[type[Options]] = KnotOptions
 
@@ -126,7 +127,7 @@ class KnotBackend(Backend):
     def apply(self, plan: Plan) -> Receipt:
         self._requests.begin()
         message = dns_update.update_message(plan)
-        if len(message) > MAX_UPDATE_BYTES:
+        if len(message) > MAX_UPDATE_BYTES and plan.fence == "soa":
             dns_transfer.read_soa(self._dns, plan.zone)  # whether the server takes our key
             self._zones.apply(plan)
             return Receipt(soa=plan.desired_soa)

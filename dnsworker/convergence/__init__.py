@@ -1,6 +1,6 @@
 """Bringing one zone at one target to where it should be."""
 
-from dnsworker.convergence.ledger import Resting, storable
-from dnsworker.convergence.turns import Blocked, Convergence
+from dnsworker.convergence.ledger import Blocked, Resting, storable
+from dnsworker.convergence.turns import Convergence
 
 __all__ = ["Blocked", "Convergence", "Resting", "storable"]

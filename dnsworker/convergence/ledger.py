@@ -18,7 +18,7 @@ from dnsworker import comparison, desired, plan, serials
 from dnsworker.backend import Receipt
 from dnsworker.capabilities import Capabilities
 from dnsworker.database import reading
-from dnsworker.errors import RateLimited, ZoneChanged
+from dnsworker.errors import Permanent, RateLimited, ServerFailure, ZoneChanged
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
 from dnsworker.settings import Settings
@@ -35,6 +35,8 @@ MESSAGE_LENGTH = 2000
 DROPPED = "the server accepted the change and doesn't have it"
 #: Between two questions whether a provider has spread a change.
 FIRST_ASK_S, LAST_ASK_S = 1.0, 30.0
+#: After so many ServerFailures in a row the contents are suspected, not the server.
+SUSPECT_AFTER = 2
 REPAIRED = {"last_repair_at": now()}
 
 
@@ -47,6 +49,18 @@ class Resting(RateLimited):
 
 class Again(Exception):
     """Something moved: read the rows again and go on from there."""
+
+
+class Blocked(Permanent):
+    """Nothing more is written to this zone at this target until an operator has decided."""
+
+    def __init__(self, state: str, message: str) -> None:
+        super().__init__(message)
+        self.state = state
+
+    @property
+    def code(self) -> str:
+        return {"foreign": "ZoneExists", "ahead": "Ahead", "held": "UnsafeChange"}[self.state]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,11 @@ class Work:
             raise ZoneChanged("it is not known what the target has")
         return SOA.from_rdata(self.delivery.soa, self.zone.ttl)
 
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be the contents at which the server fails."""
+        return self.delivery.last_code == ServerFailure.__name__ and self.delivery.attempts >= SUSPECT_AFTER
+
 
 class Ledger:
     """The rows of one claim. Every write raises `ClaimLost` when the claim is another worker's by now."""
@@ -84,6 +103,8 @@ class Ledger:
         self._engine, self.reading = engine, reading(engine)
         self._known, self.claim, self._settings = known, claim, settings
         self._capabilities = capabilities
+        #: Others write to the zone faster than we read and write it: no serial stays where it was put.
+        self.is_contended = False
         #: Ids of changes that the provider has taken and that are in no row yet.
         self._taken: list[str] = []
         #: Those that are in the row, and that it hasn't spread yet.
@@ -121,13 +142,16 @@ class Ledger:
             self._taken.append(receipt.change_id)
 
     def note_sent(self, soa: SOA, groups: Sequence[Sequence[Entry]]) -> None:
-        """The target has taken these operations, the last one last."""
+        """The target has taken these operations, the last one last.
+
+        Of a contended zone it is not known at which SOA it is then: what was read last stays, as a beginning.
+        """
         revision = groups[-1][-1].revision
+        where = {"must_read": True} if self.is_contended else {"soa": soa.rdata, "must_read": False}
         with self._engine.begin() as connection:
             deliveries.note(
                 connection, self.claim,
-                state="present", soa=soa.rdata, delivered_revision=revision, must_read=False,
-                **self._unconfirmed(revision),
+                state="present", delivered_revision=revision, **where, **self._unconfirmed(revision),
             )  # fmt: skip
             deliveries.stop_withholding(connection, self.claim, _last_changes(chain.from_iterable(groups)))
 
@@ -141,6 +165,9 @@ class Ledger:
         with self._engine.begin() as connection:
             # The zone before its deliveries, as everywhere: two orders of locking are a deadlock.
             zones.update(connection, work.zone.id, look_at=now(desired.LOOK_GUARD_S), looks=0)
+            if soa is not None and self.is_contended:  # ours may stay behind, but not be used again
+                seen = zones.get(connection, work.zone.id).seen_serial
+                zones.update(connection, work.zone.id, seen_serial=serials.latest(seen, soa.serial))
             if state == "present":
                 apex = {(work.zone.name, "SOA"): work.zone.revision + 1}  # somebody else's zone is gone
                 deliveries.stop_withholding(connection, self.claim, apex | _last_changes(work.entries))
@@ -170,15 +197,25 @@ class Ledger:
 
     def need_room(self, work: Work, soa: SOA, steps: int) -> None:
         """Make sure that there are serials between here and the zone's for so many messages."""
-        if self._capabilities.sets_serial:
-            return
-        if serials.distance(soa.serial, work.zone.serial) < steps:
+        if self._counts and serials.distance(soa.serial, work.zone.serial) < steps:
             self.lift(parts=steps + 1, above=soa.serial)
 
     def keep_ahead_of(self, work: Work, soa: SOA) -> None:
         """Make sure that the zone's serial is above the target's, where serials are ours."""
-        if not self._capabilities.sets_serial and not serials.is_ahead(work.zone.serial, soa.serial):
+        if self._counts and not serials.is_ahead(work.zone.serial, soa.serial):
             self.lift(above=soa.serial)
+
+    def is_arrived(self, work: Work, soa: SOA) -> bool:
+        """Whether the target's SOA is the zone's; where others count on, a serial ahead of ours will do."""
+        if self._capabilities.sets_serial or soa.rdata == work.zone.soa.rdata:
+            return True
+        is_alike = soa.with_serial(work.zone.serial).rdata == work.zone.soa.rdata
+        return self.is_contended and is_alike and serials.is_ahead(soa.serial, work.zone.serial)
+
+    @property
+    def _counts(self) -> bool:
+        """Whether the zone's serial at the target is ours to set."""
+        return not (self._capabilities.sets_serial or self.is_contended)
 
     def lift(self, *, above: int | None = None, parts: int = 1) -> NoReturn:
         """Raise the zone's serial, everywhere, and start over from there."""

@@ -6,14 +6,19 @@ Separate from the turns, which decide what is to be sent.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from dnsworker import comparison, plan, serials
 from dnsworker.backend import Backend
-from dnsworker.convergence.ledger import DROPPED, Ledger, Work
+from dnsworker.convergence.ledger import DROPPED, Again, Ledger, Work
 from dnsworker.errors import RecordRejected, ServerFailure, Unsupported, ZoneChanged
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA
 from dnsworker.store.journal import Entry
+
+#: How far above the serial that was read ours goes where others count, too: one that they had passed by then
+#: would be ignored, and the SOA's timers with it.
+LEAD = 100
 
 
 class Sender:
@@ -46,10 +51,15 @@ class Sender:
         return soa
 
     def send(self, work: Work, soa: SOA, target_soa: SOA, changes: Iterable[RRsetChange]) -> SOA:
-        """Carry out the changes and make sure that the target has them; returns the SOA that it has now."""
+        """Carry out the changes and make sure that the target has them; returns the SOA that it has now.
+
+        Of a contended zone the last one known.
+        """
         whole = plan.make_plan(work.zone.name, soa, target_soa, changes)
         if not whole.changes and soa.rdata == target_soa.rdata:
             return soa
+        if self._ledger.is_contended:
+            whole = self._beside_others(whole)
         try:
             parts = plan.split(whole, self._capabilities)
         except plan.SerialsTooClose as exc:
@@ -63,14 +73,31 @@ class Sender:
         dropped = self._not_there(whole)
         if dropped:
             self._ledger.withhold_dropped(work, dropped)
-        return now_there
+        return soa if self._ledger.is_contended else now_there
 
     def arrive(self, work: Work, soa: SOA) -> bool:
-        """Everything was sent: the target's SOA must be the zone's."""
+        """Everything was sent: the target's SOA must be the zone's. Of a contended zone a reading tells."""
+        if self._ledger.is_contended:
+            raise Again
         if soa.rdata != work.zone.soa.rdata and not self._capabilities.sets_serial:
             self._ledger.keep_ahead_of(work, soa)
             soa = self.send(work, soa, work.zone.soa, [])
         return self._ledger.finish(work, "present", soa)
+
+    def _beside_others(self, planned: plan.Plan) -> plan.Plan:
+        """The plan as it can be carried out while others write: from the RRsets as they are at this moment,
+        which the server then requires, to a serial that the others haven't passed yet."""
+        wanted = {change.key: change.after for change in planned.changes}
+        found = self._backend.read_rrsets(planned.zone, wanted) if wanted else {}
+        self._ledger.renew()  # who was paused until now, and replaced, must not go by what he has just read
+        changes = comparison.foreign_changes(
+            {key: found.get(key) for key in wanted}, wanted, planned.zone, self._capabilities
+        )
+        desired, least = planned.desired_soa, serials.add(planned.current_soa.serial, LEAD)
+        if serials.is_ahead(least, desired.serial):
+            desired = desired.with_serial(least)
+        made = plan.make_plan(planned.zone, planned.current_soa, desired, changes)
+        return replace(made, fence="rrsets")
 
     def _not_there(self, sent: plan.Plan) -> list[RRsetChange]:
         """What the target says that it did and did not: (what it has → what it should have).
@@ -85,7 +112,7 @@ class Sender:
             delta = self._backend.read_changes(sent.zone, sent.current_soa)
             if delta is not None:
                 self._raise_if_unmoved(sent, delta.soa)
-                if not self._is_ours(delta.soa.serial, sent.desired_soa.serial):
+                if sent.fence == "soa" and not self._is_ours(delta.soa.serial, sent.desired_soa.serial):
                     raise ZoneChanged(f"somebody else moved the serial on to {delta.soa.serial}")
                 suspicious = comparison.not_as_planned(sent.changes, delta)
         if not suspicious or not self._capabilities.reads_back:
@@ -96,6 +123,12 @@ class Sender:
         missing = comparison.foreign_changes(actual, wanted, sent.zone, self._capabilities)
         if missing and not self._capabilities.reads_changes:
             self._raise_if_unmoved(sent, self._backend.read_soa(sent.zone))
+        if sent.fence == "rrsets":
+            # Ignored by the server it is as before; anything else is what somebody has made of it since.
+            before = {change.key: change.before for change in sent.changes}
+            for change in missing:
+                if not comparison.is_same(change.before, before[change.key]):
+                    raise ZoneChanged(f"somebody else changed {change.key[0]} {change.key[1]} right after us")
         return missing
 
     def _raise_if_unmoved(self, sent: plan.Plan, soa: SOA | None) -> None:

@@ -11,33 +11,32 @@ No transaction is open during a network call, and every write names the claim's 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 import sqlalchemy as sa
 
 from dnsworker import comparison, plan, serials
 from dnsworker.backend import Backend, ZoneDelta
 from dnsworker.contents import ZoneContents
-from dnsworker.convergence.ledger import DROPPED, REPAIRED, Again, Ledger, Work
+from dnsworker.convergence.creation import Creation
+from dnsworker.convergence.ledger import REPAIRED, Again, Blocked, Ledger, Work
 from dnsworker.convergence.sending import Sender
 from dnsworker.errors import (
     Behind,
     OutcomeUnknown,
-    Permanent,
     RecordRejected,
-    ServerFailure,
     UnsafeChange,
     Unsupported,
     ZoneChanged,
     ZoneMissing,
 )
 from dnsworker.plan import RRsetChange
-from dnsworker.records import SOA, Key, RRset
+from dnsworker.records import SOA
 from dnsworker.settings import Settings
 from dnsworker.store import journal, zones
-from dnsworker.store.deliveries import AWAY, Claim, Withheld
+from dnsworker.store.deliveries import AWAY, Claim
 from dnsworker.store.journal import Entry
 from dnsworker.store.pools import KnownPool
 
@@ -45,20 +44,6 @@ log = logging.getLogger(__name__)
 
 #: A delivery that needs more turns than this gives its place up and comes again.
 MAX_ROUNDS = 12
-#: After so many ServerFailures in a row the contents are suspected, not the server.
-SUSPECT_AFTER = 2
-
-
-class Blocked(Permanent):
-    """Nothing more is written to this zone at this target until an operator has decided."""
-
-    def __init__(self, state: str, message: str) -> None:
-        super().__init__(message)
-        self.state = state
-
-    @property
-    def code(self) -> str:
-        return {"foreign": "ZoneExists", "ahead": "Ahead", "held": "UnsafeChange"}[self.state]
 
 
 class Convergence:
@@ -71,6 +56,7 @@ class Convergence:
         self._backend, self._capabilities = backend, backend.capabilities
         self._ledger = Ledger(engine, known, claim, settings, self._capabilities)
         self._sender = Sender(backend, self._ledger)
+        self._creation = Creation(backend, self._ledger, self._sender)
         backend.checkpoint = backend.renew = self._ledger.renew
 
     def run(self) -> None:
@@ -79,6 +65,7 @@ class Convergence:
         has_progressed = False
         for _ in range(MAX_ROUNDS):
             work = self._ledger.read()
+            self._ledger.is_contended = self._is_contended(work, surprises)
             try:
                 if self._turn(work):
                     return
@@ -121,8 +108,8 @@ class Convergence:
         if state in AWAY:
             return self._begin(work)
         if state == "creating":
-            return self._fill(work)
-        if work.delivery.must_read or work.delivery.soa is None:
+            return self._creation.fill(work)
+        if work.delivery.must_read or work.delivery.soa is None or self._ledger.is_contended:
             return self._reconcile(work)
         return self._push_changes(work)
 
@@ -140,88 +127,15 @@ class Convergence:
         found = self._backend.read_zone(work.zone.name)
         creates_zones = self._capabilities.creates_zones
         if found is None and not creates_zones:
-            self._say_that_it_must_be_added(work)
+            self._creation.say_that_it_must_be_added(work)
         if found is None or (found.is_bare and not creates_zones):
             self._ledger.note(state="creating")
-            return self._fill(work)
+            return self._creation.fill(work)
         wanted = self._ledger.wanted(work)
-        differences = self._ledger.differences(work, _both(found, wanted), wanted)
+        differences = self._ledger.differences(work, comparison.side_by_side(found, wanted), wanted)
         if differences and not work.delivery.force:
-            self._refuse_creation(work, found, len(differences))
+            self._creation.refuse(work, found, len(differences))
         return self._bring(work, found.soa, differences, [])
-
-    def _fill(self, work: Work) -> bool:
-        """Create the zone with all it should hold; with less where the server won't have that."""
-        wanted = ZoneContents(soa=work.zone.soa, rrsets=self._ledger.wanted(work), name=work.zone.name)
-        is_suspect = self._is_suspect(work)
-        if not self._capabilities.creates_zones:
-            self._make_room(work, wanted)
-        try:
-            if is_suspect:
-                raise RecordRejected(work.delivery.last_error or "the server keeps failing on these contents")
-            self._ledger.take_receipt(self._backend.create_zone(wanted))
-        except (RecordRejected, Unsupported) as exc:
-            log.info("%s refuses to create %s as a whole: %s", self._ledger.claim.target, work.zone.name, exc)
-            return self._fill_step_by_step(work, is_suspect)
-        found = self._backend.read_zone(work.zone.name)
-        if found is None:
-            raise ZoneMissing(f"zone {work.zone.name} isn't there after it was created")
-        dropped = self._ledger.differences(work, _both(found, wanted.rrsets), wanted.rrsets)
-        is_early = serials.is_ahead(work.zone.serial, found.soa.serial) and not self._capabilities.sets_serial
-        if dropped and is_early:  # it did nothing, or not all: that says nothing about the records
-            raise ServerFailure(f"{DROPPED}: {work.zone.name} is at serial {found.soa.serial}")
-        self._ledger.withhold_dropped(work, dropped)
-        if found.soa.rdata != work.zone.soa.rdata and not self._capabilities.sets_serial:
-            self._ledger.note(state="present", must_read=True, soa=found.soa.rdata)
-            raise Again
-        return self._ledger.finish(work, "present", found.soa)
-
-    def _fill_step_by_step(self, work: Work, is_suspect: bool) -> bool:
-        """An empty zone first, then operation by operation, so that only what is refused is left out."""
-        apex = (work.zone.name, "NS")
-        groups = self._ledger.groups_since_creation(work)
-        ns = next(
-            (e.change.after for group in groups for e in group if e.key == apex and e.change.after), None
-        )
-        soa = self._lay_ground(work, [ns] if ns and self._capabilities.apex_ns else [], groups)
-        self._ledger.note(state="present", soa=soa.rdata)
-        remaining = [
-            [entry for entry in group if entry.key != apex or entry.change.before] for group in groups
-        ]
-        soa = self._sender.push(work, soa, [group for group in remaining if group], is_suspect)
-        return self._sender.arrive(work, soa)
-
-    def _lay_ground(self, work: Work, rrsets: Sequence[RRset], groups: Sequence[Sequence[Entry]]) -> SOA:
-        """The zone with nothing but these RRsets, and with serials left for the operations."""
-        room = len(groups) + 1
-        if not self._capabilities.creates_zones:
-            bare = ZoneContents.of(work.zone.name, work.zone.soa, rrsets)
-            found, steps = self._make_room(work, bare, more=room)
-            soa = work.zone.soa.with_serial(serials.add(found.soa.serial, steps))
-            changes = self._ledger.differences(work, _both(found, bare.rrsets), bare.rrsets)
-            return self._sender.send(work, found.soa, soa, changes)
-        has_room = serials.distance(groups[-1][-1].serial, work.zone.serial) > room
-        if not has_room and not self._capabilities.sets_serial:
-            self._ledger.lift(
-                parts=room + 1
-            )  # the base must be above every serial of the zone's earlier lives
-        first = serials.add(work.zone.serial, -room)
-        base = ZoneContents.of(work.zone.name, work.zone.soa.with_serial(first), rrsets)
-        self._ledger.take_receipt(self._backend.create_zone(base))
-        return base.soa
-
-    def _make_room(self, work: Work, wanted: ZoneContents, *, more: int = 0) -> tuple[ZoneContents, int]:
-        """What is in a zone that others add, and how many serials lead from there to `wanted`: there are as
-        many, and `more`, below the zone's."""
-        found = self._backend.read_zone(work.zone.name)
-        if found is None:
-            self._say_that_it_must_be_added(work)
-        changes = found.changes_to(wanted)
-        steps = plan.messages_needed(changes)
-        if changes or found.soa.rdata != work.zone.soa.rdata:
-            self._ledger.keep_ahead_of(work, found.soa)
-            self._ledger.need_room(work, found.soa, steps + more)
-        return found, steps
 
     def _push_changes(self, work: Work) -> bool:
         """The usual case: what the journal has since the target's last state."""
@@ -245,7 +159,7 @@ class Convergence:
         found = self._backend.read_zone(wanted.name)
         if found is None:
             raise ZoneMissing(f"zone {wanted.name} isn't there")
-        wrong = self._ledger.differences(work, _both(found, wanted.rrsets), wanted.rrsets)
+        wrong = self._ledger.differences(work, comparison.side_by_side(found, wanted.rrsets), wanted.rrsets)
         if not wrong and found.soa.rdata == wanted.soa.rdata:
             return self._ledger.finish(work, "present", wanted.soa)
         # With the wanted SOA it would not look again by itself: from that SOA to itself means "all of it".
@@ -254,7 +168,7 @@ class Convergence:
         if start is not wanted.soa:
             return self._ledger.finish(work, "present", wanted.soa)
         found = self._backend.read_zone(wanted.name) or found
-        wrong = self._ledger.differences(work, _both(found, wanted.rrsets), wanted.rrsets)
+        wrong = self._ledger.differences(work, comparison.side_by_side(found, wanted.rrsets), wanted.rrsets)
         if wrong:
             raise Behind(
                 f"{len(wrong)} RRsets of {wanted.name} differ from what is wanted, at the wanted serial: "
@@ -285,7 +199,7 @@ class Convergence:
         contents = self._backend.read_zone(work.zone.name)
         if contents is None:
             raise ZoneMissing(f"the server has no zone {work.zone.name}")
-        differences = self._ledger.differences(work, _both(contents, wanted), wanted)
+        differences = self._ledger.differences(work, comparison.side_by_side(contents, wanted), wanted)
         asked = {entry.key for entry in work.entries}
         unasked = [change for change in differences if change.key not in asked]
         is_ahead = serials.is_ahead(contents.soa.serial, work.zone.serial)
@@ -315,15 +229,14 @@ class Convergence:
         elif work.delivery.drift is not None:
             self._ledger.note(drift=None)
         self._guard(work, drift)
-        is_same_soa = self._capabilities.sets_serial or soa.rdata == work.zone.soa.rdata
-        if not differences and is_same_soa:
+        if not differences and self._ledger.is_arrived(work, soa):
             return self._ledger.finish(work, "present", soa)
         self._ledger.keep_ahead_of(work, soa)
         if drift:
             repair = f"repaired {len(drift)} RRsets that somebody else had changed: {_listed(drift)}"
             log.warning("zone %s at %s: %s", work.zone.name, self._ledger.claim.target, repair)
             self._ledger.note(last_repair=repair, **REPAIRED)
-        is_suspect = bool(entries) and self._is_suspect(work)
+        is_suspect = bool(entries) and work.is_suspect
         try:
             if is_suspect:
                 raise RecordRejected(work.delivery.last_error)
@@ -349,7 +262,8 @@ class Convergence:
             if not drift:
                 raise
             soa = self._send_drift_piecemeal(work, soa, drift)
-        self._ledger.note(state="present", soa=soa.rdata, must_read=False)
+        if not self._ledger.is_contended:
+            self._ledger.note(state="present", soa=soa.rdata, must_read=False)
         return soa
 
     def _send_drift_piecemeal(self, work: Work, soa: SOA, drift: Sequence[RRsetChange]) -> SOA:
@@ -370,6 +284,15 @@ class Convergence:
                 self._ledger.withhold(work, [refused], exc, is_delivered=False)
         return soa
 
+    def _is_contended(self, work: Work, surprises: int) -> bool:
+        """Whether others have moved the zone on again and again while we read and wrote.
+
+        A moment in which they don't may never come. So each RRset is required to be as it was read, instead
+        of the SOA, and then the zone is read again, until nothing is left to do.
+        """
+        keeps_moving = surprises > 1 or work.delivery.last_code == ZoneChanged.__name__
+        return self._capabilities.fences_rrsets and work.delivery.state == "present" and keeps_moving
+
     # --- stops ---------------------------------------------------------------------------------------
 
     def _guard(self, work: Work, drift: Sequence[RRsetChange]) -> None:
@@ -389,48 +312,12 @@ class Convergence:
                 "held", f"a repair of what somebody else changed there is held back: {exc.message}"
             ) from exc
 
-    def _refuse_creation(self, work: Work, found: ZoneContents, differences: int) -> NoReturn:
-        message = (
-            f"the target has a zone {work.zone.name} already (serial {found.soa.serial}), "
-            f"and {differences} RRsets differ; submit with force=True to take it over"
-        )
-        groups = self._ledger.groups_since_creation(work)
-        creation = groups[0][0]
-        row = Withheld(
-            self._ledger.claim.target_id,
-            (work.zone.name, "SOA"),
-            creation.operation_id,
-            creation.revision,
-            None,
-            message,
-        )
-        self._ledger.withhold_rows([row])
-        raise Blocked("foreign", message)
-
-    def _say_that_it_must_be_added(self, work: Work) -> NoReturn:
-        if work.delivery.state == "creating":  # what comes in its place may be somebody else's
-            self._ledger.note(state="absent")
-        raise ZoneMissing(
-            f"{self._ledger.claim.target} can't add zones: add {work.zone.name} there, with nothing but "
-            "SOA and NS; it is taken up with the next attempt"
-        )
-
     def _changes_at_target(self, work: Work) -> ZoneDelta | None:
         if not self._capabilities.reads_changes or work.delivery.soa is None:
             return None
         return self._backend.read_changes(work.zone.name, work.current_soa)
 
-    def _is_suspect(self, work: Work) -> bool:
-        return work.delivery.last_code == ServerFailure.__name__ and work.delivery.attempts >= SUSPECT_AFTER
-
 
 def _listed(changes: Sequence[RRsetChange]) -> str:
     """The first few, for people."""
     return ", ".join(f"{name} {type_}" for name, type_ in [change.key for change in changes][:5])
-
-
-def _both(found: ZoneContents, wanted: Mapping[Key, RRset]) -> dict[Key, RRset | None]:
-    """What the target has, for every key that it has or should have."""
-    return {
-        key: found.rrsets.get(key) for key in [*found.rrsets, *(k for k in wanted if k not in found.rrsets)]
-    }

@@ -18,7 +18,14 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
-        for module in ("lab", "contents_cases", "zone_cases", "failure_cases", "request_cases")
+        for module in (
+            "lab",
+            "contents_cases",
+            "zone_cases",
+            "failure_cases",
+            "shared_cases",
+            "request_cases",
+        )
     )
 )
 

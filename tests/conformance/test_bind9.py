@@ -17,7 +17,7 @@ import dns.update
 import pytest
 
 from backends.bind9 import BACKEND
-from backends.bind9.backend import SECONDARY, SIGNING
+from backends.bind9.backend import SECONDARY, SIGNING, SIGNING_INLINE
 from dev.servers import Bind
 from dev.servers.process import wait_until
 from dnsworker.addresses import Address
@@ -252,7 +252,7 @@ class TestBind9Signed(BackendConformance):
     """`dnssec-policy` with `inline-signing no`: named signs the zone that is written to."""
 
     backend_class = BACKEND
-    capabilities = replace(SIGNING, signs="dynamic")
+    capabilities = SIGNING
     without = TOO_LONG
 
     @pytest.fixture
@@ -266,7 +266,7 @@ class TestBind9SignedInline(BackendConformance):
     """`dnssec-policy` with `inline-signing yes`: named signs a copy, with a serial of its own."""
 
     backend_class = BACKEND
-    capabilities = replace(SIGNING, signs="inline")
+    capabilities = SIGNING_INLINE
     without = TOO_LONG
 
     @pytest.fixture

@@ -12,6 +12,7 @@ from typing import ClassVar
 import pytest
 from pydantic import SecretStr
 
+from dnsworker import serials
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt, ZoneDelta
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import (
@@ -93,7 +94,9 @@ def changed(zone: ZoneContents, plan: Plan) -> ZoneContents:
 class MemoryBackend(Backend):
     """Sound; subclasses below spoil one thing each."""
 
-    capabilities = Capabilities(max_batch=1000, fencing="server", reads_changes=True, hides_new_zones=True)
+    capabilities = Capabilities(
+        max_batch=1000, fencing="server", fences_rrsets=True, reads_changes=True, hides_new_zones=True
+    )
     options_model: ClassVar[type[Options]] = MemoryOptions
     server: MemoryServer
     loses: bool
@@ -140,8 +143,13 @@ class MemoryBackend(Backend):
         zone = self._reach().get(plan.zone)
         if zone is None:
             raise ZoneMissing
-        if zone.soa != plan.current_soa:
+        if plan.fence == "soa" and zone.soa != plan.current_soa:
             raise ZoneChanged
+        if plan.fence == "rrsets":
+            self._require(plan, zone)
+            if not serials.is_ahead(plan.desired_soa.serial, zone.soa.serial):
+                steps = 1 if plan.changes else 0
+                plan = replace(plan, desired_soa=zone.soa.with_serial(zone.soa.serial + steps))
         new = changed(zone, plan)
         for name, type in new.rrsets:
             if type == "CNAME" and sum(key[0] == name for key in new.rrsets) > 1:
@@ -149,6 +157,10 @@ class MemoryBackend(Backend):
         self.server.zones[plan.zone] = new
         self._answer()
         return Receipt(plan.desired_soa)
+
+    def _require(self, plan: Plan, zone: ZoneContents) -> None:
+        if any(zone.rrsets.get(change.key) != change.before for change in plan.changes):
+            raise ZoneChanged
 
     def delete_zone(self, zone: Name) -> None:
         self._reach().pop(zone, None)
@@ -210,6 +222,29 @@ class _FencesBySerialAlone(MemoryBackend):
         if zone is not None and zone.soa.serial == plan.current_soa.serial:
             plan = replace(plan, current_soa=zone.soa)
         return super().apply(plan)
+
+
+class _LooksAtNoRRset(MemoryBackend):
+    def _require(self, plan: Plan, zone: ZoneContents) -> None:
+        """Whatever is there."""
+
+
+class _LooksAtNoRRsetThatIsNew(MemoryBackend):
+    def _require(self, plan: Plan, zone: ZoneContents) -> None:
+        expected = [change for change in plan.changes if change.before is not None]
+        super()._require(replace(plan, changes=tuple(expected)), zone)
+
+
+class _FencesBySOAAlone(MemoryBackend):
+    def apply(self, plan: Plan) -> Receipt:
+        return super().apply(replace(plan, fence="soa"))
+
+
+class _TakesAnySerial(MemoryBackend):
+    def apply(self, plan: Plan) -> Receipt:
+        receipt = super().apply(plan)
+        self.server.zones[plan.zone] = replace(self.server.zones[plan.zone], soa=plan.desired_soa)
+        return receipt
 
 
 class _LosesTheTTL(MemoryBackend):
@@ -318,6 +353,13 @@ SPOILED: list[tuple[type[MemoryBackend], Callable[..., None], tuple[object, ...]
     (_HasNoFence, S.test_an_old_plan_doesnt_take_the_serial_down, ()),
     (_HasNoFence, S.test_a_hand_edit_to_the_serial_that_we_want_is_not_ours, ()),
     (_FencesBySerialAlone, S.test_a_plan_from_another_soa_is_fenced, ("refresh",)),
+    (_LooksAtNoRRset, S.test_a_plan_for_what_others_have_changed_is_fenced, ("www",)),
+    (_LooksAtNoRRset, S.test_a_plan_for_what_others_have_removed_is_fenced, ()),
+    (_LooksAtNoRRsetThatIsNew, S.test_a_plan_for_what_others_have_changed_is_fenced, ("new",)),
+    (_FencesBySOAAlone, S.test_a_plan_goes_through_beside_what_others_did, (1,)),
+    (_TakesAnySerial, S.test_a_plan_goes_through_beside_what_others_did, (20,)),
+    (_TakesAnySerial, S.test_an_old_plan_with_this_fence_doesnt_take_the_serial_down, ()),
+    (_SaysDoneOfWhatItDoesntKnow, S.test_a_lost_answer_to_a_plan_beside_others_converges, ()),
     (_LosesTheTTL, S.test_a_ttl_changes_alone, ()),
     (_LowersText, S.test_text_is_kept_to_the_octet, ()),
     (_KeepsTheOldApexNS, S.test_the_apex_ns_are_exchanged, (["ns3.example.net."],)),
@@ -388,6 +430,9 @@ RULED_OUT_WITHOUT: dict[str, set[str]] = {
     "edit_by_hand": {
         "test_a_hand_edit_is_noticed_and_repaired",
         "test_a_hand_edit_to_the_serial_that_we_want_is_not_ours",
+        "test_a_plan_for_what_others_have_changed_is_fenced",
+        "test_a_plan_for_what_others_have_removed_is_fenced",
+        "test_a_plan_goes_through_beside_what_others_did",
     },
     "kill": {
         "test_a_plan_broken_off_in_the_middle_is_taken_up_again",
@@ -396,6 +441,7 @@ RULED_OUT_WITHOUT: dict[str, set[str]] = {
     "lossy": {
         "test_a_lost_answer_to_a_creation_converges",
         "test_a_lost_answer_to_a_deletion_converges",
+        "test_a_lost_answer_to_a_plan_beside_others_converges",
         "test_a_lost_answer_to_a_plan_converges",
     },
     "query": {
@@ -421,6 +467,17 @@ RULED_OUT_BY_CAPABILITY: list[tuple[dict[str, object], set[str]]] = [
     (
         {"fencing": "none"},
         {"test_a_plan_from_another_soa_is_fenced", "test_an_old_plan_doesnt_take_the_serial_down"},
+    ),
+    (
+        {"fences_rrsets": False},
+        {
+            "test_a_lost_answer_to_a_plan_beside_others_converges",
+            "test_a_plan_for_what_others_have_changed_is_fenced",
+            "test_a_plan_for_what_others_have_removed_is_fenced",
+            "test_a_plan_goes_through_beside_what_others_did",
+            "test_an_old_plan_with_this_fence_doesnt_take_the_serial_down",
+            "test_the_messages_of_a_plan_hold_what_they_require",
+        },
     ),
     ({"hides_new_zones": False}, {"test_a_new_zone_is_not_seen_before_it_is_complete"}),
     ({"reads_changes": False}, {"test_read_changes_tells_the_net_difference"}),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import struct
+from dataclasses import replace
 from typing import Any
 
 import dns.exception
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 import dns.update
@@ -203,6 +205,33 @@ def test_an_owner_loses_everything_before_it_gains_anything_and_the_soa_comes_la
     assert update.prerequisite[0].ttl == 0  # RFC 2136, section 2.4.2
 
 
+def test_the_rrsets_that_change_are_required_as_they_were_and_nothing_else() -> None:
+    """RFC 2136, sections 2.4.2 (with these values, TTL 0) and 2.4.3 (not there)."""
+    addresses = RRset("www.example.org.", "A", 60, ["192.0.2.1", "192.0.2.2"])
+    plan = _plan(
+        RRsetChange(addresses, RRset("www.example.org.", "A", 60, ["192.0.2.3"])),
+        RRsetChange(RRset("old.example.org.", "TXT", 60, ['"x"']), None),
+        RRsetChange(None, RRset("new.example.org.", "AAAA", 60, ["2001:db8::1"])),
+    )
+    update = parsed(replace(plan, fence="rrsets"))
+    assert [
+        (
+            rrset.name.to_text(),
+            dns.rdatatype.to_text(rrset.rdtype),
+            dns.rdataclass.to_text(rrset.deleting if rrset.deleting is not None else rrset.rdclass),
+            rrset.ttl,
+            [rdata.to_text() for rdata in rrset],
+        )
+        for rrset in update.prerequisite
+    ] == [
+        ("www.example.org.", "A", "IN", 0, ["192.0.2.1"]),
+        ("www.example.org.", "A", "IN", 0, ["192.0.2.2"]),
+        ("old.example.org.", "TXT", "IN", 0, ['"x"']),
+        ("new.example.org.", "AAAA", "NONE", 0, []),
+    ]
+    assert list(map(str, update.update)) == list(map(str, parsed(plan).update))
+
+
 def test_one_value_of_many_travels_alone_but_a_new_ttl_takes_all() -> None:
     values = [f"192.0.2.{number}" for number in range(200)]
     before = RRset("www.example.org.", "A", 60, values)
@@ -234,6 +263,23 @@ def test_what_the_planner_takes_for_a_message_fits_into_one() -> None:
     sizes = [len(key.sign(update_message(part))[0]) for part in parts]
     assert len(sizes) > 1
     assert max(sizes) <= 65535
+
+
+@pytest.mark.parametrize("kind", ["create", "replace", "remove"])
+def test_what_a_plan_requires_fits_into_its_messages_as_well(kind: str) -> None:
+    zone = Name(".".join(["z" * 63] * 3) + ".")
+    soa = SOA(Name("ns1." + zone), Name("hostmaster." + zone), 7)
+    here = [RRset(f"h{i}.{zone}", "A", 60, ["192.0.2.1", "192.0.2.2"]) for i in range(500)]
+    there = [RRset(one.name, "A", 60, ["192.0.2.3"]) for one in here]
+    changes = [
+        RRsetChange(None if kind == "create" else before, None if kind == "remove" else after)
+        for before, after in zip(here, there, strict=True)
+    ]
+    plan = replace(make_plan(zone, soa, soa.with_serial(100), changes), fence="rrsets")
+    parts = split(plan, BACKEND.capabilities)
+    key = TsigKey("k" * 63, SECRET, "hmac-sha512")
+    assert len(parts) > 1
+    assert max(len(key.sign(update_message(part))[0]) for part in parts) <= 65535
 
 
 def test_apex_ns_are_added_before_single_ones_are_deleted() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -176,3 +177,45 @@ def test_the_guard_protects_the_apex_ns() -> None:
     other = RRset(ZONE, "NS", 60, ["ns2.example.net."])
     with pytest.raises(UnsafeChange, match=r"NS records of example\.org\. itself"):
         plan.raise_if_unsafe([RRsetChange(ns, other)], existing=5, share=0.3, minimum=10, zone=ZONE)
+
+
+# --- beside others ------------------------------------------------------------------------------------------
+
+
+def beside_others(changes: list[RRsetChange], *, start: int = 100, end: int = 101) -> plan.Plan:
+    return replace(plan.make_plan(ZONE, soa(start), soa(end), changes), fence="rrsets")
+
+
+def test_parts_beside_others_need_no_serial_of_their_own() -> None:
+    changes = [RRsetChange(a(f"h{number}", 1), a(f"h{number}", 2)) for number in range(10)]
+    whole = beside_others(changes)
+    parts = plan.split(whole, Capabilities(max_batch=3))
+    assert [len(part.changes) for part in parts] == [3, 3, 3, 1]
+    assert {(part.fence, part.current_soa, part.desired_soa) for part in parts} == {
+        ("rrsets", whole.current_soa, whole.desired_soa)
+    }
+
+
+def test_what_a_part_requires_counts_against_its_size() -> None:
+    changes = [RRsetChange(a(f"h{number}", *range(100)), None) for number in range(10)]
+    limits = Capabilities(max_message_bytes=10_000)
+    assert len(plan.split(plan.make_plan(ZONE, soa(100), soa(101), changes), limits)) == 1
+    assert len(plan.split(beside_others(changes), limits)) == 5
+
+
+def test_a_part_beside_others_is_a_message_also_where_plans_have_no_limit() -> None:
+    changes = [RRsetChange(a(f"h{number}", *range(100)), None) for number in range(40)]
+    assert len(plan.split(beside_others(changes), Capabilities())) > 1
+
+
+def test_what_is_too_large_to_be_required_is_fenced_by_the_soa() -> None:
+    large = RRsetChange(a("large", *range(200)), a("large", *range(1, 201)))
+    changes = [large, RRsetChange(None, a("small"))]
+    (part,) = plan.split(beside_others(changes), Capabilities(max_message_bytes=10_000))
+    assert (part.fence, len(part.changes)) == ("soa", 2)
+
+
+def test_a_long_way_of_the_serial_is_walked_with_the_soa_for_a_fence() -> None:
+    parts = plan.split(beside_others([RRsetChange(None, a("new"))], end=100 + 2**31 - 1), Capabilities())
+    assert {part.fence for part in parts} == {"soa"}
+    assert len(parts) > 1
