@@ -175,7 +175,7 @@ class KnotBackend(Backend):
         if isinstance(exc, ZoneMissing):
             raise ServerFailure(
                 f"knotd at {self._options.control_socket} has {zone}, and {self._dns.address} hasn't: "
-                "host, port and control_socket must be of one server",
+                "host, port and control_socket must be of one server, and the key known there",
                 zone=zone,
             ) from exc
         raise exc
