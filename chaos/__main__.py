@@ -20,6 +20,7 @@ from chaos.faults import FAULTS
 from chaos.nemesis import Nemesis
 from chaos.report import Report
 from chaos.system import System, a_system
+from chaos.watcher import Watcher
 from chaos.workload import Workload
 from dev.servers import ServerError
 from dev.stack import stop_in_order
@@ -51,7 +52,9 @@ def run(seed: int, duration_s: float, names: Sequence[str], logs: Path | None = 
 
 def _run(system: System, seed: int, duration_s: float, names: Sequence[str]) -> Report:
     workload, nemesis = Workload(system, seed), Nemesis(system, seed, names)
+    watcher = Watcher(system)
     workload.start()
+    watcher.start()
     nemesis.run(duration_s, _say)
     healing = time.monotonic()
     ended = system.start_what_is_down()
@@ -59,9 +62,10 @@ def _run(system: System, seed: int, duration_s: float, names: Sequence[str]) -> 
     if any(event.fault.needs_touch for event in nemesis.history):
         workload.touch()
     _say("healed; waiting for rest …")
-    tested = invariants.Run(system, workload, nemesis)
+    tested = invariants.Run(system, workload, nemesis, watcher)
     invariants.wait_for_rest(tested, HEALS_WITHIN_S)
     heal_s = time.monotonic() - healing
+    watcher.stop()
     if not nemesis.history or not workload.confirmed:
         raise NothingTested(
             f"{len(nemesis.history)} faults and {len(workload.confirmed)} changes: nothing tested"
@@ -73,7 +77,11 @@ def _run(system: System, seed: int, duration_s: float, names: Sequence[str]) -> 
         repeated=workload.repeated,
         heal_s=heal_s,
         violations=invariants.violations(tested),
-        notes=[f"{name} had ended and was started again" for name in ended],
+        serials=watcher.serials_seen,
+        notes=[
+            *(f"{name} had ended and was started again" for name in ended),
+            *(f"{fall}, after a worker had slept" for fall in invariants.pardoned_falls(tested)),
+        ],
     )
 
 

@@ -6,12 +6,19 @@ the same seed gives the same faults in the same order. What the system can't do 
 
 from __future__ import annotations
 
+import contextlib
 import random
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from chaos.system import WORKERS, System
+import dns.exception
+import dns.query
+import dns.tsigkeyring
+import dns.update
+
+from chaos.system import LEASE_S, TARGETS, WORKERS, ZONES, System
+from dev.servers import PowerDNS
 
 
 @dataclass(frozen=True)
@@ -69,4 +76,122 @@ class Term(Kill):
         system.worker(self.victim).stop()
 
 
-FAULTS: dict[str, type[Fault]] = {fault.name: fault for fault in (Kill, Term)}
+class Pause(Fault):
+    """SIGSTOP of a worker for longer than its lease: another takes over, then it wakes up and goes on."""
+
+    name, part = "pause", "worker"
+    victims, ways, lasts_s = WORKERS, ("SIGSTOP",), (LEASE_S + 1, LEASE_S + 5)
+    needs_touch = True  # what it sends after waking up may reach a server without a fence
+
+    def do(self, system: System) -> None:
+        system.worker(self.victim).pause()
+
+    def undo(self, system: System) -> None:
+        system.worker(self.victim).cont()
+
+
+class ServerFault(Fault):
+    """A server that ends, in order or by `kill -9`, and comes back with the data that it had."""
+
+    ways: ClassVar[tuple[str, ...]] = ("stop", "kill -9")
+    lasts_s = (0.0, 5.0)
+
+    def do(self, system: System) -> None:
+        server = system.server(self.victim)
+        server.kill() if self.way == "kill -9" else server.stop()
+
+    def undo(self, system: System) -> None:
+        system.server(self.victim).start()
+
+
+class Broker(ServerFault):
+    """RabbitMQ."""
+
+    name, part, victims = "broker", "broker", ("rabbitmq",)
+
+
+class Database(ServerFault):
+    """PostgreSQL, or only all connections to it."""
+
+    name, part, victims = "database", "database", ("postgresql",)
+    ways = ("stop", "kill -9", "cut off everybody at")
+
+    def do(self, system: System) -> None:
+        if self.way in ServerFault.ways:
+            super().do(system)
+        else:
+            system.stack.postgresql.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            )
+
+
+class Redis(ServerFault):
+    """Redis, which comes back empty."""
+
+    name, part, victims = "redis", "redis", ("redis",)
+
+
+class Target(ServerFault):
+    """A nameserver."""
+
+    name, part, victims = "target", "target", TARGETS
+
+
+class Wipe(Fault):
+    """A nameserver that comes back without any data."""
+
+    name, part = "wipe", "target"
+    victims, ways, lasts_s = TARGETS, ("wipe",), (0.0, 3.0)
+    needs_touch = True
+
+    def do(self, system: System) -> None:
+        system.targets[self.victim].wipe()
+        system.lives[self.victim] += 1  # after its end, before its new beginning: see Watcher
+
+    def undo(self, system: System) -> None:
+        system.targets[self.victim].start()
+
+
+class Edit(Fault):
+    """A record added by hand at a nameserver, which raises its serial.
+
+    Not at PowerDNS: what was added there is found by its serial alone, and can't be explained by an IXFR.
+    """
+
+    name, part = "edit", "target"
+    victims, ways, lasts_s = ("bind", "knot"), ZONES, (0.0, 1.0)
+    needs_touch = True
+
+    def do(self, system: System) -> None:
+        server = system.targets[self.victim]
+        assert not isinstance(server, PowerDNS)
+        key = dns.tsigkeyring.from_text({server.key_name: (server.algorithm, server.key_secret)})
+        update = dns.update.UpdateMessage(self.way, keyring=key)
+        update.add(f"by-hand-{self.hold_s}", 60, "TXT", "somebody")
+        with contextlib.suppress(dns.exception.DNSException):  # a server that is away can't be edited
+            dns.query.tcp(update, server.address, port=server.port, timeout=5)
+
+    def undo(self, system: System) -> None:
+        """That is for the workers."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: a record in {self.way} at {self.victim}"
+
+
+class Beat(Fault):
+    """Two beats at once."""
+
+    name, part = "beat", "beat"
+    victims, ways, lasts_s = ("beat",), ("a second",), (3.0, 8.0)
+
+    def do(self, system: System) -> None:
+        system.second_beat.start(wait=False)
+
+    def undo(self, system: System) -> None:
+        system.second_beat.stop()
+
+
+FAULTS: dict[str, type[Fault]] = {
+    fault.name: fault for fault in (Kill, Term, Pause, Broker, Database, Redis, Target, Wipe, Edit, Beat)
+}

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from chaos.faults import Pause
 from chaos.nemesis import Nemesis
-from chaos.system import System
+from chaos.system import UNFENCED, System
+from chaos.watcher import Fall, Watcher
 from chaos.workload import Workload
 from dev.readback import Withheld, differences, holders
 from dev.servers import ServerError
 from dev.servers.process import wait_until
-from dnsworker import reports
+from dnsworker import queues, reports
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import ZoneNotFound
 from dnsworker.names import Name
@@ -25,6 +27,10 @@ from dnsworker.records import Key, RRset
 from dnsworker.store import deliveries, zones
 from dnsworker.tables import delivery, operation, target, zone
 
+#: How long after waking up a writer may still be at what it was at.
+WAKING_S = 30.0
+#: RabbitMQ's counts lag for quorum queues.
+QUEUE_LOOKS, QUEUE_PAUSE_S = 10, 1.0
 OPEN = [status.value for status in Status if not status.is_final]
 
 
@@ -35,6 +41,7 @@ class Run:
     system: System
     workload: Workload
     nemesis: Nemesis
+    watcher: Watcher
 
 
 def wait_for_rest(run: Run, within_s: float) -> float:
@@ -115,11 +122,56 @@ def no_row_is_open(run: Run) -> Iterator[str]:
                 yield f"{count} {what}"
 
 
+def monotone(run: Run) -> Iterator[str]:
+    """No nameserver showed a lower serial after a higher one (RFC 1982), as long as it kept its data."""
+    pardoned = pardoned_falls(run)
+    yield from (str(fall) for fall in run.watcher.falls if fall not in pardoned)
+
+
+def pardoned_falls(run: Run) -> list[Fall]:
+    """What a writer that slept beyond its lease may have done, where no server stops such a one."""
+    naps = [event for event in run.nemesis.history if isinstance(event.fault, Pause)]
+    return [
+        fall
+        for fall in run.watcher.falls
+        if fall.nameserver in UNFENCED and any(nap.begun <= fall.at <= nap.ended + WAKING_S for nap in naps)
+    ]
+
+
+def no_dead_letter(run: Run) -> Iterator[str]:
+    """Nothing was put away as not to be handled."""
+    if count := queue_lengths(run.system).get(queues.dead_queue().name):
+        yield f"{count} messages in {queues.dead_queue().name}"
+
+
+def queues_are_empty(run: Run) -> Iterator[str]:
+    """No message is left. Beat sends one every other second, so a queue must be seen empty once."""
+    left = queue_lengths(run.system)
+    left.pop(queues.dead_queue().name, None)
+    for _ in range(QUEUE_LOOKS):
+        if not any(left.values()):
+            break
+        time.sleep(QUEUE_PAUSE_S)
+        now = queue_lengths(run.system)
+        left = {queue: min(count, now.get(queue, 0)) for queue, count in left.items()}
+    yield from (f"{count} messages in {queue}" for queue, count in sorted(left.items()) if count)
+
+
+def queue_lengths(system: System) -> dict[str, int]:
+    """By queue, its messages: those that a worker holds, too."""
+    listed = system.stack.rabbitmq.control("list_queues", "--no-table-headers", "name", "messages")
+    rows = (line.split("\t") for line in listed.splitlines() if line)
+    return {name: int(count) for name, count in rows}
+
+
 INVARIANTS: dict[str, Callable[[Run], Iterator[str]]] = {
     "outcomes": ended,
     "database": as_modelled,
     "targets": delivered,
     "rows": no_row_is_open,
+    "serials": monotone,
+    "dead letters": no_dead_letter,
+    "queues": queues_are_empty,
 }
 
 

@@ -17,6 +17,8 @@ class Report:
     operations: Mapping[str, int]
     #: Submissions that were tried again, because the broker didn't confirm them.
     repeated: int
+    #: How many the nameservers showed, one after the other.
+    serials: int
     heal_s: float
     violations: Sequence[str]
     #: What is worth knowing and breaks no promise.
@@ -28,6 +30,7 @@ class Report:
             ("faults", _counts(self.faults)),
             ("operations", _counts(self.operations)),
             ("repeated", f"{self.repeated} submissions"),
+            ("serials", f"{self.serials} seen"),
             ("healed", f"within {self.heal_s:.1f} s"),
             *(("note", words) for words in self.notes),
             *(("VIOLATION", words) for words in self.violations),

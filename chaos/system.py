@@ -18,6 +18,9 @@ from dnsworker import Client, database
 #: Two that take every queue, so that one of them can take over whatever the other was at.
 WORKERS = ("worker-1", "worker-2")
 TARGETS = ("bind", "powerdns", "knot")
+CLIENTS, ZONES_EACH = 3, 2
+#: Each belongs to one client.
+ZONES = tuple(f"zone{number}.chaos.test." for number in range(CLIENTS * ZONES_EACH))
 #: Without a compare-and-set, so that a writer frozen beyond its lease isn't stopped by the server.
 UNFENCED = ("powerdns",)
 
@@ -40,11 +43,21 @@ class System:
     targets: dict[str, Nameserver]
     pool_yaml: str
     engine: sa.Engine
+    #: Not running, until a fault starts it.
+    second_beat: Program
     #: How often each target began anew with no data: what was seen before says nothing about it then.
     lives: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TARGETS, 0))
 
     def worker(self, name: str) -> Program:
         return self.stack.worker(WORKERS.index(name))
+
+    def server(self, name: str) -> Server:
+        others: dict[str, Server] = {
+            "rabbitmq": self.stack.rabbitmq,
+            "postgresql": self.stack.postgresql,
+            "redis": self.stack.redis,
+        }
+        return {**others, **self.targets}[name]
 
     def new_client(self) -> Client:
         env = self.stack.env
@@ -80,4 +93,6 @@ def a_system() -> Iterator[System]:
         engine = database.connect(running.env["DNSWORKER_DATABASE_URL"])
         stack.callback(engine.dispose)
         time.sleep(BROKER_SETTLES_S)
-        yield System(running, targets, text, engine)
+        second_beat = running.new_beat("beat-2")
+        stack.callback(second_beat.stop)
+        yield System(running, targets, text, engine, second_beat)

@@ -11,14 +11,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from chaos.system import System
+from chaos.system import CLIENTS, ZONES, ZONES_EACH, System
 from dev.model import OWNERS, Batch, Creation, Deletion, Model, Step, Submission, step
 from dnsworker import Client
 from dnsworker.errors import SubmissionFailed
-
-CLIENTS = 3
-ZONES_EACH = 2
-ZONES = tuple(f"zone{number}.chaos.test." for number in range(CLIENTS * ZONES_EACH))
 
 PAUSE_S = (0.05, 0.6)
 AGAIN_S = 0.2
