@@ -40,8 +40,8 @@ stack: servers ## real RabbitMQ, PostgreSQL, Redis, BIND, PowerDNS, workers, bea
 # Two at a time, each with servers of its own; then the whole system, which needs the machine for itself.
 test: servers ## every test, against real servers that it starts and stops
 ifeq ($(TESTS),tests)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/acceptance tests
-	$(BIN)/python -m pytest tests/acceptance
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/acceptance --ignore tests/chaos tests
+	$(BIN)/python -m pytest tests/acceptance tests/chaos
 else
 	$(BIN)/python -m pytest $(TESTS)
 endif

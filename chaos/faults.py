@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -108,6 +109,10 @@ class Broker(ServerFault):
     """RabbitMQ."""
 
     name, part, victims = "broker", "broker", ("rabbitmq",)
+
+    def do(self, system: System) -> None:
+        time.sleep(max(0.0, system.settles_at - time.monotonic()))
+        super().do(system)
 
 
 class Database(ServerFault):

@@ -45,6 +45,8 @@ class System:
     engine: sa.Engine
     #: Not running, until a fault starts it.
     second_beat: Program
+    #: From when on the broker outlives its death, by the monotonic clock.
+    settles_at: float
     #: How often each target began anew with no data: what was seen before says nothing about it then.
     lives: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TARGETS, 0))
 
@@ -92,7 +94,6 @@ def a_system() -> Iterator[System]:
         )
         engine = database.connect(running.env["DNSWORKER_DATABASE_URL"])
         stack.callback(engine.dispose)
-        time.sleep(BROKER_SETTLES_S)
         second_beat = running.new_beat("beat-2")
         stack.callback(second_beat.stop)
-        yield System(running, targets, text, engine, second_beat)
+        yield System(running, targets, text, engine, second_beat, time.monotonic() + BROKER_SETTLES_S)
