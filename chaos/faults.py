@@ -92,17 +92,21 @@ class Pause(Fault):
 
 
 class ServerFault(Fault):
-    """A server that ends, in order or by `kill -9`, and comes back with the data that it had."""
+    """A server that ends, in order or by `kill -9`, and comes back with its data; or answers nobody."""
 
-    ways: ClassVar[tuple[str, ...]] = ("stop", "kill -9")
+    ways: ClassVar[tuple[str, ...]] = ("stop", "kill -9", "SIGSTOP")
     lasts_s = (0.0, 5.0)
 
     def do(self, system: System) -> None:
         server = system.server(self.victim)
-        server.kill() if self.way == "kill -9" else server.stop()
+        {"stop": server.stop, "kill -9": server.kill, "SIGSTOP": server.pause}[self.way]()
 
     def undo(self, system: System) -> None:
-        system.server(self.victim).start()
+        server = system.server(self.victim)
+        if server.is_running:
+            server.cont()
+        else:
+            server.start()
 
 
 class Broker(ServerFault):
@@ -119,7 +123,7 @@ class Database(ServerFault):
     """PostgreSQL, or only all connections to it."""
 
     name, part, victims = "database", "database", ("postgresql",)
-    ways = ("stop", "kill -9", "cut off everybody at")
+    ways = (*ServerFault.ways, "cut off everybody at")
 
     def do(self, system: System) -> None:
         if self.way in ServerFault.ways:
