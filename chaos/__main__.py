@@ -151,7 +151,8 @@ def _folder(text: str) -> Path:
 
 
 def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+    # With the time, by which it is found again in the programs' logs.
+    print(f"{time.strftime('%H:%M:%S')} {words}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
