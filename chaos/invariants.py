@@ -15,6 +15,7 @@ from chaos.nemesis import Nemesis
 from chaos.system import UNFENCED, System
 from chaos.watcher import Fall, Watcher
 from chaos.workload import Workload
+from dev import traces
 from dev.readback import Withheld, differences, holders
 from dev.servers import ServerError
 from dev.servers.process import wait_until
@@ -31,6 +32,8 @@ from dnsworker.tables import delivery, operation, target, zone
 WAKING_S = 30.0
 #: RabbitMQ's counts lag for quorum queues.
 QUEUE_LOOKS, QUEUE_PAUSE_S = 10, 1.0
+#: How Celery tells itself to stop, also while it waits for a broker: a later trace has it as its context.
+STOPPED = "celery.exceptions.WorkerShutdown"
 OPEN = [status.value for status in Status if not status.is_final]
 
 
@@ -164,6 +167,17 @@ def queue_lengths(system: System) -> dict[str, int]:
     return {name: int(count) for name, count in rows}
 
 
+def no_surprise(run: Run) -> Iterator[str]:
+    """No program of ours met an error that nobody foresaw, and no two locked rows in two orders."""
+    for path in sorted(run.system.stack.folder.glob("*.log")):
+        for trace in traces.through_our_code(path.read_text(encoding="utf-8", errors="replace")):
+            last = trace.strip().splitlines()[-1]
+            if not last.startswith(STOPPED):
+                yield f"{path.stem} logged {last}"
+    if "deadlock detected" in run.system.stack.postgresql.log_path.read_text(errors="replace"):
+        yield "PostgreSQL detected a deadlock"
+
+
 INVARIANTS: dict[str, Callable[[Run], Iterator[str]]] = {
     "outcomes": ended,
     "database": as_modelled,
@@ -172,6 +186,7 @@ INVARIANTS: dict[str, Callable[[Run], Iterator[str]]] = {
     "serials": monotone,
     "dead letters": no_dead_letter,
     "queues": queues_are_empty,
+    "errors": no_surprise,
 }
 
 
