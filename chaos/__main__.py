@@ -46,8 +46,14 @@ def run(seed: int, duration_s: float, names: Sequence[str], logs: Path | None = 
             return _run(system, seed, duration_s, names)
         finally:
             if logs:
-                for path in system.stack.folder.glob("*.log"):
-                    shutil.copy(path, logs)
+                _keep_logs(system, logs)
+
+
+def _keep_logs(system: System, folder: Path) -> None:
+    for path in system.stack.folder.glob("*.log"):
+        shutil.copy(path, folder)
+    for name, server in system.servers.items():
+        shutil.copy(server.log_path, folder / f"{name}.log")
 
 
 def _run(system: System, seed: int, duration_s: float, names: Sequence[str]) -> Report:
@@ -66,6 +72,7 @@ def _run(system: System, seed: int, duration_s: float, names: Sequence[str]) -> 
     invariants.wait_for_rest(tested, HEALS_WITHIN_S)
     heal_s = time.monotonic() - healing
     watcher.stop()
+    workload.close()
     if not nemesis.history or not workload.confirmed:
         raise NothingTested(
             f"{len(nemesis.history)} faults and {len(workload.confirmed)} changes: nothing tested"
@@ -115,7 +122,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--faults", type=_faults, default=list(FAULTS), metavar="A,B", help=f"of {', '.join(FAULTS)} (all)"
     )
-    parser.add_argument("--logs", type=_folder, metavar="FOLDER", help="where the programs' logs are kept")
+    parser.add_argument("--logs", type=_folder, metavar="FOLDER", help="where all logs are kept")
     return parser.parse_args()
 
 

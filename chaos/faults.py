@@ -98,11 +98,11 @@ class ServerFault(Fault):
     lasts_s = (0.0, 5.0)
 
     def do(self, system: System) -> None:
-        server = system.server(self.victim)
+        server = system.servers[self.victim]
         {"stop": server.stop, "kill -9": server.kill, "SIGSTOP": server.pause}[self.way]()
 
     def undo(self, system: System) -> None:
-        server = system.server(self.victim)
+        server = system.servers[self.victim]
         if server.is_running:
             server.cont()
         else:

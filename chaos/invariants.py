@@ -84,6 +84,8 @@ def as_modelled(run: Run) -> Iterator[str]:
             if (found is not None) != model.exists:
                 yield f"{name} {'is' if found else 'is not'} in the database; the model says otherwise"
             continue
+        if found.soa.ttl != model.ttl:
+            yield f"{name}: its TTL is {found.soa.ttl} in the database, {model.ttl} in the model"
         held = {
             (key[0].removesuffix(f".{name}"), key[1]): (rrset.data, rrset.ttl)
             for key, rrset in found.rrsets.items()

@@ -53,13 +53,15 @@ class System:
     def worker(self, name: str) -> Program:
         return self.stack.worker(WORKERS.index(name))
 
-    def server(self, name: str) -> Server:
-        others: dict[str, Server] = {
+    @property
+    def servers(self) -> dict[str, Server]:
+        """All of them, by the names that faults call them by."""
+        return {
             "rabbitmq": self.stack.rabbitmq,
             "postgresql": self.stack.postgresql,
             "redis": self.stack.redis,
+            **self.targets,
         }
-        return {**others, **self.targets}[name]
 
     def new_client(self) -> Client:
         env = self.stack.env
@@ -68,12 +70,11 @@ class System:
     def start_what_is_down(self) -> list[str]:
         """What a supervisor does; returns whom it started."""
         stack = self.stack
-        servers: list[Server] = [stack.rabbitmq, stack.postgresql, stack.redis, *self.targets.values()]
         assert stack.beat is not None
         programs = [*stack.workers, stack.beat]
-        down = [type(server).__name__ for server in servers if not server.is_running]
+        down = [name for name, server in self.servers.items() if not server.is_running]
         down += [program.name for program in programs if not program.is_running]
-        for server in servers:  # first: no program is ready without them
+        for server in self.servers.values():  # first: no program is ready without them
             server.start()
         for program in programs:
             program.start()

@@ -6,20 +6,20 @@ that isn't confirmed is repeated under its id until it is: the documented way, b
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chaos.system import CLIENTS, ZONES, ZONES_EACH, System
-from dev.model import OWNERS, Batch, Creation, Deletion, Model, Step, Submission, step
-from dnsworker import Client
+from dev.model import OWNERS, Batch, Creation, Deletion, Model, NewTTL, Step, Submission, step
 from dnsworker.errors import SubmissionFailed
 
 PAUSE_S = (0.05, 0.6)
 AGAIN_S = 0.2
 #: Of each submission; the rest are steps on one RRset.
-BATCHES, DELETIONS, CREATIONS = 0.1, 0.03, 0.01
+BATCHES, DELETIONS, CREATIONS, NEW_TTLS = 0.1, 0.03, 0.01, 0.03
 #: Of those on a zone that isn't there: it comes back soon, and some are refused until then.
 RETURNS = 0.4
 ENDS_WITHIN_S = 60.0
@@ -47,22 +47,25 @@ class ClientThread(threading.Thread):
         self.repeated = 0
         #: What ended it, or what it could not get confirmed.
         self.failure: str | None = None
-        self._numbers = iter(range(10**6))
+        #: One from the first submission to the last: only those of one client have an order.
+        self._client = system.new_client()
+        self._numbers = itertools.count()
 
     def run(self) -> None:
         try:
-            with self._system.new_client() as client:
-                for zone, submission in self._work():
-                    self._submit(client, zone, submission)
+            for zone, submission in self._work():
+                self._submit(zone, submission)
         except Exception as exc:  # noqa: BLE001 - whatever ends a client is a finding
             self.failure = f"{self.name}: {type(exc).__name__}: {exc}"
 
     def touch(self) -> None:
         """One more change of each zone that is there, by which its targets are looked at."""
-        with self._system.new_client() as client:
-            for zone, model in self.models.items():
-                if model.exists:
-                    self._submit(client, zone, Step("put", OWNERS[0], "203.0.113.1", None))
+        for zone, model in self.models.items():
+            if model.exists:
+                self._submit(zone, Step("put", OWNERS[0], "203.0.113.1", None))
+
+    def close(self) -> None:
+        self._client.close()
 
     def _work(self) -> Iterator[tuple[str, Submission]]:
         for zone in self.models:
@@ -79,17 +82,19 @@ class ClientThread(threading.Thread):
             return Creation()
         if what < CREATIONS + DELETIONS:
             return Deletion()
+        if what < CREATIONS + DELETIONS + NEW_TTLS:
+            return NewTTL(self._rng.choice((600, 1800, 7200)))
         first = step(self._rng, number)
         if what > 1 - BATCHES:
             others = (step(self._rng, next(self._numbers)) for _ in range(2))
             return Batch(tuple({one.owner: one for one in (first, *others)}.values()))
         return first
 
-    def _submit(self, client: Client, zone: str, submission: Submission) -> None:
+    def _submit(self, zone: str, submission: Submission) -> None:
         again = None
         while True:
             try:
-                id_ = submission.submit(client, zone, again).id
+                id_ = submission.submit(self._client, zone, again).id
                 break
             except SubmissionFailed as exc:
                 self.repeated += 1
@@ -129,6 +134,10 @@ class Workload:
         for client in self.clients:
             if client.failure is None:
                 client.touch()
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
 
     @property
     def confirmed(self) -> list[Confirmed]:

@@ -86,11 +86,22 @@ class Deletion:
         return client.delete_zone(zone, operation_id=operation_id)
 
 
+@dataclass(frozen=True)
+class NewTTL:
+    """For the zone's SOA and the RRsets that are created later."""
+
+    ttl: int
+    kind: str = "update_zone"
+
+    def submit(self, client: Client, zone: str, operation_id: str | None = None) -> Operation:
+        return client.update_zone(zone, ttl=self.ttl, operation_id=operation_id)
+
+
 class Model:
-    """What a zone with the default TTL 3600 holds."""
+    """What a zone holds that was created with the default TTL 3600."""
 
     def __init__(self, *, exists: bool = True) -> None:
-        self.exists = exists
+        self.exists, self.ttl = exists, DEFAULT_TTL
         self.rrsets: RRsets = {}
 
     def run(self, submission: Submission) -> str | None:
@@ -98,24 +109,27 @@ class Model:
         if isinstance(submission, Creation):
             if self.exists:
                 return "ZoneExists"
-            self.exists = True
+            self.exists, self.ttl = True, DEFAULT_TTL
             return None
         if not self.exists:
             return "ZoneNotFound"
         if isinstance(submission, Deletion):
             self.exists, self.rrsets = False, {}
             return None
+        if isinstance(submission, NewTTL):
+            self.ttl = submission.ttl
+            return None
         steps = submission.steps if isinstance(submission, Batch) else (submission,)
         after = dict(self.rrsets)
         for step in steps:
             assert isinstance(step, Step)
-            if refusal := _apply(step, after):
+            if refusal := _apply(step, after, self.ttl):
                 return refusal
         self.rrsets = after
         return None
 
 
-def _apply(step: Step, rrsets: RRsets) -> str | None:
+def _apply(step: Step, rrsets: RRsets, default_ttl: int) -> str | None:
     before = rrsets.get(step.owner)
     if step.kind == "create" and before:
         return "RecordExists"
@@ -124,7 +138,7 @@ def _apply(step: Step, rrsets: RRsets) -> str | None:
     if step.kind == "delete":
         del rrsets[step.owner]
     else:
-        kept = before[1] if before else DEFAULT_TTL
+        kept = before[1] if before else default_ttl
         rrsets[step.owner] = (step.address, kept if step.ttl is None else step.ttl)
     return None
 
