@@ -87,6 +87,11 @@ class Sender:
                 self._raise_if_unmoved(sent, delta.soa)
                 if not self._is_ours(delta.soa.serial, sent.desired_soa.serial):
                     raise ZoneChanged(f"somebody else moved the serial on to {delta.soa.serial}")
+                # knotd makes updates that wait together one change with one serial (3.2.6, 2026-11-25):
+                # somebody's before ours doesn't trip our fence then, and no later serial tells of it.
+                if strange := self._ledger.ours(sent.zone, delta.keys - set(suspicious)):
+                    name, type_ = min(strange)
+                    raise ZoneChanged(f"somebody else changed {name} {type_} under the serial that we wrote")
                 suspicious = comparison.not_as_planned(sent.changes, delta)
         if not suspicious or not self._capabilities.reads_back:
             return []
