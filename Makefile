@@ -7,7 +7,7 @@ CODE := dnsworker tasks backends migrations
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up stack servers test unit bench lint format types build clean
+.PHONY: help setup demo up stack servers test unit bench chaos lint format types build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,8 +40,8 @@ stack: servers ## real RabbitMQ, PostgreSQL, Redis, BIND, PowerDNS, workers, bea
 # Two at a time, each with servers of its own; then the whole system, which needs the machine for itself.
 test: servers ## every test, against real servers that it starts and stops
 ifeq ($(TESTS),tests)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/acceptance tests
-	$(BIN)/python -m pytest tests/acceptance
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/acceptance --ignore tests/chaos tests
+	$(BIN)/python -m pytest tests/acceptance tests/chaos
 else
 	$(BIN)/python -m pytest $(TESTS)
 endif
@@ -51,6 +51,9 @@ unit: $(VENV)/.dev ## the tests that need no server
 
 bench: servers ## measure the whole system beside its goals, on servers of its own (see bench/README.md)
 	$(BIN)/python -m bench.hybrid
+
+chaos: servers ## break the whole system at random, check what it promises: SEED=7 DURATION=120 FAULTS=kill,pause
+	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(if $(FAULTS),--faults $(FAULTS))
 
 lint: $(VENV)/.dev ## style, and which part may import which
 	$(BIN)/ruff check .

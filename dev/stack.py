@@ -72,7 +72,7 @@ class Stack:
         self._shares_broker = rabbitmq is not None
         self._shared_name = ""
         self.workers: list[Program] = []
-        self.beat = self._program("beat", ("dnsworker", "beat"), "sweeping every") if beat else None
+        self.beat = self.new_beat() if beat else None
         self.flower: Program | None = None
         self.flower_url = ""
         self._wants_flower = flower
@@ -100,6 +100,10 @@ class Stack:
     def start_worker(self, queues: str | None = None, *, wait: bool = True) -> Program:
         """One more, for these queues (`-Q`) or for all."""
         return self._new_worker(queues).start(wait=wait)
+
+    def new_beat(self, name: str = "beat") -> Program:
+        """One that isn't started yet; whoever starts it stops it."""
+        return self._program(name, ("dnsworker", "beat"), "sweeping every")
 
     def apply_pool(self, pool_yaml: str) -> None:
         """Make this the pools of the system."""

@@ -19,6 +19,7 @@ from dnsworker.backend import Receipt
 from dnsworker.capabilities import Capabilities
 from dnsworker.database import reading
 from dnsworker.errors import Permanent, RateLimited, ServerFailure, ZoneChanged
+from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
 from dnsworker.settings import Settings
@@ -248,6 +249,15 @@ class Ledger:
         changes = comparison.foreign_changes(actual, wanted, work.zone.name, self._capabilities)
         ignores = self._known.pool.ignores
         return [change for change in changes if not ignores(change.key, work.zone.name)]
+
+    def ours(self, zone: Name, keys: Iterable[Key]) -> list[Key]:
+        """Those that aren't the server's signer's, its provider's or somebody else's by `ignore`."""
+        ignores = self._known.pool.ignores
+        return [
+            key
+            for key in keys
+            if comparison.is_visible(key, zone, self._capabilities) and not ignores(key, zone)
+        ]
 
     def believed(self, work: Work) -> dict[Key, RRset | None]:
         """What we took the target to have, for the RRsets that were changed since."""

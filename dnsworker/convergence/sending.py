@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from dnsworker import comparison, plan, serials
-from dnsworker.backend import Backend
+from dnsworker.backend import Backend, ZoneDelta
 from dnsworker.convergence.ledger import DROPPED, Again, Ledger, Work
 from dnsworker.errors import RecordRejected, ServerFailure, Unsupported, ZoneChanged
 from dnsworker.plan import RRsetChange
@@ -112,8 +112,8 @@ class Sender:
             delta = self._backend.read_changes(sent.zone, sent.current_soa)
             if delta is not None:
                 self._raise_if_unmoved(sent, delta.soa)
-                if sent.fence == "soa" and not self._is_ours(delta.soa.serial, sent.desired_soa.serial):
-                    raise ZoneChanged(f"somebody else moved the serial on to {delta.soa.serial}")
+                if sent.fence == "soa":
+                    self._raise_if_others_wrote(sent, delta)
                 suspicious = comparison.not_as_planned(sent.changes, delta)
         if not suspicious or not self._capabilities.reads_back:
             return []
@@ -136,6 +136,16 @@ class Sender:
             return
         if soa.rdata == sent.current_soa.rdata:
             raise ServerFailure(f"{DROPPED}: {sent.zone} is still at serial {soa.serial}")
+
+    def _raise_if_others_wrote(self, sent: plan.Plan, delta: ZoneDelta) -> None:
+        """After an update that required the SOA: what came since, or along with it, is somebody else's."""
+        if not self._is_ours(delta.soa.serial, sent.desired_soa.serial):
+            raise ZoneChanged(f"somebody else moved the serial on to {delta.soa.serial}")
+        # knotd makes updates that wait together one change with one serial (3.2.6, 2026-11-25): somebody's
+        # before ours doesn't trip our fence then, and no later serial tells of it.
+        if strange := self._ledger.ours(sent.zone, delta.keys - {change.key for change in sent.changes}):
+            name, type_ = min(strange)
+            raise ZoneChanged(f"somebody else changed {name} {type_} under the serial that we wrote")
 
     def _is_ours(self, serial: int, sent: int) -> bool:
         """Whether the target is where it was sent, or where its signer has gone from there by itself."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from dev.program import ROOT, Program
+from dev import traces
+from dev.program import Program
 from dev.servers import PostgreSQL, PowerDNS, RabbitMQ, Server
 from dev.stack import Stack
 from dnsworker import Client
@@ -30,19 +30,7 @@ def stack(rabbitmq: RabbitMQ, postgresql: PostgreSQL, _database_template: str) -
     # What no single test sees: locks taken in two orders, and errors that nobody foresaw.
     assert "deadlock detected" not in postgresql.log_path.read_text()
     for name, text in written.items():
-        assert not (unforeseen := _traces_through_our_code(text)), f"{name}: {unforeseen[0]}"
-
-
-def _traces_through_our_code(log: str) -> list[str]:
-    """Celery writes one of its own for every message that it can't acknowledge to a broker that left."""
-    traces = [part.split("\n\n")[0] for part in log.split("Traceback (most recent call last):")[1:]]
-    frames = [re.findall(r'File "([^"]+)"', re.split(r"\n(?=[^ ])", trace)[0]) for trace in traces]
-    ours = tuple(str(ROOT / folder) for folder in ("dnsworker", "tasks", "backends", "celeryconfig.py"))
-    return [
-        trace
-        for trace, files in zip(traces, frames, strict=True)
-        if any(name.startswith(ours) for name in files)
-    ]
+        assert not (unforeseen := traces.through_our_code(text)), f"{name}: {unforeseen[0]}"
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dns.rdatatype
 import pytest
 
+from dev.model import Model, steps
 from dev.stack import Stack
 from dnsworker import Change, Client, OperationFailed
 from dnsworker.client.operation import Operation
@@ -19,7 +20,6 @@ from tests.acceptance.comparison import (
     wait_for,
 )
 from tests.acceptance.conftest import NewZone
-from tests.acceptance.model import Model, steps
 
 EMAIL = "hostmaster@example.org"
 

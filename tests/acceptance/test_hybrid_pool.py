@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dev.hybrid import TARGETS, Hybrid, a_hybrid
+from dev.readback import differences, holders
 from dev.servers import PostgreSQL, RabbitMQ
 from dnsworker import Change, Client
 from dnsworker.contents import ZoneContents
@@ -16,7 +17,6 @@ from dnsworker.errors import OperationFailed
 from dnsworker.names import Name
 from dnsworker.zonefile import parse_zone
 from tests.acceptance.comparison import client_of, wait_for
-from tests.acceptance.hybrid import differences, holders
 
 EMAIL = "hostmaster@example.org"
 COUNT = 1000
@@ -55,12 +55,12 @@ def test_1000_mixed_changes_end_in_five_equal_copies(hybrid: Hybrid) -> None:
         # What a submitter may get wrong, and nothing that a target said.
         assert refused <= {"RecordExists", "RecordNotFound"}
         for zone in ZONES:
-            wait_for(lambda zone=zone: not differences(hybrid, _desired(client, zone)), zone, 120)  # type: ignore[misc]
+            wait_for(lambda zone=zone: not differences(hybrid.pool_yaml, _desired(client, zone)), zone, 120)  # type: ignore[misc]
         gone = "gone.test."
         client.create_zone(gone, email=EMAIL).wait(ENOUGH_S)
-        assert holders(hybrid, Name(gone)) == list(TARGETS)
+        assert holders(hybrid.pool_yaml, Name(gone)) == list(TARGETS)
         client.delete_zone(gone).wait(ENOUGH_S)
-        assert holders(hybrid, Name(gone)) == []
+        assert holders(hybrid.pool_yaml, Name(gone)) == []
 
 
 def _submit(client: Client, rng: random.Random) -> Iterator[object]:

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dnsworker.backend import Capabilities, Receipt, ZoneDelta
+from dnsworker.comparison import records_of
+from dnsworker.contents import ZoneContents
 from dnsworker.errors import ConfigError
 from dnsworker.names import Name
+from dnsworker.plan import Plan
 from dnsworker.pools import load_pools
-from dnsworker.records import RRset
-from tests.world import World, a_world
+from dnsworker.records import SOA, RRset
+from tests.world import MemoryBackend, World, a_world
 
 ZONE = Name("example.org.")
 WWW = ("www.example.org.", "A")
@@ -104,6 +108,44 @@ def test_a_change_of_what_drifted_is_made_all_the_same(make_world: MakeWorld) ->
         world.end_of(world.put("www", "192.0.2.2"))
         assert world.served("one") == {WWW: ("192.0.2.2",)}
         world.wait_for_zone("ACTIVE")
+
+
+def test_what_was_changed_under_the_serial_that_we_wrote_is_put_right(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """knotd makes updates that wait together one change: somebody's passes our fence along with ours."""
+    with make_world() as world:
+        server = world.servers["one"]
+        server.capabilities = Capabilities(fencing="server", reads_changes=True)
+        versions: dict[int, ZoneContents] = {}
+        riders: list[RRset] = []
+        apply = MemoryBackend.apply
+
+        def apply_with_rider(backend: MemoryBackend, plan: Plan) -> Receipt:
+            versions[plan.current_soa.serial] = server.zones[ZONE]
+            receipt = apply(backend, plan)
+            server.edit(ZONE, add=riders)
+            riders.clear()
+            return receipt
+
+        def read_changes(_: MemoryBackend, zone: Name, since: SOA) -> ZoneDelta:
+            removed, added = {}, {}
+            for change in versions[since.serial].changes_to(server.zones[zone]):
+                before, after = records_of(change.before), records_of(change.after)
+                removed[change.key], added[change.key] = before - after, after - before
+            return ZoneDelta(server.zones[zone].soa, removed, added)
+
+        monkeypatch.setattr(MemoryBackend, "apply", apply_with_rider)
+        monkeypatch.setattr(MemoryBackend, "read_changes", read_changes)
+        world.create()
+        riders.append(STRANGER)
+        world.end_of(world.put("www", "192.0.2.1"))
+        assert world.served("one") == {WWW: ("192.0.2.1",)}
+        shown = world.wait_for_zone("ACTIVE")
+        assert "stranger.example.org. A" in shown["targets"][0]["last_repair"]
+        assert server.zones[ZONE].soa.serial == shown["serial"], (
+            "lifted: the old one stood for other contents"
+        )
 
 
 # --- ignore -------------------------------------------------------------------------------------------------

@@ -1,0 +1,206 @@
+"""The faults, each a small class: what it breaks, and how that is put right.
+
+A fault is drawn from the seed with all that it will do (victim, way, length) before anything is done, so that
+the same seed gives the same faults in the same order. What the system can't do yet isn't here: see README.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import dns.exception
+import dns.query
+import dns.tsigkeyring
+import dns.update
+
+from chaos.system import LEASE_S, TARGETS, WORKERS, ZONES, System
+from dev.servers import PowerDNS
+
+
+@dataclass(frozen=True)
+class Fault(ABC):
+    """One fault. Two of one `part` are never at work at once."""
+
+    name: ClassVar[str]
+    part: ClassVar[str]
+    victims: ClassVar[tuple[str, ...]]
+    ways: ClassVar[tuple[str, ...]]
+    #: Between `do` and `undo`, from and to.
+    lasts_s: ClassVar[tuple[float, float]]
+    #: A target may have other contents than the database knows of: it is noticed with the zone's next change.
+    needs_touch: ClassVar[bool] = False
+
+    victim: str
+    way: str
+    hold_s: float
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> Self:
+        return cls(rng.choice(cls.victims), rng.choice(cls.ways), round(rng.uniform(*cls.lasts_s), 1))
+
+    @abstractmethod
+    def do(self, system: System) -> None: ...
+
+    @abstractmethod
+    def undo(self, system: System) -> None: ...
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.way} {self.victim}, {self.hold_s:g} s"
+
+
+class Kill(Fault):
+    """`kill -9` of a worker."""
+
+    name, part = "kill", "worker"
+    victims, ways, lasts_s = WORKERS, ("kill -9",), (0.0, 5.0)
+
+    def do(self, system: System) -> None:
+        system.worker(self.victim).kill()
+
+    def undo(self, system: System) -> None:
+        # Not waited for: it can't be ready while another fault has taken its database away.
+        system.worker(self.victim).start(wait=False)
+
+
+class Term(Kill):
+    """SIGTERM of a worker: it finishes what it runs, and gives back the rest."""
+
+    name = "term"
+    ways = ("SIGTERM",)
+
+    def do(self, system: System) -> None:
+        system.worker(self.victim).stop()
+
+
+class Pause(Fault):
+    """SIGSTOP of a worker for longer than its lease: another takes over, then it wakes up and goes on."""
+
+    name, part = "pause", "worker"
+    victims, ways, lasts_s = WORKERS, ("SIGSTOP",), (LEASE_S + 1, LEASE_S + 5)
+    needs_touch = True  # what it sends after waking up may reach a server without a fence
+
+    def do(self, system: System) -> None:
+        system.worker(self.victim).pause()
+
+    def undo(self, system: System) -> None:
+        system.worker(self.victim).cont()
+
+
+class ServerFault(Fault):
+    """A server that ends, in order or by `kill -9`, and comes back with its data; or answers nobody."""
+
+    ways: ClassVar[tuple[str, ...]] = ("stop", "kill -9", "SIGSTOP")
+    lasts_s = (0.0, 5.0)
+
+    def do(self, system: System) -> None:
+        server = system.servers[self.victim]
+        {"stop": server.stop, "kill -9": server.kill, "SIGSTOP": server.pause}[self.way]()
+
+    def undo(self, system: System) -> None:
+        server = system.servers[self.victim]
+        if server.is_running:
+            server.cont()
+        else:
+            server.start()
+
+
+class Broker(ServerFault):
+    """RabbitMQ."""
+
+    name, part, victims = "broker", "broker", ("rabbitmq",)
+
+    def do(self, system: System) -> None:
+        time.sleep(max(0.0, system.settles_at - time.monotonic()))
+        super().do(system)
+
+
+class Database(ServerFault):
+    """PostgreSQL, or only all connections to it."""
+
+    name, part, victims = "database", "database", ("postgresql",)
+    ways = (*ServerFault.ways, "cut off everybody at")
+
+    def do(self, system: System) -> None:
+        if self.way in ServerFault.ways:
+            super().do(system)
+        else:
+            system.stack.postgresql.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            )
+
+
+class Redis(ServerFault):
+    """Redis, which comes back empty."""
+
+    name, part, victims = "redis", "redis", ("redis",)
+
+
+class Target(ServerFault):
+    """A nameserver."""
+
+    name, part, victims = "target", "target", TARGETS
+
+
+class Wipe(Fault):
+    """A nameserver that comes back without any data."""
+
+    name, part = "wipe", "target"
+    victims, ways, lasts_s = TARGETS, ("wipe",), (0.0, 3.0)
+    needs_touch = True
+
+    def do(self, system: System) -> None:
+        system.targets[self.victim].wipe()
+        system.lives[self.victim] += 1  # after its end, before its new beginning: see Watcher
+
+    def undo(self, system: System) -> None:
+        system.targets[self.victim].start()
+
+
+class Edit(Fault):
+    """A record added by hand at a nameserver, which raises its serial.
+
+    Not at PowerDNS: what was added there is found by its serial alone, and can't be explained by an IXFR.
+    """
+
+    name, part = "edit", "target"
+    victims, ways, lasts_s = ("bind", "knot"), ZONES, (0.0, 1.0)
+    needs_touch = True
+
+    def do(self, system: System) -> None:
+        server = system.targets[self.victim]
+        assert not isinstance(server, PowerDNS)
+        key = dns.tsigkeyring.from_text({server.key_name: (server.algorithm, server.key_secret)})
+        update = dns.update.UpdateMessage(self.way, keyring=key)
+        update.add(f"by-hand-{self.hold_s}", 60, "TXT", "somebody")
+        with contextlib.suppress(dns.exception.DNSException):  # a server that is away can't be edited
+            dns.query.tcp(update, server.address, port=server.port, timeout=5)
+
+    def undo(self, system: System) -> None:
+        """That is for the workers."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: a record in {self.way} at {self.victim}"
+
+
+class Beat(Fault):
+    """Two beats at once."""
+
+    name, part = "beat", "beat"
+    victims, ways, lasts_s = ("beat",), ("a second",), (3.0, 8.0)
+
+    def do(self, system: System) -> None:
+        system.second_beat.start(wait=False)
+
+    def undo(self, system: System) -> None:
+        system.second_beat.stop()
+
+
+FAULTS: dict[str, type[Fault]] = {
+    fault.name: fault for fault in (Kill, Term, Pause, Broker, Database, Redis, Target, Wipe, Edit, Beat)
+}

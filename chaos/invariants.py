@@ -1,0 +1,218 @@
+"""What must be true when the system was healed and has come to rest. Each yields what is wrong, in words."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from chaos.faults import Pause
+from chaos.nemesis import Nemesis
+from chaos.system import UNFENCED, System
+from chaos.watcher import Fall, Watcher
+from chaos.workload import Workload
+from dev import traces
+from dev.readback import Withheld, differences, holders
+from dev.servers import ServerError
+from dev.servers.process import wait_until
+from dnsworker import queues, reports
+from dnsworker.contents import ZoneContents
+from dnsworker.errors import ZoneNotFound
+from dnsworker.names import Name
+from dnsworker.operations import Status
+from dnsworker.records import Key, RRset
+from dnsworker.store import deliveries, zones
+from dnsworker.tables import delivery, operation, target, zone
+
+#: How long after waking up a writer may still be at what it was at.
+WAKING_S = 30.0
+#: RabbitMQ's counts lag for quorum queues.
+QUEUE_LOOKS, QUEUE_PAUSE_S = 10, 1.0
+#: How Celery tells itself to stop, also while it waits for a broker: a later trace has it as its context.
+STOPPED = "celery.exceptions.WorkerShutdown"
+OPEN = [status.value for status in Status if not status.is_final]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the invariants are about."""
+
+    system: System
+    workload: Workload
+    nemesis: Nemesis
+    watcher: Watcher
+
+
+def wait_for_rest(run: Run, within_s: float) -> float:
+    """Until nothing is under way, or the time is over; seconds that it took."""
+    begun = time.monotonic()
+
+    def is_at_rest() -> bool:
+        return not any(True for check in (ended, no_row_is_open) for _ in check(run))
+
+    with contextlib.suppress(ServerError):  # the invariants say what isn't
+        wait_until(is_at_rest, within_s, "rest")
+    return time.monotonic() - begun
+
+
+def ended(run: Run) -> Iterator[str]:
+    """Every confirmed submission has the outcome that the model foresaw."""
+    with run.system.engine.connect() as connection:
+        columns = (operation.c.id, operation.c.status, operation.c.code, operation.c.message)
+        rows = {row.id: row for row in connection.execute(sa.select(*columns))}
+    for one in run.workload.confirmed:
+        what = f"{one.submission.kind} of {one.zone} ({one.id})"
+        row = rows.get(one.id)
+        if row is None:
+            yield f"{what} was confirmed, and is nowhere"
+        elif not Status(row.status).is_final:
+            yield f"{what} is {row.status}"
+        elif row.code != one.refusal:
+            yield f"{what} ended with {row.code or 'success'}, not {one.refusal or 'success'}: {row.message}"
+    yield from run.workload.failures
+
+
+def as_modelled(run: Run) -> Iterator[str]:
+    """Each zone is in the database what its client's operations make of it, in their order."""
+    for name, model in run.workload.models.items():
+        found, _ = _desired(run.system, name)
+        if found is None or not model.exists:
+            if (found is not None) != model.exists:
+                yield f"{name} {'is' if found else 'is not'} in the database; the model says otherwise"
+            continue
+        if found.soa.ttl != model.ttl:
+            yield f"{name}: its TTL is {found.soa.ttl} in the database, {model.ttl} in the model"
+        held = {
+            (key[0].removesuffix(f".{name}"), key[1]): (rrset.data, rrset.ttl)
+            for key, rrset in found.rrsets.items()
+            if key != (found.name, "NS")
+        }
+        wanted = {(owner, "A"): ((address,), ttl) for owner, (address, ttl) in model.rrsets.items()}
+        for owner, type_ in sorted(held.keys() | wanted.keys()):
+            is_, should = held.get((owner, type_)), wanted.get((owner, type_))
+            if is_ != should:
+                yield f"{name}: {owner} {type_} is {is_} in the database, {should} in the model"
+
+
+def delivered(run: Run) -> Iterator[str]:
+    """Every target, read back in full, holds what the database says, but for what it refuses."""
+    for name in run.workload.models:
+        desired, instead = _desired(run.system, name)
+        if desired is None:
+            for holder in holders(run.system.pool_yaml, Name(name)):
+                yield f"{holder} has {name}, which the database hasn't"
+        else:
+            for difference in differences(run.system.pool_yaml, desired, instead):
+                yield f"{name} at {difference}"
+
+
+def no_row_is_open(run: Run) -> Iterator[str]:
+    """No operation is on its way, no delivery due or claimed, no zone to be looked at, nobody to be told."""
+    questions = {
+        "operations that are open": operation.c.status.in_(OPEN),
+        "operations that nobody was told of": operation.c.is_untold,
+        "deliveries that are due": delivery.c.due_at.is_not(None),
+        "deliveries that are claimed": delivery.c.owner.is_not(None),
+        "deliveries that wait for an operator": delivery.c.state.in_(("foreign", "ahead", "held")),
+        "zones whose nameservers are to be asked": zone.c.look_at.is_not(None),
+    }
+    with run.system.engine.connect() as connection:
+        for what, condition in questions.items():
+            query = sa.select(sa.func.count()).where(condition)
+            if count := connection.execute(query).scalar_one():
+                yield f"{count} {what}"
+
+
+def monotone(run: Run) -> Iterator[str]:
+    """No nameserver showed a lower serial after a higher one (RFC 1982), as long as it kept its data."""
+    pardoned = pardoned_falls(run)
+    yield from (str(fall) for fall in run.watcher.falls if fall not in pardoned)
+
+
+def pardoned_falls(run: Run) -> list[Fall]:
+    """What a writer that slept beyond its lease may have done, where no server stops such a one."""
+    naps = [event for event in run.nemesis.history if isinstance(event.fault, Pause)]
+    return [
+        fall
+        for fall in run.watcher.falls
+        if fall.nameserver in UNFENCED and any(nap.begun <= fall.at <= nap.ended + WAKING_S for nap in naps)
+    ]
+
+
+def no_dead_letter(run: Run) -> Iterator[str]:
+    """Nothing was put away as not to be handled."""
+    if count := queue_lengths(run.system).get(queues.dead_queue().name):
+        yield f"{count} messages in {queues.dead_queue().name}"
+
+
+def queues_are_empty(run: Run) -> Iterator[str]:
+    """No message is left. Beat sends one every other second, so a queue must be seen empty once."""
+    left = queue_lengths(run.system)
+    left.pop(queues.dead_queue().name, None)
+    for _ in range(QUEUE_LOOKS):
+        if not any(left.values()):
+            break
+        time.sleep(QUEUE_PAUSE_S)
+        now = queue_lengths(run.system)
+        left = {queue: min(count, now.get(queue, 0)) for queue, count in left.items()}
+    yield from (f"{count} messages in {queue}" for queue, count in sorted(left.items()) if count)
+
+
+def queue_lengths(system: System) -> dict[str, int]:
+    """By queue, its messages: those that a worker holds, too."""
+    listed = system.stack.rabbitmq.control("list_queues", "--no-table-headers", "name", "messages")
+    rows = (line.split("\t") for line in listed.splitlines() if line)
+    return {name: int(count) for name, count in rows}
+
+
+def no_surprise(run: Run) -> Iterator[str]:
+    """No program of ours met an error that nobody foresaw, and no two locked rows in two orders."""
+    for path in sorted(run.system.stack.folder.glob("*.log")):
+        for trace in traces.through_our_code(path.read_text(encoding="utf-8", errors="replace")):
+            last = trace.strip().splitlines()[-1]
+            if not last.startswith(STOPPED):
+                yield f"{path.stem} logged {last}"
+    if "deadlock detected" in run.system.stack.postgresql.log_path.read_text(errors="replace"):
+        yield "PostgreSQL detected a deadlock"
+
+
+INVARIANTS: dict[str, Callable[[Run], Iterator[str]]] = {
+    "outcomes": ended,
+    "database": as_modelled,
+    "targets": delivered,
+    "rows": no_row_is_open,
+    "serials": monotone,
+    "dead letters": no_dead_letter,
+    "queues": queues_are_empty,
+    "errors": no_surprise,
+}
+
+
+def violations(run: Run) -> list[str]:
+    """All that is wrong, each with the invariant's name before it."""
+    return [f"{name}: {words}" for name, check in INVARIANTS.items() for words in check(run)]
+
+
+def outcomes(run: Run) -> Counter[str]:
+    """How many operations are in which state."""
+    with run.system.engine.connect() as connection:
+        query = sa.select(operation.c.status, sa.func.count()).group_by(operation.c.status)
+        return Counter(dict(connection.execute(query).tuples().all()))
+
+
+def _desired(system: System, name: str) -> tuple[ZoneContents | None, Withheld]:
+    """What the zone should hold (None: there should be none), and what targets have instead."""
+    with system.engine.connect() as connection:
+        try:
+            row, _ = reports.find_zone(connection, Name(name), None)
+        except ZoneNotFound:
+            return None, {}
+        targets = dict(connection.execute(sa.select(target.c.id, target.c.name)).tuples().all())
+        instead: dict[str, dict[Key, RRset | None]] = {one: {} for one in targets.values()}
+        for one in deliveries.withheld_in(connection, row.id):
+            instead[targets[one.target_id]][one.key] = one.accepted
+        return ZoneContents.of(row.name, row.soa, zones.rrsets(connection, row.id)), instead

@@ -1,0 +1,100 @@
+"""The system under test: real servers, two workers, one pool of three kinds of target."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from dev.pool import pool_of, to_yaml
+from dev.program import Program
+from dev.servers import Bind, Knot, PowerDNS, Server
+from dev.stack import Stack
+from dnsworker import Client, database
+
+#: Two that take every queue, so that one of them can take over whatever the other was at.
+WORKERS = ("worker-1", "worker-2")
+TARGETS = ("bind", "powerdns", "knot")
+CLIENTS, ZONES_EACH = 3, 2
+#: Each belongs to one client.
+ZONES = tuple(f"zone{number}.chaos.test." for number in range(CLIENTS * ZONES_EACH))
+#: Without a compare-and-set, so that a writer frozen beyond its lease isn't stopped by the server.
+UNFENCED = ("powerdns",)
+
+LEASE_S = 6.0
+#: What isn't as it ships: a lease that can be outslept, and back-offs that end within the run.
+SETTINGS = {"DNSWORKER_LEASE_S": str(LEASE_S), "DNSWORKER_RETRY_CAP_S": "4"}
+#: RabbitMQ 3.10 needs this long to write a new quorum queue down (docs/operating.md).
+BROKER_SETTLES_S = 10.0
+SUBMIT_TIMEOUT_S = 2.0
+
+Nameserver = Bind | PowerDNS | Knot
+
+
+@dataclass
+class System:
+    """All that a fault can break and an invariant can ask."""
+
+    stack: Stack
+    #: The pool's targets by name; each is its own nameserver.
+    targets: dict[str, Nameserver]
+    pool_yaml: str
+    engine: sa.Engine
+    #: Not running, until a fault starts it.
+    second_beat: Program
+    #: From when on the broker outlives its death, by the monotonic clock.
+    settles_at: float
+    #: How often each target began anew with no data: what was seen before says nothing about it then.
+    lives: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TARGETS, 0))
+
+    def worker(self, name: str) -> Program:
+        return self.stack.worker(WORKERS.index(name))
+
+    @property
+    def servers(self) -> dict[str, Server]:
+        """All of them, by the names that faults call them by."""
+        return {
+            "rabbitmq": self.stack.rabbitmq,
+            "postgresql": self.stack.postgresql,
+            "redis": self.stack.redis,
+            **self.targets,
+        }
+
+    def new_client(self) -> Client:
+        env = self.stack.env
+        return Client(env["DNSWORKER_BROKER_URL"], env["DNSWORKER_RESULT_URL"], timeout_s=SUBMIT_TIMEOUT_S)
+
+    def start_what_is_down(self) -> list[str]:
+        """What a supervisor does; returns whom it started."""
+        stack = self.stack
+        assert stack.beat is not None
+        programs = [*stack.workers, stack.beat]
+        down = [name for name, server in self.servers.items() if not server.is_running]
+        down += [program.name for program in programs if not program.is_running]
+        for server in self.servers.values():  # first: no program is ready without them
+            server.start()
+        for program in programs:
+            program.start()
+        return down
+
+
+@contextmanager
+def a_system() -> Iterator[System]:
+    """Started, and ended with all that belongs to it. Raises `ServerError`."""
+    with ExitStack() as stack:
+        bind, powerdns, knot = Bind(), PowerDNS(), Knot()
+        targets: dict[str, Nameserver] = {"bind": bind, "powerdns": powerdns, "knot": knot}
+        for server in targets.values():
+            stack.enter_context(server)
+        text = to_yaml(pool_of(targets))
+        running = stack.enter_context(
+            Stack(workers=len(WORKERS), bind=bind, powerdns=powerdns, pool_yaml=text, settings=SETTINGS)
+        )
+        engine = database.connect(running.env["DNSWORKER_DATABASE_URL"])
+        stack.callback(engine.dispose)
+        second_beat = running.new_beat("beat-2")
+        stack.callback(second_beat.stop)
+        yield System(running, targets, text, engine, second_beat, time.monotonic() + BROKER_SETTLES_S)

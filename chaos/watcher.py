@@ -1,0 +1,102 @@
+"""What resolvers would see all the while: every serial that each nameserver shows for each zone."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from dataclasses import dataclass
+
+import dns.exception
+import dns.message
+import dns.query
+import dns.rdatatype
+
+from chaos.system import ZONES, Nameserver, System
+from dnsworker import serials
+
+ANSWER_S = 0.5
+PAUSE_S = 0.01
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A serial seen for the first time, or again after another one."""
+
+    at: float
+    serial: int
+
+
+@dataclass(frozen=True)
+class Fall:
+    """A serial that didn't follow the one seen before it. `at` is of the monotonic clock."""
+
+    at: float
+    nameserver: str
+    zone: str
+    before: int
+    after: int
+
+    def __str__(self) -> str:
+        return f"{self.nameserver} showed serial {self.after} of {self.zone} after {self.before}"
+
+
+class Watcher:
+    """Asks every nameserver for every zone, over and over, in a thread for each nameserver."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._stop = threading.Event()
+        #: By nameserver, its life (`System.lives`) and zone.
+        self.seen: dict[tuple[str, int, str], list[Sight]] = {}
+        self._threads = [
+            threading.Thread(target=self._watch, args=(name, server), name=f"watcher of {name}", daemon=True)
+            for name, server in system.targets.items()
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def falls(self) -> list[Fall]:
+        return [
+            Fall(after.at, nameserver, zone, before.serial, after.serial)
+            for (nameserver, _, zone), sights in self.seen.items()
+            for before, after in itertools.pairwise(sights)
+            if not serials.is_ahead(after.serial, before.serial)
+        ]
+
+    @property
+    def serials_seen(self) -> int:
+        return sum(map(len, self.seen.values()))
+
+    def _watch(self, name: str, server: Nameserver) -> None:
+        while not self._stop.wait(PAUSE_S):
+            for zone in ZONES:
+                life = self._system.lives[name]
+                serial = _serial(server, zone)
+                # An answer belongs to the life in which it was asked for, unless that ended meanwhile.
+                if serial is not None and life == self._system.lives[name]:
+                    self._note(self.seen.setdefault((name, life, zone), []), serial)
+
+    def _note(self, sights: list[Sight], serial: int) -> None:
+        if not sights or sights[-1].serial != serial:
+            sights.append(Sight(time.monotonic(), serial))
+
+
+def _serial(server: Nameserver, zone: str) -> int | None:
+    """None: no answer, or no zone."""
+    query = dns.message.make_query(zone, "SOA")
+    with contextlib.suppress(dns.exception.DNSException, OSError):
+        answer = dns.query.udp(query, server.address, port=server.port, timeout=ANSWER_S)
+        for rrset in answer.answer:
+            if rrset.rdtype == dns.rdatatype.SOA:
+                return int(rrset[0].serial)
+    return None

@@ -1,0 +1,156 @@
+"""Clients that submit a seeded mix of changes, and the model of what these must come to.
+
+Each client has zones of its own, so the model of a zone is what one client did, in its order. A submission
+that isn't confirmed is repeated under its id until it is: the documented way, by which it is done once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from chaos.system import CLIENTS, ZONES, ZONES_EACH, System
+from dev.model import OWNERS, Batch, Creation, Deletion, Model, NewTTL, Step, Submission, step
+from dnsworker.errors import SubmissionFailed
+
+PAUSE_S = (0.05, 0.6)
+AGAIN_S = 0.2
+#: Of each submission; the rest are steps on one RRset.
+BATCHES, DELETIONS, CREATIONS, NEW_TTLS = 0.1, 0.03, 0.01, 0.03
+#: Of those on a zone that isn't there: it comes back soon, and some are refused until then.
+RETURNS = 0.4
+ENDS_WITHIN_S = 60.0
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """An operation that the broker has confirmed, and what must become of it."""
+
+    id: str
+    zone: str
+    submission: Submission
+    #: The code of the refusal; None: it must succeed.
+    refusal: str | None
+
+
+class ClientThread(threading.Thread):
+    """One client at work on its zones, until it is told to stop."""
+
+    def __init__(self, system: System, rng: random.Random, zones: tuple[str, ...], stop: threading.Event):
+        super().__init__(name=f"client of {zones[0]}", daemon=True)
+        self._system, self._rng, self._stop_event = system, rng, stop
+        self.models = {zone: Model(exists=False) for zone in zones}
+        self.confirmed: list[Confirmed] = []
+        self.repeated = 0
+        #: What ended it, or what it could not get confirmed.
+        self.failure: str | None = None
+        #: One from the first submission to the last: only those of one client have an order.
+        self._client = system.new_client()
+        self._numbers = itertools.count()
+
+    def run(self) -> None:
+        try:
+            for zone, submission in self._work():
+                self._submit(zone, submission)
+        except Exception as exc:  # noqa: BLE001 - whatever ends a client is a finding
+            self.failure = f"{self.name}: {type(exc).__name__}: {exc}"
+
+    def touch(self) -> None:
+        """One more change of each zone that is there, by which its targets are looked at."""
+        for zone, model in self.models.items():
+            if model.exists:
+                self._submit(zone, Step("put", OWNERS[0], "203.0.113.1", None))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _work(self) -> Iterator[tuple[str, Submission]]:
+        for zone in self.models:
+            yield zone, Creation()
+        while not self._stop_event.wait(self._rng.uniform(*PAUSE_S)):
+            zone = self._rng.choice(list(self.models))
+            yield zone, self._next(self.models[zone])
+
+    def _next(self, model: Model) -> Submission:
+        what, number = self._rng.random(), next(self._numbers)
+        if not model.exists and what < RETURNS:
+            return Creation()
+        if what < CREATIONS:
+            return Creation()
+        if what < CREATIONS + DELETIONS:
+            return Deletion()
+        if what < CREATIONS + DELETIONS + NEW_TTLS:
+            return NewTTL(self._rng.choice((600, 1800, 7200)))
+        first = step(self._rng, number)
+        if what > 1 - BATCHES:
+            others = (step(self._rng, next(self._numbers)) for _ in range(2))
+            return Batch(tuple({one.owner: one for one in (first, *others)}.values()))
+        return first
+
+    def _submit(self, zone: str, submission: Submission) -> None:
+        again = None
+        while True:
+            try:
+                id_ = submission.submit(self._client, zone, again).id
+                break
+            except SubmissionFailed as exc:
+                self.repeated += 1
+                again = exc.operation_id or again
+                threading.Event().wait(AGAIN_S)
+        self.confirmed.append(Confirmed(id_, zone, submission, self.models[zone].run(submission)))
+
+
+class Workload:
+    """All clients. `start`, then `stop` when the system has been healed."""
+
+    def __init__(self, system: System, seed: int) -> None:
+        self._stop_event = threading.Event()
+        self.clients = [
+            ClientThread(
+                system,
+                random.Random(f"{seed}/client {number}"),
+                ZONES[number * ZONES_EACH : (number + 1) * ZONES_EACH],
+                self._stop_event,
+            )
+            for number in range(CLIENTS)
+        ]
+
+    def start(self) -> None:
+        for client in self.clients:
+            client.start()
+
+    def stop(self) -> None:
+        """Returns when each has its last submission confirmed, or hasn't within `ENDS_WITHIN_S`."""
+        self._stop_event.set()
+        for client in self.clients:
+            client.join(ENDS_WITHIN_S)
+            if client.is_alive():
+                client.failure = f"{client.name}: a submission isn't confirmed after {ENDS_WITHIN_S:g} s"
+
+    def touch(self) -> None:
+        for client in self.clients:
+            if client.failure is None:
+                client.touch()
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.close()
+
+    @property
+    def confirmed(self) -> list[Confirmed]:
+        return [one for client in self.clients for one in client.confirmed]
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        return {zone: model for client in self.clients for zone, model in client.models.items()}
+
+    @property
+    def repeated(self) -> int:
+        return sum(client.repeated for client in self.clients)
+
+    @property
+    def failures(self) -> list[str]:
+        return [client.failure for client in self.clients if client.failure]

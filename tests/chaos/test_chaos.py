@@ -1,0 +1,64 @@
+"""A short run of `python -m chaos`: every promise is kept; the same seed breaks the same things."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+
+import pytest
+
+from chaos.faults import FAULTS
+from chaos.nemesis import Step, draw
+from dev.program import ROOT
+
+KEPT, REFUSED = 0, 2
+
+
+def test_a_short_run_breaks_no_promise() -> None:
+    done = _chaos("--seed", "7", "--duration", "15", "--faults", "kill,database,target")
+    assert done.returncode == KEPT, done.stdout + done.stderr
+    rows = dict(line.split(None, 1) for line in done.stdout.splitlines())
+    assert rows["seed"] == "7"
+    assert rows["violations"] == "0"
+    assert int(rows["faults"].split()[0]) >= 2
+    assert "ACTIVE" in rows["operations"]
+
+
+def test_a_seed_gives_the_same_faults_again() -> None:
+    assert _first(7) == _first(7)
+    assert _first(7) != _first(8)
+
+
+def test_no_fault_is_left_out() -> None:
+    drawn = {fault.name for step in _first(7) for fault in step.faults}
+    assert drawn == set(FAULTS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--faults", "kill,flood"), "there is no fault 'flood'"),
+        (("--faults", ""), "there is no fault ''"),
+        (("--duration", "0"), "'0' is not a number of seconds"),
+        (("--duration", "nan"), "'nan' is not a number of seconds"),
+        (("--seed", "-1"), "'-1' is not a whole number"),
+        (("--logs", "no/such/folder"), "'no/such/folder' is not a folder"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_starts(
+    arguments: tuple[str, str], words: str
+) -> None:
+    done = _chaos(*arguments)
+    assert done.returncode == REFUSED
+    assert words in done.stderr.splitlines()[-1]
+    assert not done.stdout
+
+
+def _first(seed: int) -> list[Step]:
+    return list(itertools.islice(draw(seed, list(FAULTS)), len(FAULTS)))
+
+
+def _chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "chaos", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
