@@ -184,7 +184,7 @@ class SecondaryBindUnderTest(BindUnderTest):
         for name, serial in self.primary.serials.items():
             wait_until(
                 lambda name=name, serial=serial: self._has_or_knows_not(name, serial),  # type: ignore[misc]
-                30,
+                90,
                 f"{name} to be fetched again",
             )
 
