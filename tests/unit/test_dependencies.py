@@ -16,7 +16,7 @@ import dnsworker
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OURS = {"backends", "bench", "celeryconfig", "dev", "dnsworker", "migrations", "tasks", "tests"}
+OURS = {"backends", "bench", "celeryconfig", "chaos", "dev", "dnsworker", "migrations", "tasks", "tests"}
 #: pydantic's other half, which it pins: some of its words are to be had there only.
 PARTS = {"pydantic-core": "pydantic"}
 
@@ -33,6 +33,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "celeryconfig.py": ("worker",),
     "dev": ("dev",),
     "bench": ("dev",),
+    "chaos": ("dev",),
     "tests": ("dev",),
 }
 
