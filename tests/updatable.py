@@ -66,6 +66,16 @@ def has_update(request: bytes) -> bool:
     return len(request) > 4 and (request[4] >> 3) & 15 == dns.opcode.UPDATE
 
 
+def changes_zones(request: bytes) -> bool:
+    """Of rndc: a command that changes something, after the `null` that fetches a nonce."""
+    return any(word in request for word in (b"addzone", b"modzone", b"delzone"))
+
+
+def commits(request: bytes) -> bool:
+    """Of Knot's control protocol."""
+    return b"conf-commit" in request or b"zone-commit" in request
+
+
 def add_to_bind(server: Bind, zone: Name, serial: int) -> None:
     """What an operator does: a file with SOA and NS, and `rndc addzone`."""
     file = f"{zone}{secrets.token_hex(4)}.db"

@@ -36,6 +36,7 @@ from dnsworker.testing import (
     rndc_requests,
 )
 from dnsworker.testing.contents_cases import ContentsCases
+from tests.updatable import changes_zones, has_update
 
 #: BIND's own policy `default` cuts TTLs off at a day.
 POLICY = """
@@ -60,8 +61,8 @@ class BindUnderTest(ServerUnderTest):
     def __init__(self, server: Bind, **options: object) -> None:
         self.server = server
         self.options = options
-        self.dns_proxy = Proxy(server.address, server.port, loses=_has_update)
-        self.rndc_proxy = Proxy(server.address, server.rndc_port, loses=_has_command)
+        self.dns_proxy = Proxy(server.address, server.port, loses=has_update)
+        self.rndc_proxy = Proxy(server.address, server.rndc_port, loses=changes_zones)
         self.dns_counter = CountingProxy(server.address, server.port, dns_requests)
         self.rndc_counter = CountingProxy(server.address, server.rndc_port, rndc_requests)
 
@@ -113,16 +114,6 @@ class BindUnderTest(ServerUnderTest):
     def query(self, name: Name, type: str) -> dns.message.Message:
         query = dns.message.make_query(name, type, flags=0)
         return dns.query.tcp(query, self.server.address, port=self.server.port, timeout=5)
-
-
-def _has_update(request: bytes) -> bool:
-    """Over TCP: two bytes of length, two of id, then the flags with the opcode."""
-    return len(request) > 4 and (request[4] >> 3) & 15 == dns.opcode.UPDATE
-
-
-def _has_command(request: bytes) -> bool:
-    """A command that changes something, after the `null` that fetches a nonce."""
-    return any(word in request for word in (b"addzone", b"modzone", b"delzone"))
 
 
 @pytest.fixture(scope="module")

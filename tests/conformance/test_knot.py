@@ -11,13 +11,13 @@ from dev.servers import Knot
 from dnsworker.backend import Backend
 from dnsworker.testing import BackendConformance, RequestCases
 from tests.socketproxy import SocketProxy
-from tests.updatable import UpdatableServer
+from tests.updatable import UpdatableServer, commits
 
 
 class KnotUnderTest(UpdatableServer):
     def __init__(self, server: Knot) -> None:
         super().__init__(server)
-        self.control_proxy = SocketProxy(server.control_socket, loses=_has_commit)
+        self.control_proxy = SocketProxy(server.control_socket, loses=commits)
         self.sessions = 0
         self.counting_proxy = SocketProxy(server.control_socket, watch=self._note_session)
 
@@ -46,10 +46,6 @@ class KnotUnderTest(UpdatableServer):
         """One a connection, and one connection at a time."""
         self.sessions += 1
         return len
-
-
-def _has_commit(request: bytes) -> bool:
-    return b"conf-commit" in request or b"zone-commit" in request
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ from dnsworker.testing import (
     ServerUnderTest,
     dns_requests,
 )
+from tests.updatable import has_update
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*Will be removed in 2\.0:DeprecationWarning")
 
@@ -64,7 +65,7 @@ class OnAnOperatorsServer(BACKEND):  # type: ignore[misc, valid-type]
 class BindUnderTest(ServerUnderTest):
     def __init__(self, server: Bind) -> None:
         self.server = server
-        self.proxy = Proxy(server.address, server.port, loses=_has_update)
+        self.proxy = Proxy(server.address, server.port, loses=has_update)
         self.counter = CountingProxy(server.address, server.port, dns_requests)
 
     def new_backend(self, **kwargs: Any) -> Backend:
@@ -115,11 +116,6 @@ class BindUnderTest(ServerUnderTest):
     def query(self, name: Name, type: str) -> dns.message.Message:
         query = dns.message.make_query(name, type, flags=0)
         return dns.query.tcp(query, self.server.address, port=self.server.port, timeout=5)
-
-
-def _has_update(request: bytes) -> bool:
-    """Over TCP: two bytes of length, two of id, then the flags with the opcode."""
-    return len(request) > 4 and (request[4] >> 3) & 15 == dns.opcode.UPDATE
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -33,14 +34,17 @@ class _Updated(UpdatableServer):
         counter = self.dns_counter
         return self.new_backend(port=counter.port), lambda: counter.count
 
+    @abstractmethod
     def key_options(self) -> dict[str, object]:
-        raise NotImplementedError
+        """Where the server answers, and its key."""
 
+    @abstractmethod
     def add_zone(self, zone: Name, serial: int) -> None:
-        raise NotImplementedError
+        """What its operator does."""
 
+    @abstractmethod
     def remove_zone(self, zone: Name) -> None:
-        raise NotImplementedError
+        """What its operator does."""
 
 
 class UpdatedKnot(_Updated):

@@ -34,7 +34,14 @@ from tests.faults.gateways import (
     tls_only,
 )
 from tests.tlsproxy import TlsProxy
-from tests.updatable import add_to_bind, add_to_knot, remove_from_bind, remove_from_knot
+from tests.updatable import (
+    add_to_bind,
+    add_to_knot,
+    changes_zones,
+    commits,
+    remove_from_bind,
+    remove_from_knot,
+)
 
 #: Nobody's: it must not show anywhere.
 WRONG_SECRET = base64.b64encode(b"a secret that this server has not").decode()
@@ -91,10 +98,6 @@ class Bench(ABC):
         """More targets of the pool."""
         return []
 
-    def spoil(self, what: Spoil) -> None:
-        """All answers from now on."""
-        raise NotImplementedError
-
     def prepare(self, zone: Name) -> None:  # noqa: B027 - most operators need do nothing
         """What an operator does before a zone is submitted."""
 
@@ -117,6 +120,14 @@ class Bench(ABC):
     def remove_by_hand(self, zone: Name) -> None:
         self.direct.delete_zone(zone)
 
+
+class NetworkBench(Bench):
+    """Answers come over a network, where they can be spoiled."""
+
+    @abstractmethod
+    def spoil(self, what: Spoil) -> None:
+        """All answers from now on."""
+
     # --- the faults: each a context manager that yields the options that the target has meanwhile ---
 
     @contextmanager
@@ -135,7 +146,7 @@ class Bench(ABC):
 # --- by dynamic update --------------------------------------------------------------------------------------
 
 
-class UpdateBench(Bench):
+class UpdateBench(NetworkBench):
     """A server that takes updates signed with a TSIG key."""
 
     server: Bind | Knot
@@ -219,7 +230,7 @@ class Bind9Bench(UpdateBench):
 
     def __init__(self, server: Server, certificate: Path, patch: pytest.MonkeyPatch) -> None:
         super().__init__(server, certificate, patch)
-        self.control = SpoilingProxy(self.server.address, self.server.rndc_port, _changes_zones)
+        self.control = SpoilingProxy(self.server.address, self.server.rndc_port, changes_zones)
         self.resources.callback(self.control.close)
 
     def options(self) -> dict[str, Any]:
@@ -227,10 +238,6 @@ class Bind9Bench(UpdateBench):
 
     def spoil(self, what: Spoil) -> None:
         self.gateway.spoil = self.control.spoil = what
-
-
-def _changes_zones(request: bytes) -> bool:
-    return any(word in request for word in (b"addzone", b"modzone", b"delzone"))
 
 
 class KnotBench(UpdateBench):
@@ -241,7 +248,7 @@ class KnotBench(UpdateBench):
 
     def __init__(self, server: Server, certificate: Path, patch: pytest.MonkeyPatch) -> None:
         super().__init__(server, certificate, patch)
-        self.control = SpoilingSocketProxy(self.server.control_socket, _commits)
+        self.control = SpoilingSocketProxy(self.server.control_socket, commits)
         self.resources.callback(self.control.close)
 
     def options(self) -> dict[str, Any]:
@@ -249,10 +256,6 @@ class KnotBench(UpdateBench):
 
     def spoil(self, what: Spoil) -> None:
         self.gateway.spoil = self.control.spoil = what
-
-
-def _commits(request: bytes) -> bool:
-    return b"conf-commit" in request or b"zone-commit" in request
 
 
 class Rfc2136Bench(UpdateBench):
@@ -278,7 +281,7 @@ class Rfc2136Bench(UpdateBench):
 # --- by HTTP ------------------------------------------------------------------------------------------------
 
 
-class HttpBench(Bench):
+class HttpBench(NetworkBench):
     """An API. What its answers look like is the kind's own."""
 
     without: ClassVar[Mapping[str, str]] = {
@@ -569,7 +572,7 @@ class ZonefileBench(Bench):
         yield {"reload_command": ["sh", "-c", "echo the server is in a bad mood >&2; exit 1"]}
 
 
-class NsdBench(Bench):
+class NsdBench(NetworkBench):
     """A secondary, whose primary is another target of the pool: BIND."""
 
     type = "nsd"

@@ -25,6 +25,7 @@ import dns.tsig
 
 from dnsworker.testing import Proxy
 from tests.socketproxy import SocketProxy
+from tests.updatable import has_update
 
 #: What happens to answers: `cut`, to all of them in the middle; `lose`, to those to writes, once these are
 #: carried out.
@@ -167,7 +168,7 @@ class DnsGateway(SpoilingProxy):
         #: The answer to every other request, too.
         self.is_for_all = False
         self._ring = {key.name: key}
-        super().__init__(host, port, is_update)
+        super().__init__(host, port, has_update)
 
     def _pass_requests(self, client: socket.socket, server: socket.socket, request: bytearray) -> None:
         unread = bytearray()
@@ -177,7 +178,7 @@ class DnsGateway(SpoilingProxy):
                 while len(unread) > 1 and len(unread) >= (size := 2 + int.from_bytes(unread[:2], "big")):
                     message = bytes(unread[:size])
                     del unread[:size]
-                    if self.rcode is not None and (self.is_for_all or is_update(message)):
+                    if self.rcode is not None and (self.is_for_all or has_update(message)):
                         client.sendall(self._answer(message[2:], self.rcode))
                     else:
                         request += message
@@ -190,11 +191,6 @@ class DnsGateway(SpoilingProxy):
         answer.set_rcode(rcode)
         signed = answer.to_wire()
         return len(signed).to_bytes(2, "big") + signed
-
-
-def is_update(request: bytes) -> bool:
-    """Over TCP: two octets of length, two of id, then the flags with the opcode."""
-    return len(request) > 4 and (request[4] >> 3) & 15 == dns.opcode.UPDATE
 
 
 # --- TLS ----------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from dnsworker.testing.lab import assert_same
 from dnsworker.zonefile import parse_zone
 from tests.certificates import self_signed
 from tests.faults import benches
-from tests.faults.benches import RETRY_AFTER_S, WRONG_SECRET, Bench, Said
+from tests.faults.benches import EARLY, RETRY_AFTER_S, WRONG_SECRET, Bench, Said
 from tests.world import World, a_world
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*Will be removed in 2\.0:DeprecationWarning")
@@ -289,7 +289,7 @@ def test_a_zone_of_somebody_elses_is_left_alone_until_it_is_meant(
     kind: Bench, fault: str, trial: Trial
 ) -> None:
     zone = trial.name()
-    soa = SOA(Name("ns.elsewhere.example."), Name("root.elsewhere.example."), EARLY_SERIAL)
+    soa = SOA(Name("ns.elsewhere.example."), Name("root.elsewhere.example."), EARLY + 1)
     ns = RRset(zone, "NS", 3600, ["ns.elsewhere.example."])
     theirs = ZoneContents.of(zone, soa, [ns, RRset(f"theirs.{zone}", "A", 300, ["198.51.100.1"])])
     kind.make_by_hand(theirs)
@@ -332,6 +332,3 @@ def test_a_target_that_says_when_is_not_asked_before(kind: Bench, fault: str, tr
         )
     assert (datetime.fromisoformat(due) - datetime.fromisoformat(tried)).total_seconds() >= RETRY_AFTER_S
     trial.succeed(change)
-
-
-EARLY_SERIAL = benches.EARLY + 1
