@@ -149,12 +149,21 @@ def everything() -> ZoneContents:
 
 
 def transferred(server: Server) -> ZoneContents | None:
-    """What the server serves; None where it refuses, for whatever reason."""
-    zone = dns.zone.Zone(ZONE, relativize=False)
-    try:
-        dns.query.inbound_xfr(server.address, zone, port=server.port, timeout=10)  # type: ignore[attr-defined]
-    except dns.xfr.TransferError:
-        return None
+    """What the server serves; None where it refuses, for whatever reason.
+
+    A cut connection says nothing and is asked again: NSD's reload ends the processes that served before.
+    """
+    deadline = time.monotonic() + 30
+    while True:
+        zone = dns.zone.Zone(ZONE, relativize=False)
+        try:
+            dns.query.inbound_xfr(server.address, zone, port=server.port, timeout=10)  # type: ignore[attr-defined]
+            break
+        except dns.xfr.TransferError:
+            return None
+        except (EOFError, ConnectionError):
+            if time.monotonic() > deadline:
+                raise
     found = [
         RRset.from_rdataset(name, rdataset)
         for name, rdataset in zone.iterate_rdatasets()
