@@ -325,12 +325,19 @@ def owners(connection: sa.Connection, target_id: int | None = None) -> list[int]
 
 def targets_with_due(connection: sa.Connection, older_than_s: float) -> list[str]:
     """Names of the targets that have a delivery due that nobody has taken, for at least that long."""
-    due = sa.select(sa.literal(1)).where(
-        delivery.c.target_id == target.c.id,
-        delivery.c.due_at <= now(-older_than_s),
-        sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+    # One probe of the index for each target: an EXISTS would be planned as a join of all that is due.
+    first = (
+        sa.select(delivery.c.due_at)
+        .where(
+            delivery.c.target_id == target.c.id,
+            delivery.c.due_at <= now(-older_than_s),
+            sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+        )
+        .order_by(delivery.c.due_at)
+        .limit(1)
+        .scalar_subquery()
     )
-    query = sa.select(target.c.name).where(target.c.is_removed.is_(False), due.exists())
+    query = sa.select(target.c.name).where(target.c.is_removed.is_(False), first.is_not(None))
     return list(connection.execute(query).scalars())
 
 
