@@ -10,6 +10,7 @@ from dnsworker.cli import output
 from dnsworker.cli.change import timeout_option, unfinished, wait_and_tell
 from dnsworker.cli.program import Group
 from dnsworker.cli.session import Session, with_session
+from dnsworker.cli.target import say_if_untold
 
 if TYPE_CHECKING:
     from dnsworker.operations import Outcome
@@ -89,8 +90,7 @@ def retry(session: Session, id: str) -> None:
         output.print_json({"id": id, "due_now": targets})
         return
     output.say(f"{id}  " + (f"due now at {', '.join(targets)}" if targets else "nothing left to try again"))
-    if not is_told:
-        output.say("no worker could be told (the broker is away): the next sweep takes it up", err=True)
+    say_if_untold(is_told)
 
 
 def print_operation(outcome: Outcome) -> None:

@@ -184,6 +184,8 @@ def print_zone(found: dict[str, Any]) -> None:
     reason = f": {found['reason']}" if found.get("reason") else ""
     serial = f" (serial {found['serial']})" if found.get("serial") is not None else ""
     output.say(f"{found['name']}  {output.status_word(str(found['status']))}{serial}{reason}")
+    if found.get("frozen"):
+        output.say(f"  {click.style(found['frozen'], fg='red')} ({output.ago(found.get('frozen_at'))})")
     output.print_fields(
         [
             ("pool", found.get("pool")),

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from dnsworker.errors import Behind, ClaimLost, OperationNotFound
 from dnsworker.names import Name
 from dnsworker.records import Key, RRset
+from dnsworker.store import stops
 from dnsworker.store.rows import rrset_of, rrset_to_json, upsert
 from dnsworker.tables import delivery, now, operation, target, withheld
 
@@ -271,9 +272,13 @@ def fail(
     )  # fmt: skip
 
 
-def postpone(connection: sa.Connection, claim: Claim, delay_s: float) -> None:
+def postpone(connection: sa.Connection, claim: Claim, delay_s: float, *, must_read: bool) -> None:
     """Give the claim back for a reason that isn't the delivery's; due in `delay_s`. Raises `ClaimLost`."""
-    _write(connection, claim, owner=None, lease_until=None, due_at=now(delay_s))
+    _write(
+        connection, claim,
+        owner=None, lease_until=None, due_at=now(delay_s),
+        must_read=sa.or_(delivery.c.must_read, sa.literal(must_read)),
+    )  # fmt: skip
 
 
 def note_ds_records(connection: sa.Connection, zone_id: int, target_id: int, found: Sequence[str]) -> None:
@@ -298,11 +303,6 @@ def doubt(connection: sa.Connection, zone_id: int, target_id: int) -> bool:
     return done.rowcount == 1
 
 
-def yield_place(connection: sa.Connection, claim: Claim) -> None:
-    """End a claim on a zone that changes faster than it is delivered; it stays due. Raises `ClaimLost`."""
-    _write(connection, claim, owner=None, lease_until=None, due_at=now())
-
-
 def release_owner(connection: sa.Connection, owner: int) -> list[int]:
     """Free everything that a dead worker held; returns the ids of the targets concerned."""
     query = sa.select(delivery.c.target_id).where(delivery.c.owner == owner).distinct()
@@ -324,13 +324,17 @@ def owners(connection: sa.Connection, target_id: int | None = None) -> list[int]
 
 
 def targets_with_due(connection: sa.Connection, older_than_s: float) -> list[str]:
-    """Names of the targets that have a delivery due that nobody has taken, for at least that long."""
+    """Names of the targets that have a delivery due that nobody has taken, for at least that long.
+
+    What an operator has stopped is left out.
+    """
     due = sa.select(sa.literal(1)).where(
         delivery.c.target_id == target.c.id,
         delivery.c.due_at <= now(-older_than_s),
         sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+        ~stops.is_frozen(delivery.c.zone_id),
     )
-    query = sa.select(target.c.name).where(target.c.is_removed.is_(False), due.exists())
+    query = sa.select(target.c.name).where(target.c.is_removed.is_(False), ~stops.is_paused(), due.exists())
     return list(connection.execute(query).scalars())
 
 
@@ -444,6 +448,7 @@ def _free_and_due(target_id: int) -> tuple[sa.ColumnElement[bool], ...]:
         delivery.c.target_id == target_id,
         delivery.c.due_at <= now(),
         sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+        ~stops.is_frozen(delivery.c.zone_id),
     )
 
 
