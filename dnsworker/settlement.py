@@ -303,28 +303,34 @@ def _reject(connection: sa.Connection, standing: Standing, zone: ZoneRow, row: A
     if code == "RecordRejected":
         message = f"{refused.key[0]} {refused.key[1]} refused by {message}"
     operations.end(connection, [row.id], Status.ERROR, code=code, message=message)
-    settled.ended.append(row.id)
+    dependents, targets = undo(
+        connection, standing.known, zone, row, f"the zone's creation failed: {message}"
+    )
+    settled.ended += [row.id, *dependents]
+    settled.targets = targets or settled.targets
+
+
+def undo(
+    connection: sa.Connection, known: KnownPool, zone: ZoneRow, row: Any, why: str
+) -> tuple[list[str], tuple[str, ...]]:
+    """Take back what an operation did that has just ended in ERROR; the zone is locked.
+
+    With a creation ends, for that reason, what was submitted to its zone since. Returns the operations that
+    have ended by that, and the targets that have something new to do.
+    """
     if zone.is_deleted:
-        return
+        return [], ()
     apex = (zone.name, "NS")
     entries = journal.of_operation(connection, row.id)
     is_creation = any(entry.key == apex and entry.change.before is None for entry in entries)
     if is_creation and journal.was_removed_since(connection, zone.id, apex, row.revision):
-        return  # that zone is gone already; this one is another
+        return [], ()  # that zone is gone already; this one is another
     if not is_creation:
-        desired.take_back(connection, standing.known, zone, row.id)
-        settled.targets = tuple(standing.known.target_ids)
-        return
+        desired.take_back(connection, known, zone, row.id)
+        return [], tuple(known.target_ids)
     dependents = [
         later.id for later in operations.accepted_in(connection, zone.id) if later.revision > row.revision
     ]
-    operations.end(
-        connection,
-        dependents,
-        Status.ERROR,
-        code="ZoneNotFound",
-        message=f"the zone's creation failed: {message}",
-    )
-    settled.ended += dependents
-    desired.delete(connection, standing.known, zone, row.id)
-    settled.targets = tuple(standing.known.target_ids)
+    operations.end(connection, dependents, Status.ERROR, code="ZoneNotFound", message=why)
+    desired.delete(connection, known, zone, row.id)
+    return dependents, tuple(known.target_ids)

@@ -273,7 +273,7 @@ delivery = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("last_code", sa.String(64)),
     sa.Column("last_error", sa.Text),
-    sa.Column("last_attempt_at", Moment),
+    sa.Column("last_attempt_at", Moment),  # when it began, and when it broke off
     sa.Column("last_repair_at", Moment),
     sa.Column("last_repair", sa.Text),
     sa.Column("drift", sa.Text),  # what somebody else changed there, where the pool only reports it

@@ -22,7 +22,6 @@ from dnsworker.database import reading
 from dnsworker.errors import (
     AuthenticationFailed,
     Behind,
-    Busy,
     Permanent,
     RateLimited,
     RecordRejected,
@@ -54,7 +53,7 @@ SUSPECT_AFTER = 2
 REPAIRED = {"last_repair_at": now()}
 #: With these a target says, or shows, that it has taken nothing of the message that it was sent.
 TOOK_NOTHING = (
-    AuthenticationFailed, Behind, Busy, RateLimited, RecordRejected, Unreachable, Unsupported, ZoneChanged,
+    AuthenticationFailed, Behind, RateLimited, RecordRejected, Unreachable, Unsupported, ZoneChanged,
     ZoneMissing,
 )  # fmt: skip
 

@@ -267,7 +267,8 @@ def fail(
     due = {"due_at": None if delay_s is None else now(delay_s)}
     _write(
         connection, claim,
-        owner=None, lease_until=None, attempts=attempts, last_code=code, last_error=message,
+        owner=None, lease_until=None, last_attempt_at=now(),
+        attempts=attempts, last_code=code, last_error=message,
         must_read=sa.or_(delivery.c.must_read, sa.literal(must_read)), **(due | values),
     )  # fmt: skip
 
@@ -276,7 +277,7 @@ def postpone(connection: sa.Connection, claim: Claim, delay_s: float, *, must_re
     """Give the claim back for a reason that isn't the delivery's; due in `delay_s`. Raises `ClaimLost`."""
     _write(
         connection, claim,
-        owner=None, lease_until=None, due_at=now(delay_s),
+        owner=None, lease_until=None, due_at=now(delay_s), last_attempt_at=now(),
         must_read=sa.or_(delivery.c.must_read, sa.literal(must_read)),
     )  # fmt: skip
 
@@ -290,7 +291,10 @@ def note_ds_records(connection: sa.Connection, zone_id: int, target_id: int, fou
 
 def give_back(connection: sa.Connection, claim: Claim) -> None:
     """End a claim of which nothing else is known; due at once. Raises `ClaimLost`."""
-    _write(connection, claim, owner=None, lease_until=None, must_read=True, due_at=now())
+    _write(
+        connection, claim,
+        owner=None, lease_until=None, must_read=True, due_at=now(), last_attempt_at=now(),
+    )  # fmt: skip
 
 
 def doubt(connection: sa.Connection, zone_id: int, target_id: int) -> bool:
@@ -298,7 +302,7 @@ def doubt(connection: sa.Connection, zone_id: int, target_id: int) -> bool:
     done = connection.execute(
         sa.update(delivery)
         .where(_is(zone_id, target_id), delivery.c.owner.is_(None))
-        .values(must_read=True, due_at=now())
+        .values(must_read=True, due_at=now(), last_attempt_at=now())
     )
     return done.rowcount == 1
 
@@ -310,7 +314,14 @@ def release_owner(connection: sa.Connection, owner: int) -> list[int]:
     connection.execute(
         sa.update(delivery)
         .where(delivery.c.owner == owner)
-        .values(owner=None, lease_until=None, must_read=True, epoch=delivery.c.epoch + 1, due_at=now())
+        .values(
+            owner=None,
+            lease_until=None,
+            must_read=True,
+            epoch=delivery.c.epoch + 1,
+            due_at=now(),
+            last_attempt_at=now(),
+        )
     )
     return targets
 
@@ -341,6 +352,15 @@ def targets_with_due(connection: sa.Connection, older_than_s: float) -> list[str
 def of_zone(connection: sa.Connection, zone_id: int) -> list[DeliveryRow]:
     query = sa.select(delivery).where(delivery.c.zone_id == zone_id).order_by(delivery.c.target_id)
     return [DeliveryRow.of(row) for row in connection.execute(query)]
+
+
+def lock_of_zone(connection: sa.Connection, zone_id: int) -> list[tuple[str, DeliveryRow]]:
+    """The zone's deliveries with the names of their targets, locked: nobody claims one until the commit."""
+    query = sa.select(delivery).where(delivery.c.zone_id == zone_id).order_by(delivery.c.target_id)
+    rows = [DeliveryRow.of(row) for row in connection.execute(query.with_for_update())]
+    names = sa.select(target.c.id, target.c.name).where(target.c.id.in_([row.target_id for row in rows]))
+    known = {row.id: row.name for row in connection.execute(names)}
+    return [(known[row.target_id], row) for row in rows]
 
 
 def withhold(connection: sa.Connection, claim: Claim, rows: Sequence[Withheld]) -> None:
@@ -393,7 +413,9 @@ def forget_withheld(connection: sa.Connection, zone_id: int) -> None:
     connection.execute(
         sa.update(delivery)
         .where(delivery.c.zone_id == zone_id, delivery.c.target_id.in_(refused))
-        .values(owner=None, lease_until=None, must_read=True, epoch=delivery.c.epoch + 1)
+        .values(
+            owner=None, lease_until=None, must_read=True, epoch=delivery.c.epoch + 1, last_attempt_at=now()
+        )
     )
     connection.execute(sa.delete(withheld).where(withheld.c.zone_id == zone_id))
 

@@ -352,6 +352,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "zone freeze", "zone thaw",
         "record create", "record update", "record put", "record delete", "record list",
         "operation show", "operation list", "operation wait", "operation retry",
+        "operation cancel",
         "target show", "target pause", "target resume", "pool show", "pool check", "pool apply",
         "queues declare", "db upgrade",
     }  # fmt: skip
