@@ -11,7 +11,7 @@ from dnsworker import names, plan, serials
 from dnsworker.contents import ZoneContents
 from dnsworker.desired.effects import apex_ns, difference, primary_nameserver, resolve
 from dnsworker.desired.importing import read_import
-from dnsworker.desired.rules import check_children, check_ignored, check_placement, check_types
+from dnsworker.desired.rules import check_children, check_ignored, check_placement, check_timers, check_types
 from dnsworker.desired.writing import Accepted, delete, write
 from dnsworker.errors import (
     AmbiguousZone,
@@ -111,6 +111,7 @@ class Desired:
     ) -> Accepted:
         wanted = {field: getattr(request, field) for field in SETTABLE if getattr(request, field) is not None}
         values = {field: value for field, value in wanted.items() if getattr(zone, field) != value}
+        check_timers(zone, values)
         return write(connection, known, zone, operation_id, [], values, force=request.force)
 
     def _import(self, connection: sa.Connection, operation_id: str, request: ImportZone) -> Accepted:
