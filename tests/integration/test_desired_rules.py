@@ -17,6 +17,30 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
+SOA = "@ 3600 IN SOA ns1.example.net. hostmaster.example.net. 7 3600 600 86400 3600\n"
+NS = "@ 3600 IN NS ns1.example.net.\n"
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+def test_an_import_that_would_empty_a_zone_needs_force_however_small_it_is(world: World, adopt: bool) -> None:
+    world.end_of(world.put("www", "192.0.2.1"))
+    world.end_of(world.put("mail", "192.0.2.2"))
+    outcome = world.do("import_zone", text=SOA + NS, adopt=adopt)
+    assert outcome.code == "UnsafeChange"
+    assert "no records besides SOA and apex NS, and the zone has 2 RRsets" in (outcome.message or "")
+    assert len(world.records()) == 2
+    world.succeed("import_zone", text=SOA + NS, adopt=adopt, force=True)
+    assert world.served("one") == world.records() == {}
+
+
+def test_an_import_without_records_makes_no_zone_unless_it_is_meant(world: World) -> None:
+    outcome = world.do("import_zone", zone="example.com.", text=SOA)
+    assert outcome.code == "InvalidZoneFile"
+    assert "holds no records, nothing was imported; create the zone instead" in (outcome.message or "")
+    world.succeed("import_zone", zone="example.com.", text=SOA, force=True)
+    world.succeed("import_zone", zone="example.net.", text=SOA + NS, adopt=True)
+
+
 @pytest.mark.parametrize(
     ("timers", "words"),
     [
