@@ -131,9 +131,9 @@ class Deliverer:
         with self._guard:
             slots = self._slots[target]
         done = failed = 0
-        while slots.enter(self._slots_for(target, known)):
+        while known is not None and slots.enter(self._slots_for(target, known)):
             try:
-                while (claim := self._claim(known, target)) is not None:
+                while known is not None and (claim := self._claim(known, target)) is not None:
                     if self._deliver(known, claim):
                         done += 1
                     else:
@@ -143,7 +143,7 @@ class Deliverer:
                 is_marked = slots.leave()
             if not is_marked:
                 return f"{target}: {done} delivered" + (f", {failed} failed" if failed else "")
-        return f"{target}: all slots are at work"
+        return f"{target}: " + ("all slots are at work" if known else "no pool has it any more")
 
     def give_back_unended(self) -> None:
         """Give back claims that could not be given back when their delivery broke off."""

@@ -84,8 +84,9 @@ def check(session: Session, file: Path | None) -> None:
 @pool.command()
 @file_argument
 @click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+@click.option("--detach", is_flag=True, help="Leave the zones of targets that FILE has lost there.")
 @with_session
-def apply(session: Session, file: Path | None, dry_run: bool) -> None:
+def apply(session: Session, file: Path | None, dry_run: bool, detach: bool) -> None:
     """Make FILE (default: DNSWORKER_POOLS) the pools of this system."""
     from dnsworker.store import pools as store
 
@@ -95,7 +96,7 @@ def apply(session: Session, file: Path | None, dry_run: bool) -> None:
     notes: list[str] = []
     pools = _load(path, notes, checks_options=True)
     with session.connection(writes=True) as connection:
-        done = store.apply(connection, pools, dry_run=dry_run).lines
+        done = store.apply(connection, pools, detach=detach, dry_run=dry_run).lines
     if session.as_json:
         output.print_json({"dry_run": dry_run, "notes": notes, "changes": done})
         return

@@ -240,6 +240,21 @@ def test_targets_are_paused_and_resumed_and_status_says_so(system: Run) -> None:
     deliver()
 
 
+def test_a_target_that_the_file_has_lost_is_detached_only_when_it_is_meant(
+    system: Run, tmp_path: Path
+) -> None:
+    submit(system, "zone", "create", "example.org", "--email", "a@example.org")
+    deliver()
+    path = tmp_path / "pools.yaml"
+    path.write_text(POOLS.replace("served", "other"), encoding="utf-8")
+    refused = system("pool", "apply", str(path))
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (1, 1)
+    assert "or apply with --detach, which leaves them there as they are" in refused.stderr
+    told = system("pool", "apply", str(path), "--detach").stdout
+    assert "target served: removed from pool default, 1 zones stay there as they are" in told
+    assert "served" not in system("target", "show").stdout
+
+
 def test_a_zone_is_frozen_and_thawed(system: Run) -> None:
     assert "ZoneNotFound" in system("zone", "freeze", "example.org").stderr
     submit(system, "zone", "create", "example.org", "--email", "a@example.org")
