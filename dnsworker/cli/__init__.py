@@ -10,6 +10,7 @@ from dnsworker.cli.backends import backends as backends_command
 from dnsworker.cli.backends import schema
 from dnsworker.cli.completion import completion as completion_command
 from dnsworker.cli.database import db
+from dnsworker.cli.dead import dead, discard, requeue
 from dnsworker.cli.demo import demo as demo_command
 from dnsworker.cli.freezing import freeze, thaw
 from dnsworker.cli.operation import operation as operation_group
@@ -49,5 +50,7 @@ for part in (
     cli.add_command(part)
 for part in (freeze, thaw):
     zone_group.add_command(part)
+for part in (dead, requeue, discard):
+    queues.add_command(part)
 
 main = cli.main

@@ -52,6 +52,7 @@ def test_a_detached_target_keeps_its_zones_and_nobody_waits_for_it(world: World)
     assert said in "\n".join(apply(world, "one", detach=True, dry_run=True))
     assert len(world.zone()["targets"]) == 2
     assert said in "\n".join(apply(world, "one", detach=True))
+    assert world.row("SELECT count(*) FROM delivery") == (1,)
     assert world.end_of(operation).status is Status.ACTIVE
     world.servers["two"].is_down = False
     world.succeed("delete_zone")

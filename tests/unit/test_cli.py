@@ -260,6 +260,9 @@ BAD_ARGUMENTS = [
     (["worker", "-c", "0"], 2, "--concurrency"),
     (["worker", "-c", "many"], 2, "--concurrency"),
     (["queues", "declare"], 1, "DNSWORKER_BROKER_URL is not set"),
+    (["queues", "dead"], 1, "DNSWORKER_BROKER_URL is not set"),
+    (["queues", "requeue"], 2, "give an ID or --all"),
+    (["queues", "discard", "x"], 2, "would be gone for good; say --yes"),
     (["completion", "tcsh"], 2, "tcsh"),
     (["up", "--port", "99999"], 2, "--port"),
 ]
@@ -354,7 +357,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "operation show", "operation list", "operation wait", "operation retry",
         "operation cancel",
         "target show", "target pause", "target resume", "pool show", "pool check", "pool apply",
-        "queues declare", "db upgrade",
+        "queues declare", "queues dead", "queues requeue", "queues discard", "db upgrade",
     }  # fmt: skip
 
 
