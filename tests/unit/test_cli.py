@@ -345,6 +345,7 @@ def test_the_commands_are_those_of_the_design() -> None:
     assert {" ".join(path) for path in commands(cli)} == {
         "up", "demo", "worker", "beat", "backends", "status", "schema", "completion",
         "zone create", "zone update", "zone delete", "zone show", "zone list", "zone import", "zone export",
+        "zone diff", "zone sync",
         "record create", "record update", "record put", "record delete", "record list",
         "operation show", "operation list", "operation wait", "operation retry",
         "target show", "pool show", "pool check", "pool apply", "queues declare", "db upgrade",
