@@ -40,8 +40,6 @@ __all__ = [
     "build_options", "capabilities_of", "check_options", "load_pools", "resolve_secrets",
 ]  # fmt: skip
 
-#: Of a target whose `limits` don't say.
-REPAIRS_PER_SECOND = 20.0
 #: Designate's names for kinds of backends that we have under another one.
 KINDS = {"pdns4": "powerdns", "nsd4": "nsd"}
 
@@ -86,14 +84,8 @@ class Limits(_Part):
     requests_per_second: float | None = Field(default=None, ge=0.001, le=100_000)
     #: Requests that may be made at once after a pause; None: one second's worth.
     burst: int | None = Field(default=None, ge=1, le=100_000)
-    #: Deliveries that nobody waits for: of what has to be repaired, and to a new target. None: 20.
-    repairs_per_second: float | None = Field(default=None, ge=0.001, le=100_000)
-
-    @property
-    def repairs(self) -> Budget:
-        """What `repairs_per_second` allows."""
-        rate = self.repairs_per_second or REPAIRS_PER_SECOND
-        return Budget(rate, max(1, int(rate)))
+    #: Deliveries that nobody waits for: of what has to be repaired, and to a new target.
+    repairs_per_second: float = Field(default=20.0, ge=0.001, le=100_000)
 
     @property
     def budget(self) -> Budget | None:

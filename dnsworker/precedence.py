@@ -1,13 +1,14 @@
 """What is done next at a target: changes that somebody waits for, then repairs, then looks.
 
 Separate from the deliveries, which do what they are given. What nobody waits for is bounded three ways: by a
-rate for each target, kept in its row; by a slot less than there are, so that a change finds one; and the
-other way round by a share of the turns, so that it gets done while there are always changes.
+rate for each target, kept in its row; by half of the slots, so that a change finds one and isn't slowed down
+much; and the other way round by a share of the turns, so that it gets done while there are always changes.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -112,7 +113,7 @@ class Precedence:
         if limit > 1 and deliveries.claimed(connection, known.target_ids[target]) >= limit - 1:
             return None
         with self._guard:
-            if self._running[target] >= max(1, slots - 1):
+            if self._running[target] >= max(1, slots // 2):
                 return None
             self._running[target] += 1
         claim = None
@@ -156,7 +157,11 @@ class Precedence:
         has_stale = has_stale and known.compares(target)
         if (has_repair or has_stale) and comparisons.mass_ahead(connection) is None:
             if has_repair:
-                yield known.pool.target(target).limits.repairs, "repairs_paid_us"
+                yield evenly(known.pool.target(target).limits.repairs_per_second), "repairs_paid_us"
             if has_stale:
-                a_second = self._settings.compare_per_minute / 60
-                yield Budget(a_second, max(1, int(a_second))), "looks_paid_us"
+                yield evenly(self._settings.compare_per_minute / 60), "looks_paid_us"
+
+
+def evenly(per_second: float) -> Budget:
+    """At most what comes together until somebody comes back: many at once would hold up changes."""
+    return Budget(per_second, max(1, math.ceil(per_second * COME_BACK_S)))

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     compare_serial_s: float = Field(default=3600.0, gt=0)
     compare_full_s: float = Field(default=86400.0, gt=0)
     #: Looks at one target a minute, over all workers.
-    compare_per_minute: float = Field(default=600.0, gt=0)
+    compare_per_minute: float = Field(default=1200.0, gt=0)
     #: How long a nameserver has to answer one question.
     query_timeout_s: float = Field(default=1.0, gt=0)
     #: The built-in nameserver of `dnsworker up`.
