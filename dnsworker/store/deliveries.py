@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from dnsworker.errors import Behind, ClaimLost, OperationNotFound
 from dnsworker.names import Name
 from dnsworker.records import Key, RRset
+from dnsworker.store import stops
 from dnsworker.store.rows import rrset_of, rrset_to_json, upsert
 from dnsworker.tables import delivery, now, operation, target, withheld
 
@@ -291,14 +292,19 @@ def fail(
     due = {"due_at": None if delay_s is None else now(delay_s)}
     _write(
         connection, claim,
-        owner=None, lease_until=None, attempts=attempts, last_code=code, last_error=message,
+        owner=None, lease_until=None, last_attempt_at=now(),
+        attempts=attempts, last_code=code, last_error=message,
         must_read=sa.or_(delivery.c.must_read, sa.literal(must_read)), **(due | values),
     )  # fmt: skip
 
 
-def postpone(connection: sa.Connection, claim: Claim, delay_s: float) -> None:
+def postpone(connection: sa.Connection, claim: Claim, delay_s: float, *, must_read: bool) -> None:
     """Give the claim back for a reason that isn't the delivery's; due in `delay_s`. Raises `ClaimLost`."""
-    _write(connection, claim, owner=None, lease_until=None, due_at=now(delay_s))
+    _write(
+        connection, claim,
+        owner=None, lease_until=None, due_at=now(delay_s), last_attempt_at=now(),
+        must_read=sa.or_(delivery.c.must_read, sa.literal(must_read)),
+    )  # fmt: skip
 
 
 def note_ds_records(connection: sa.Connection, zone_id: int, target_id: int, found: Sequence[str]) -> None:
@@ -310,7 +316,10 @@ def note_ds_records(connection: sa.Connection, zone_id: int, target_id: int, fou
 
 def give_back(connection: sa.Connection, claim: Claim) -> None:
     """End a claim of which nothing else is known; due at once. Raises `ClaimLost`."""
-    _write(connection, claim, owner=None, lease_until=None, must_read=True, due_at=now())
+    _write(
+        connection, claim,
+        owner=None, lease_until=None, must_read=True, due_at=now(), last_attempt_at=now(),
+    )  # fmt: skip
 
 
 def doubt(connection: sa.Connection, zone_id: int, target_id: int) -> bool:
@@ -318,14 +327,9 @@ def doubt(connection: sa.Connection, zone_id: int, target_id: int) -> bool:
     done = connection.execute(
         sa.update(delivery)
         .where(_is(zone_id, target_id), delivery.c.owner.is_(None))
-        .values(must_read=True, due_at=now())
+        .values(must_read=True, due_at=now(), last_attempt_at=now())
     )
     return done.rowcount == 1
-
-
-def yield_place(connection: sa.Connection, claim: Claim) -> None:
-    """End a claim on a zone that changes faster than it is delivered; it stays due. Raises `ClaimLost`."""
-    _write(connection, claim, owner=None, lease_until=None, due_at=now())
 
 
 def release_owner(connection: sa.Connection, owner: int) -> list[int]:
@@ -335,7 +339,14 @@ def release_owner(connection: sa.Connection, owner: int) -> list[int]:
     connection.execute(
         sa.update(delivery)
         .where(delivery.c.owner == owner)
-        .values(owner=None, lease_until=None, must_read=True, epoch=delivery.c.epoch + 1, due_at=now())
+        .values(
+            owner=None,
+            lease_until=None,
+            must_read=True,
+            epoch=delivery.c.epoch + 1,
+            due_at=now(),
+            last_attempt_at=now(),
+        )
     )
     return targets
 
@@ -352,18 +363,35 @@ def targets_with_due(
     connection: sa.Connection, *, priorities: Sequence[int], looked_at: Sequence[str]
 ) -> list[str]:
     """Names of the targets that have a delivery of these priorities due that nobody has taken, or are among
-    `looked_at` and have one that it is time to look at."""
-    some = sa.select(sa.literal(1))
-    due = sa.or_(*(some.where(*free_and_due(target.c.id, one)).exists() for one in priorities))
-    stale = some.where(*free_to_look_at(target.c.id)).exists()
-    is_wanted = sa.or_(due, sa.and_(target.c.name.in_(looked_at), stale))
-    query = sa.select(target.c.name).where(target.c.is_removed.is_(False), is_wanted)
+    `looked_at` and have one that it is time to look at. What an operator has stopped is left out."""
+    # A probe of the index for each target and priority: an EXISTS would be planned as a join of all of them.
+    wanted: list[sa.ColumnElement[bool]] = [
+        _first(delivery.c.due_at, free_and_due(target.c.id, one)).is_not(None) for one in priorities
+    ]
+    stale = _first(delivery.c.compare_at, free_to_look_at(target.c.id))
+    wanted.append(sa.and_(target.c.name.in_(looked_at), stale.is_not(None)))
+    query = sa.select(target.c.name).where(
+        target.c.is_removed.is_(False), ~stops.is_paused(), sa.or_(*wanted)
+    )
     return list(connection.execute(query).scalars())
+
+
+def _first(moment: sa.Column[Any], where: Sequence[sa.ColumnElement[bool]]) -> sa.ScalarSelect[Any]:
+    return sa.select(moment).where(*where).order_by(moment).limit(1).scalar_subquery()
 
 
 def of_zone(connection: sa.Connection, zone_id: int) -> list[DeliveryRow]:
     query = sa.select(delivery).where(delivery.c.zone_id == zone_id).order_by(delivery.c.target_id)
     return [DeliveryRow.of(row) for row in connection.execute(query)]
+
+
+def lock_of_zone(connection: sa.Connection, zone_id: int) -> list[tuple[str, DeliveryRow]]:
+    """The zone's deliveries with the names of their targets, locked: nobody claims one until the commit."""
+    query = sa.select(delivery).where(delivery.c.zone_id == zone_id).order_by(delivery.c.target_id)
+    rows = [DeliveryRow.of(row) for row in connection.execute(query.with_for_update())]
+    names = sa.select(target.c.id, target.c.name).where(target.c.id.in_([row.target_id for row in rows]))
+    known = {row.id: row.name for row in connection.execute(names)}
+    return [(known[row.target_id], row) for row in rows]
 
 
 def withhold(connection: sa.Connection, claim: Claim, rows: Sequence[Withheld]) -> None:
@@ -416,7 +444,9 @@ def forget_withheld(connection: sa.Connection, zone_id: int) -> None:
     connection.execute(
         sa.update(delivery)
         .where(delivery.c.zone_id == zone_id, delivery.c.target_id.in_(refused))
-        .values(owner=None, lease_until=None, must_read=True, epoch=delivery.c.epoch + 1)
+        .values(
+            owner=None, lease_until=None, must_read=True, epoch=delivery.c.epoch + 1, last_attempt_at=now()
+        )
     )
     connection.execute(sa.delete(withheld).where(withheld.c.zone_id == zone_id))
 
@@ -464,6 +494,7 @@ def free_to_look_at(target_id: int | sa.Column[int]) -> tuple[sa.ColumnElement[b
         delivery.c.compare_at <= now(),
         delivery.c.due_at.is_(None),
         sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+        ~stops.is_frozen(delivery.c.zone_id),
     )
 
 
@@ -474,6 +505,7 @@ def free_and_due(target_id: int | sa.Column[int], priority: int) -> tuple[sa.Col
         delivery.c.priority == priority,
         delivery.c.due_at <= now(),
         sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+        ~stops.is_frozen(delivery.c.zone_id),
     )
 
 

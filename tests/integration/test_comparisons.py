@@ -15,7 +15,7 @@ from dnsworker.comparison import records_of
 from dnsworker.errors import ServerFailure
 from dnsworker.names import Name
 from dnsworker.records import SOA, RRset
-from dnsworker.store import comparisons, deliveries
+from dnsworker.store import comparisons, deliveries, stops
 from tests.world import MemoryBackend, World, a_world
 
 ZONE = Name("example.org.")
@@ -176,6 +176,15 @@ def test_a_zone_that_the_target_fails_to_serve_is_read_and_said(world: World) ->
     time_to_look(world)
     world.until(lambda: bool(delivery_row(world).attempts), "nothing was tried")
     assert delivery_row(world).last_error == "SERVFAIL"
+
+
+def test_a_frozen_zone_is_not_looked_at(world: World) -> None:
+    with world.engine.begin() as connection:
+        stops.freeze(connection, 1, None)
+    time_to_look(world, in_full=True)
+    assert world.runtime.sweep()["targets"] == 0
+    world.runtime.deliver("one")
+    assert world.servers["one"].requests == []
 
 
 def test_a_look_that_was_lost_with_its_worker_becomes_a_delivery(world: World) -> None:
