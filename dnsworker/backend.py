@@ -145,7 +145,11 @@ class Backend(ABC):
         """
 
     def read_soa(self, zone: Name) -> SOA | None:
-        """The zone's SOA from the target itself; None as in `read_zone`."""
+        """The zone's SOA from the target itself; None as in `read_zone`.
+
+        Zones in which nothing changes are looked at by it; where it isn't overridden, by `read_zone`, and
+        less often.
+        """
         contents = self.read_zone(zone)
         return contents.soa if contents else None
 

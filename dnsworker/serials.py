@@ -6,8 +6,8 @@ Separate because a plain `<` on serials is the oldest bug in this field.
 from __future__ import annotations
 
 MODULUS = 2**32
-#: So many seconds, or edits by others, ahead of our last serial.
-LEAST_LOST = 60
+#: So many seconds ahead of our last serial. Others' edits count up to it, too, but not that many unnoticed.
+LEAST_LOST = 3600
 SAFE_STEP = 2**30  # two steps below this never add up to an undefined one in a server's journal
 
 

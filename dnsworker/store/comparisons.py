@@ -160,7 +160,9 @@ def ahead(connection: sa.Connection) -> list[tuple[int, list[str]]]:
 def _release(
     connection: sa.Connection, wanted: Sequence[sa.ColumnElement[bool]], *, priority: int, force: bool
 ) -> None:
+    was_claimed = delivery.c.owner.is_not(None)
     values: dict[str, object] = {
+        "last_attempt_at": sa.case((was_claimed, now()), else_=delivery.c.last_attempt_at),
         "owner": None, "lease_until": None, "epoch": delivery.c.epoch + 1, "priority": priority,
         "must_read": True, "compared_at": None, "due_at": now(), "attempts": 0,
     }  # fmt: skip

@@ -494,6 +494,7 @@ def free_to_look_at(target_id: int | sa.Column[int]) -> tuple[sa.ColumnElement[b
         delivery.c.compare_at <= now(),
         delivery.c.due_at.is_(None),
         sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+        ~stops.is_frozen(delivery.c.zone_id),
     )
 
 

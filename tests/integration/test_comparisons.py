@@ -15,7 +15,7 @@ from dnsworker.comparison import records_of
 from dnsworker.errors import ServerFailure
 from dnsworker.names import Name
 from dnsworker.records import SOA, RRset
-from dnsworker.store import comparisons, deliveries
+from dnsworker.store import comparisons, deliveries, stops
 from tests.world import MemoryBackend, World, a_world
 
 ZONE = Name("example.org.")
@@ -178,6 +178,15 @@ def test_a_zone_that_the_target_fails_to_serve_is_read_and_said(world: World) ->
     assert delivery_row(world).last_error == "SERVFAIL"
 
 
+def test_a_frozen_zone_is_not_looked_at(world: World) -> None:
+    with world.engine.begin() as connection:
+        stops.freeze(connection, 1, None)
+    time_to_look(world, in_full=True)
+    assert world.runtime.sweep()["targets"] == 0
+    world.runtime.deliver("one")
+    assert world.servers["one"].requests == []
+
+
 def test_a_look_that_was_lost_with_its_worker_becomes_a_delivery(world: World) -> None:
     time_to_look(world)
     with world.engine.begin() as connection:
@@ -208,7 +217,7 @@ def test_a_change_that_comes_during_a_look_is_not_lost(world: World) -> None:
     assert world.end_of(operations[0]).status.has_succeeded
 
 
-@pytest.mark.parametrize(("by", "is_ahead"), [(1, False), (3600, True)], ids=["an edit", "our lost work"])
+@pytest.mark.parametrize(("by", "is_ahead"), [(1, False), (7000, True)], ids=["an edit", "our lost work"])
 def test_what_a_later_database_may_have_written_is_not_undone(
     world: World, by: int, is_ahead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
