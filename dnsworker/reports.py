@@ -162,11 +162,9 @@ def list_operations(
 
 def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
     """All targets, by pool and name."""
-    due = sa.func.count(delivery.c.zone_id).filter(delivery.c.due_at.is_not(None))
-    failing = sa.func.count(delivery.c.zone_id).filter(
-        delivery.c.attempts > 0, delivery.c.due_at.is_not(None)
-    )
-    blocked = sa.func.count(delivery.c.zone_id).filter(delivery.c.state.in_(("foreign", "ahead", "held")))
+    due = sa.func.count(delivery.c.due_at)
+    failing = sa.func.count(sa.case((delivery.c.attempts > 0, delivery.c.due_at)))
+    blocked = sa.func.count(sa.case((delivery.c.state.in_(("foreign", "ahead", "held")), delivery.c.zone_id)))
     query = (
         sa.select(
             target.c.name, pool.c.name.label("pool"), target.c.failures, target.c.open_until,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -23,20 +24,26 @@ metadata = sa.MetaData(
     }
 )
 
+#: What SQLAlchemy calls MariaDB and MySQL.
+MARIADB = ("mysql", "mariadb")
+#: Databases whose indexes can leave rows out. MariaDB's are whole; where that would bury the few rows that
+#: are looked for among all that ever were, they have a column more.
+PARTIAL, WHOLE = {"only": ("postgresql", "sqlite")}, {"only": MARIADB}
+
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers only INTEGER keys by itself
-DnsName = sa.String(1024)  # 255 octets, each up to four characters when escaped
+#: MariaDB's indexes take keys of 3,072 octets, four for each character but in ASCII.
+Ascii = mysql.VARCHAR(1024, charset="ascii", collation="ascii_bin")
+#: 255 octets, each up to four characters when escaped.
+DnsName = sa.String(1024).with_variant(Ascii, *MARIADB)
 #: Compared octet by octet: a range of sort keys is a subtree, which a language's collation would break.
-SortKey = (
-    sa.String(1024)
-    .with_variant(sa.String(1024, collation="C"), "postgresql")
-    .with_variant(sa.String(1024, collation="utf8mb4_bin"), "mysql", "mariadb")
-)
+SortKey = DnsName.with_variant(sa.String(1024, collation="C"), "postgresql")
+Text = sa.Text().with_variant(mysql.MEDIUMTEXT(), *MARIADB)  # their TEXT ends at 64 KiB
 
 
 class Moment(sa.types.TypeDecorator[datetime]):
     """A point in time in UTC, to the microsecond, on every database."""
 
-    impl = sa.DateTime(timezone=True)
+    impl = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *MARIADB)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
@@ -102,12 +109,12 @@ target = sa.Table(
     # is set; whoever moves an expired `open_until` on has taken the one probe.
     sa.Column("failures", sa.Integer, nullable=False, default=0),
     sa.Column("open_until", Moment),
-    sa.Column("last_error", sa.Text),
+    sa.Column("last_error", Text),
     sa.Column("last_error_at", Moment),
     sa.Column("last_success_at", Moment),
     # It asked for fewer requests, and gets none until then; in its own words.
     sa.Column("rests_until", Moment),
-    sa.Column("rest_reason", sa.Text),
+    sa.Column("rest_reason", Text),
     # Its budget, where Redis doesn't keep it: paid for up to then, µs since 1970 (`dnsworker.budget`).
     sa.Column("paid_us", sa.BigInteger),
     sa.Index("ix_target_pool_id", "pool_id"),
@@ -120,7 +127,7 @@ zone = sa.Table(
     sa.Column("pool_id", sa.ForeignKey("pool.id"), nullable=False),
     sa.Column("name", DnsName, nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
-    sa.Column("reason", sa.Text),
+    sa.Column("reason", Text),
     sa.Column("is_deleted", sa.Boolean, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("serial", sa.BigInteger, nullable=False),
@@ -180,7 +187,7 @@ operation = sa.Table(
     sa.Column("revision", sa.BigInteger),
     sa.Column("serial", sa.BigInteger),
     sa.Column("code", sa.String(64)),
-    sa.Column("message", sa.Text),
+    sa.Column("message", Text),
     sa.Column("received_at", Moment, nullable=False),
     sa.Column("accepted_at", Moment),
     sa.Column("finished_at", Moment),
@@ -200,13 +207,17 @@ operation = sa.Table(
         "zone_id",
         postgresql_where=sa.text("status = 'ACCEPTED'"),
         sqlite_where=sa.text("status = 'ACCEPTED'"),
+        info=PARTIAL,
     ),
     sa.Index(
         "ix_operation_untold",
         "finished_at",
         postgresql_where=sa.text("is_untold"),
         sqlite_where=sa.text("is_untold"),
+        info=PARTIAL,
     ),
+    sa.Index("ix_operation_zone_id_status", "zone_id", "status", info=WHOLE),
+    sa.Index("ix_operation_is_untold", "is_untold", "finished_at", info=WHOLE),
 )
 
 journal = sa.Table(
@@ -237,7 +248,7 @@ delivery = sa.Table(
     # What we know of the target: never | creating | present | absent | foreign | ahead | held
     sa.Column("state", sa.String(8), nullable=False),
     sa.Column("delivered_revision", sa.BigInteger, nullable=False, default=0),
-    sa.Column("soa", sa.Text),  # complete rdata last seen there: the fence of the next update
+    sa.Column("soa", Text),  # complete rdata last seen there: the fence of the next update
     sa.Column("must_read", sa.Boolean, nullable=False, default=False),  # ask what it has before writing
     sa.Column("force", sa.Boolean, nullable=False, default=False),  # may overwrite what it finds there
     # What the provider has taken and not spread to all its servers yet: [change id, revision, Unix time].
@@ -250,11 +261,11 @@ delivery = sa.Table(
     sa.Column("due_at", Moment),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("last_code", sa.String(64)),
-    sa.Column("last_error", sa.Text),
+    sa.Column("last_error", Text),
     sa.Column("last_attempt_at", Moment),
     sa.Column("last_repair_at", Moment),
-    sa.Column("last_repair", sa.Text),
-    sa.Column("drift", sa.Text),  # what somebody else changed there, where the pool only reports it
+    sa.Column("last_repair", Text),
+    sa.Column("drift", Text),  # what somebody else changed there, where the pool only reports it
     sa.Column("ds_records", sa.JSON(none_as_null=True)),  # of the target's signer, as of the last delivery
     sa.Index(
         "ix_delivery_due",
@@ -281,7 +292,7 @@ withheld = sa.Table(
     sa.Column("operation_id", sa.ForeignKey("operation.id"), nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("accepted", sa.JSON(none_as_null=True)),  # what the target has instead
-    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("message", Text, nullable=False),
     sa.Column("at", Moment, nullable=False),
     sa.Index("ix_withheld_operation_id", "operation_id"),
 )
@@ -294,7 +305,7 @@ observation = sa.Table(
     sa.Column("verified_revision", sa.BigInteger, nullable=False, default=0),
     sa.Column("serial", sa.BigInteger),
     sa.Column("seen_at", Moment),
-    sa.Column("error", sa.Text),
+    sa.Column("error", Text),
 )
 
 submission = sa.Table(
@@ -315,7 +326,7 @@ served_zone = sa.Table(
     sa.Column("id", BigId, primary_key=True),
     sa.Column("target", sa.String(100), nullable=False),
     sa.Column("name", DnsName, nullable=False),
-    sa.Column("soa", sa.Text, nullable=False),
+    sa.Column("soa", Text, nullable=False),
     sa.Column("soa_ttl", sa.BigInteger, nullable=False),
     sa.Column("serial", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("target", "name"),

@@ -330,7 +330,9 @@ def targets_with_due(connection: sa.Connection, older_than_s: float) -> list[str
         delivery.c.due_at <= now(-older_than_s),
         sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
     )
-    query = sa.select(target.c.name).where(target.c.is_removed.is_(False), due.exists())
+    # Not EXISTS: for that MariaDB reads all deliveries there are.
+    first = due.limit(1).correlate(target).scalar_subquery()
+    query = sa.select(target.c.name).where(target.c.is_removed.is_(False), first.is_not(None))
     return list(connection.execute(query).scalars())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import mysql
 
 revision = "0001"
 down_revision = None
@@ -11,13 +12,13 @@ branch_labels = None
 depends_on = None
 
 # As they were in this version: a migration doesn't follow the code.
-MOMENT = sa.DateTime(timezone=True)
+MOMENT = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-SORT_KEY = (
-    sa.String(1024)
-    .with_variant(sa.String(1024, collation="C"), "postgresql")
-    .with_variant(sa.String(1024, collation="utf8mb4_bin"), "mysql", "mariadb")
+NAME = sa.String(1024).with_variant(
+    mysql.VARCHAR(1024, charset="ascii", collation="ascii_bin"), "mysql", "mariadb"
 )
+SORT_KEY = NAME.with_variant(sa.String(1024, collation="C"), "postgresql")
+TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 
 
 def upgrade() -> None:
@@ -36,8 +37,8 @@ def upgrade() -> None:
         "served_zone",
         sa.Column("id", BIG_ID, nullable=False),
         sa.Column("target", sa.String(length=100), nullable=False),
-        sa.Column("name", sa.String(length=1024), nullable=False),
-        sa.Column("soa", sa.Text(), nullable=False),
+        sa.Column("name", NAME, nullable=False),
+        sa.Column("soa", TEXT, nullable=False),
         sa.Column("soa_ttl", sa.BigInteger(), nullable=False),
         sa.Column("serial", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_served_zone")),
@@ -47,7 +48,7 @@ def upgrade() -> None:
     op.create_table(
         "submission",
         sa.Column("client", sa.String(length=64), nullable=False),
-        sa.Column("zone", sa.String(length=1024), nullable=False),
+        sa.Column("zone", NAME, nullable=False),
         sa.Column("last_number", sa.BigInteger(), nullable=False),
         sa.Column("voids", sa.JSON(), nullable=False),
         sa.Column("updated_at", MOMENT, nullable=False),
@@ -56,7 +57,7 @@ def upgrade() -> None:
     op.create_table(
         "served_rrset",
         sa.Column("zone_id", BIG_ID, autoincrement=False, nullable=False),
-        sa.Column("name", sa.String(length=1024), nullable=False),
+        sa.Column("name", NAME, nullable=False),
         sa.Column("type", sa.String(length=16), nullable=False),
         sa.Column("ttl", sa.BigInteger(), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
@@ -74,7 +75,7 @@ def upgrade() -> None:
         sa.Column("paused_until", MOMENT, nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("open_until", MOMENT, nullable=True),
-        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("last_error", TEXT, nullable=True),
         sa.Column("last_error_at", MOMENT, nullable=True),
         sa.Column("last_success_at", MOMENT, nullable=True),
         sa.ForeignKeyConstraint(["pool_id"], ["pool.id"], name=op.f("fk_target_pool_id")),
@@ -86,14 +87,14 @@ def upgrade() -> None:
         "zone",
         sa.Column("id", BIG_ID, nullable=False),
         sa.Column("pool_id", BIG_ID, nullable=False),
-        sa.Column("name", sa.String(length=1024), nullable=False),
+        sa.Column("name", NAME, nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("reason", TEXT, nullable=True),
         sa.Column("is_deleted", sa.Boolean(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("serial", sa.BigInteger(), nullable=False),
         sa.Column("seen_serial", sa.BigInteger(), nullable=True),
-        sa.Column("mname", sa.String(length=1024), nullable=False),
+        sa.Column("mname", NAME, nullable=False),
         sa.Column("email", sa.String(length=255), nullable=False),
         sa.Column("ttl", sa.BigInteger(), nullable=False),
         sa.Column("refresh", sa.BigInteger(), nullable=False),
@@ -127,7 +128,7 @@ def upgrade() -> None:
         sa.Column("wanted_revision", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.String(length=8), nullable=False),
         sa.Column("delivered_revision", sa.BigInteger(), nullable=False),
-        sa.Column("soa", sa.Text(), nullable=True),
+        sa.Column("soa", TEXT, nullable=True),
         sa.Column("must_read", sa.Boolean(), nullable=False),
         sa.Column("force", sa.Boolean(), nullable=False),
         sa.Column("owner", sa.BigInteger(), nullable=True),
@@ -136,10 +137,10 @@ def upgrade() -> None:
         sa.Column("due_at", MOMENT, nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("last_code", sa.String(length=64), nullable=True),
-        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("last_error", TEXT, nullable=True),
         sa.Column("last_attempt_at", MOMENT, nullable=True),
         sa.Column("last_repair_at", MOMENT, nullable=True),
-        sa.Column("last_repair", sa.Text(), nullable=True),
+        sa.Column("last_repair", TEXT, nullable=True),
         sa.ForeignKeyConstraint(["target_id"], ["target.id"], name=op.f("fk_delivery_target_id")),
         sa.ForeignKeyConstraint(["zone_id"], ["zone.id"], name=op.f("fk_delivery_zone_id")),
         sa.PrimaryKeyConstraint("zone_id", "target_id", name=op.f("pk_delivery")),
@@ -167,7 +168,7 @@ def upgrade() -> None:
         sa.Column("verified_revision", sa.BigInteger(), nullable=False),
         sa.Column("serial", sa.BigInteger(), nullable=True),
         sa.Column("seen_at", MOMENT, nullable=True),
-        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("error", TEXT, nullable=True),
         sa.ForeignKeyConstraint(["zone_id"], ["zone.id"], name=op.f("fk_observation_zone_id")),
         sa.PrimaryKeyConstraint("zone_id", "nameserver", name=op.f("pk_observation")),
     )
@@ -175,7 +176,7 @@ def upgrade() -> None:
         "operation",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("kind", sa.String(length=32), nullable=False),
-        sa.Column("zone", sa.String(length=1024), nullable=False),
+        sa.Column("zone", NAME, nullable=False),
         sa.Column("pool", sa.String(length=100), nullable=True),
         sa.Column("zone_id", BIG_ID, nullable=True),
         sa.Column("payload", sa.JSON(), nullable=False),
@@ -189,7 +190,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.BigInteger(), nullable=True),
         sa.Column("serial", sa.BigInteger(), nullable=True),
         sa.Column("code", sa.String(length=64), nullable=True),
-        sa.Column("message", sa.Text(), nullable=True),
+        sa.Column("message", TEXT, nullable=True),
         sa.Column("received_at", MOMENT, nullable=False),
         sa.Column("accepted_at", MOMENT, nullable=True),
         sa.Column("finished_at", MOMENT, nullable=True),
@@ -197,14 +198,26 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["zone_id"], ["zone.id"], name=op.f("fk_operation_zone_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_operation")),
     )
-    op.create_index(
-        "ix_operation_accepted",
-        "operation",
-        ["zone_id"],
-        unique=False,
-        postgresql_where=sa.text("status = 'ACCEPTED'"),
-        sqlite_where=sa.text("status = 'ACCEPTED'"),
-    )
+    if op.get_bind().dialect.name in ("mysql", "mariadb"):  # no partial indexes there
+        op.create_index("ix_operation_zone_id_status", "operation", ["zone_id", "status"], unique=False)
+        op.create_index("ix_operation_is_untold", "operation", ["is_untold", "finished_at"], unique=False)
+    else:
+        op.create_index(
+            "ix_operation_accepted",
+            "operation",
+            ["zone_id"],
+            unique=False,
+            postgresql_where=sa.text("status = 'ACCEPTED'"),
+            sqlite_where=sa.text("status = 'ACCEPTED'"),
+        )
+        op.create_index(
+            "ix_operation_untold",
+            "operation",
+            ["finished_at"],
+            unique=False,
+            postgresql_where=sa.text("is_untold"),
+            sqlite_where=sa.text("is_untold"),
+        )
     op.create_index(
         "ix_operation_client_zone_number", "operation", ["client", "zone", "number"], unique=False
     )
@@ -216,19 +229,11 @@ def upgrade() -> None:
         postgresql_where=sa.text("status IN ('PENDING', 'HELD', 'ACCEPTED')"),
         sqlite_where=sa.text("status IN ('PENDING', 'HELD', 'ACCEPTED')"),
     )
-    op.create_index(
-        "ix_operation_untold",
-        "operation",
-        ["finished_at"],
-        unique=False,
-        postgresql_where=sa.text("is_untold"),
-        sqlite_where=sa.text("is_untold"),
-    )
     op.create_index("ix_operation_zone_id_revision", "operation", ["zone_id", "revision"], unique=False)
     op.create_table(
         "recordset",
         sa.Column("zone_id", BIG_ID, autoincrement=False, nullable=False),
-        sa.Column("name", sa.String(length=1024), nullable=False),
+        sa.Column("name", NAME, nullable=False),
         sa.Column("type", sa.String(length=16), nullable=False),
         sa.Column("ttl", sa.BigInteger(), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
@@ -243,7 +248,7 @@ def upgrade() -> None:
         sa.Column("zone_id", BIG_ID, nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("serial", sa.BigInteger(), nullable=False),
-        sa.Column("name", sa.String(length=1024), nullable=False),
+        sa.Column("name", NAME, nullable=False),
         sa.Column("type", sa.String(length=16), nullable=False),
         sa.Column("before", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("after", sa.JSON(none_as_null=True), nullable=True),
@@ -265,12 +270,12 @@ def upgrade() -> None:
         "withheld",
         sa.Column("zone_id", BIG_ID, autoincrement=False, nullable=False),
         sa.Column("target_id", BIG_ID, autoincrement=False, nullable=False),
-        sa.Column("name", sa.String(length=1024), nullable=False),
+        sa.Column("name", NAME, nullable=False),
         sa.Column("type", sa.String(length=16), nullable=False),
         sa.Column("operation_id", sa.String(length=64), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("accepted", sa.JSON(none_as_null=True), nullable=True),
-        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("message", TEXT, nullable=False),
         sa.Column("at", MOMENT, nullable=False),
         sa.ForeignKeyConstraint(["operation_id"], ["operation.id"], name=op.f("fk_withheld_operation_id")),
         sa.ForeignKeyConstraint(["target_id"], ["target.id"], name=op.f("fk_withheld_target_id")),
@@ -282,65 +287,15 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # ### commands auto generated by Alembic - please adjust! ###
-    op.drop_index("ix_withheld_operation_id", table_name="withheld")
     op.drop_table("withheld")
-    op.drop_index("ix_journal_zone_id_revision", table_name="journal")
-    op.drop_index("ix_journal_zone_id_name_type_revision", table_name="journal")
-    op.drop_index("ix_journal_operation_id", table_name="journal")
     op.drop_table("journal")
-    op.drop_index("ix_recordset_zone_id_sort_key", table_name="recordset")
     op.drop_table("recordset")
-    op.drop_index("ix_operation_zone_id_revision", table_name="operation")
-    op.drop_index(
-        "ix_operation_untold",
-        table_name="operation",
-        postgresql_where=sa.text("is_untold"),
-        sqlite_where=sa.text("is_untold"),
-    )
-    op.drop_index(
-        "ix_operation_open",
-        table_name="operation",
-        postgresql_where=sa.text("status IN ('PENDING', 'HELD', 'ACCEPTED')"),
-        sqlite_where=sa.text("status IN ('PENDING', 'HELD', 'ACCEPTED')"),
-    )
-    op.drop_index("ix_operation_client_zone_number", table_name="operation")
-    op.drop_index(
-        "ix_operation_accepted",
-        table_name="operation",
-        postgresql_where=sa.text("status = 'ACCEPTED'"),
-        sqlite_where=sa.text("status = 'ACCEPTED'"),
-    )
     op.drop_table("operation")
     op.drop_table("observation")
-    op.drop_index(
-        "ix_delivery_owner",
-        table_name="delivery",
-        postgresql_where=sa.text("owner IS NOT NULL"),
-        sqlite_where=sa.text("owner IS NOT NULL"),
-    )
-    op.drop_index(
-        "ix_delivery_due",
-        table_name="delivery",
-        postgresql_where=sa.text("due_at IS NOT NULL"),
-        sqlite_where=sa.text("due_at IS NOT NULL"),
-    )
     op.drop_table("delivery")
-    op.drop_index("ix_zone_status", table_name="zone")
-    op.drop_index("ix_zone_name", table_name="zone")
-    op.drop_index(
-        "ix_zone_look_at",
-        table_name="zone",
-        postgresql_where=sa.text("look_at IS NOT NULL"),
-        sqlite_where=sa.text("look_at IS NOT NULL"),
-    )
     op.drop_table("zone")
-    op.drop_index("ix_target_pool_id", table_name="target")
     op.drop_table("target")
-    op.drop_index("ix_served_rrset_zone_id_sort_key", table_name="served_rrset")
     op.drop_table("served_rrset")
     op.drop_table("submission")
-    op.drop_index("ix_served_zone_name", table_name="served_zone")
     op.drop_table("served_zone")
     op.drop_table("pool")
-    # ### end Alembic commands ###
