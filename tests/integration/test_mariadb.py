@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -141,6 +142,27 @@ def test_of_two_that_wait_for_each_other_one_is_told_to_try_again(engine: sa.Eng
     for thread in threads:
         thread.join(60)
     assert sorted(ends) == ["away", "done"]
+
+
+def test_two_deliveries_that_fail_at_once_count_it_without_a_deadlock(grown: sa.Engine) -> None:
+    both = threading.Barrier(2, timeout=30)
+    (target_id,) = ask(grown, "SELECT min(id) FROM target")
+
+    def fail(claim: deliveries.Claim) -> None:
+        with grown.begin() as connection:
+            deliveries.fail(
+                connection, claim, code="Unreachable", message="", delay_s=9, must_read=False, attempts=1
+            )
+            both.wait()
+            breakers.failed(connection, target_id, "away", limit=9, delay_s=9)
+
+    claims = []
+    for _ in range(2):
+        with grown.begin() as connection:
+            claims.append(deliveries.claim_next(connection, target_id, "one", owner=8, lease_s=60))
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(fail, claims))
+    assert ask(grown, "SELECT failures FROM target") == (2,)
 
 
 def test_a_lock_that_is_not_given_in_time_is_tried_again(
