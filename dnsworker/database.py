@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dnsworker import mariadb
+from dnsworker import mariadb, sqlite
 from dnsworker.errors import ConfigError
 from dnsworker.tables import MARIADB, metadata
 
@@ -37,7 +37,7 @@ def connect(url: str, *, pool_size: int = 20) -> sa.Engine:
             "DNSWORKER_DATABASE_URL is not a database URL, such as postgresql://user@host/name"
         ) from exc
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite(parsed)
+        return sqlite.engine(parsed)
     options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 10, "pool_pre_ping": False}
     if parsed.get_backend_name() == "postgresql":
         # A connection whose server is gone is noticed in seconds, not after the kernel's two hours.
@@ -53,29 +53,6 @@ def connect(url: str, *, pool_size: int = 20) -> sa.Engine:
     if parsed.get_backend_name() in MARIADB:
         return mariadb.engine(parsed, options)
     return sa.create_engine(parsed, **options)
-
-
-def _sqlite(url: sa.URL) -> sa.Engine:
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=20)
-
-    @sa.event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # transactions are begun by `_begin`, not guessed by the driver
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        # A transaction that only reads says so (see `reading`); one that may write takes the write lock
-        # at once, because upgrading later fails at once when somebody else has written since.
-        reads = connection.get_execution_options().get("reads_only", False)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-    return engine
 
 
 def reading(engine: sa.Engine) -> sa.Engine:
