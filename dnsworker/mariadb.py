@@ -31,6 +31,10 @@ MYSQL_SESSION = {
     "innodb_lock_wait_timeout": "30",
     "wait_timeout": "28800",
 }
+#: Less can't take the rows that `store.bulk` sends at once.
+SMALLEST_PACKET = 16 * 1024 * 1024
+#: Of a statement, for quotation marks and numbers.
+MARGIN = 4096
 #: The first that can pass over locked rows (SKIP LOCKED) and read JSON as a table.
 OLDEST, OLDEST_MYSQL = (10, 6), (8, 0, 4)
 
@@ -72,7 +76,7 @@ def engine(url: sa.URL, options: dict[str, Any]) -> sa.Engine:
         if sum(map(len, texts)) < limit // 8:
             return  # it fits, however it is escaped
         size = len(statement) + sum(len(escape_string(text).encode()) for text in texts)
-        if size > limit:
+        if size > limit - MARGIN:
             words = f"a statement of {size} octets: the database's max_allowed_packet is {limit}"
             raise sa.exc.DataError(None, None, DataError(words))
 
@@ -80,7 +84,7 @@ def engine(url: sa.URL, options: dict[str, Any]) -> sa.Engine:
 
 
 def check_server(connection: sa.Connection) -> None:
-    """Raises `ConfigError` when the server is too old. Any other database is passed."""
+    """Raises `ConfigError` when the server is too old or can't do what is needed. Other databases pass."""
     dialect: Any = connection.dialect
     if dialect.name not in MARIADB:
         return
@@ -89,6 +93,14 @@ def check_server(connection: sa.Connection) -> None:
     if found < oldest:
         there, wanted = (".".join(map(str, version)) for version in (found, oldest))
         raise ConfigError(f"the database is {name} {there}: dnsworker needs {wanted} or later")
+    query = "SELECT @@max_allowed_packet, @@log_bin AND @@binlog_format = 'STATEMENT'"
+    packet_size, logs_statements = connection.exec_driver_sql(query).one()
+    if packet_size < SMALLEST_PACKET:
+        raise ConfigError(
+            f"the database's max_allowed_packet is {packet_size}: dnsworker needs {SMALLEST_PACKET} or more"
+        )
+    if logs_statements:
+        raise ConfigError("the database's binlog_format is STATEMENT: dnsworker needs ROW or MIXED")
 
 
 def _texts(parameters: Any) -> list[str]:

@@ -103,7 +103,6 @@ class MariaDB(Server):
             "pid-file": str(self.folder / "data" / "mariadb.pid"),
             "init-file": str(self.folder / "init.sql"),
             "skip-name-resolve": "ON",
-            "skip-log-bin": "",
             "max-connections": "200",
             "innodb-buffer-pool-size": "64M",
             "innodb-log-file-size": "32M",
@@ -114,8 +113,7 @@ class MariaDB(Server):
             **UNHELPFUL,
             **self._settings,
         }
-        lines = [name if value == "" and name.startswith("skip-") else f"{name} = {value}"
-                 for name, value in settings.items()]  # fmt: skip
+        lines = [f"{name} = {value}" for name, value in settings.items()]
         (self.folder / "my.cnf").write_text("[mariadbd]\n" + "\n".join(lines) + "\n")
         if not (self.folder / "data").exists():
             self._initialise()

@@ -107,16 +107,32 @@ def test_a_server_that_is_too_old_is_refused(engine: sa.Engine, monkeypatch: pyt
         database.check_version(engine)
 
 
+def test_a_server_that_takes_too_little_at_once_is_refused(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mariadb, "SMALLEST_PACKET", 1024**3)
+    with pytest.raises(ConfigError, match=r"max_allowed_packet is 16777216: dnsworker needs 1073741824"):
+        database.check_version(engine)
+
+
+def test_a_server_that_logs_statements_is_refused() -> None:
+    with (
+        MariaDB(settings={"log-bin": "binlog", "binlog-format": "STATEMENT"}) as server,
+        pytest.raises(ConfigError, match="binlog_format is STATEMENT: dnsworker needs ROW or MIXED"),
+    ):
+        database.upgrade(server.create_database("x"))
+
+
 # --- what goes wrong ----------------------------------------------------------------------------------------
 
 
 def test_a_statement_that_the_server_would_hang_up_on_is_an_error_of_its_data(engine: sa.Engine) -> None:
     limit = ask(engine, "SELECT @@max_allowed_packet")[0]
     with engine.begin() as connection:
-        too_long = new_operation(payload={"text": '"' * (limit // 2)})
+        too_long = new_operation(payload={"text": '"' * (limit // 4)})  # quoted twice
         with pytest.raises(sa.exc.DataError, match="max_allowed_packet"):
             operations.insert(connection, too_long)
-        assert operations.insert(connection, new_operation(payload={"text": "x" * (limit // 2)}))
+        assert operations.insert(connection, new_operation(payload={"text": "x" * (limit // 4)}))
 
 
 def test_of_two_that_wait_for_each_other_one_is_told_to_try_again(engine: sa.Engine) -> None:
