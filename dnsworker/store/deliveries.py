@@ -305,14 +305,16 @@ def yield_place(connection: sa.Connection, claim: Claim) -> None:
 
 def release_owner(connection: sa.Connection, owner: int) -> list[int]:
     """Free everything that a dead worker held; returns the ids of the targets concerned."""
-    query = sa.select(delivery.c.target_id).where(delivery.c.owner == owner).distinct()
-    targets = list(connection.execute(query).scalars())
-    connection.execute(
-        sa.update(delivery)
-        .where(delivery.c.owner == owner)
-        .values(owner=None, lease_until=None, must_read=True, epoch=delivery.c.epoch + 1, due_at=now())
-    )
-    return targets
+    query = sa.select(delivery.c.zone_id, delivery.c.target_id).where(delivery.c.owner == owner)
+    held = connection.execute(query.order_by(delivery.c.zone_id, delivery.c.target_id)).all()
+    # Each by its key: by the owner's index, MariaDB locks its entry before the row, and everybody else after.
+    for row in held:
+        mine = _is(row.zone_id, row.target_id)
+        locked = sa.select(delivery.c.owner).where(mine).with_for_update()
+        if connection.execute(locked).scalar_one() == owner:
+            free = {"owner": None, "lease_until": None, "must_read": True, "due_at": now()}
+            connection.execute(sa.update(delivery).where(mine).values(epoch=delivery.c.epoch + 1, **free))
+    return list({row.target_id: None for row in held})
 
 
 def owners(connection: sa.Connection, target_id: int | None = None) -> list[int]:

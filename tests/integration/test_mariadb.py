@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from dev.servers import MariaDB
+from dev.servers.process import wait_until
 from dnsworker import database, mariadb
 from dnsworker.errors import ConfigError
 from dnsworker.liveness import SessionLock
@@ -181,6 +182,32 @@ def test_two_deliveries_that_fail_at_once_count_it_without_a_deadlock(grown: sa.
     assert ask(grown, "SELECT failures FROM target") == (2,)
 
 
+def test_a_worker_that_was_taken_for_dead_may_still_give_back(grown: sa.Engine) -> None:
+    """Both change the row and its entry under the owner, whoever comes first."""
+    (target_id,) = ask(grown, "SELECT min(id) FROM target")
+    with grown.begin() as connection:
+        claim = deliveries.claim_next(connection, target_id, "one", owner=8, lease_s=60)
+    assert claim is not None
+
+    def free() -> list[int]:
+        with grown.begin() as connection:
+            return deliveries.release_owner(connection, 8)
+
+    def is_waiting() -> bool:
+        query = "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+        return bool(ask(grown, query)[0])
+
+    with ThreadPoolExecutor(1) as thread:
+        with grown.begin() as connection:
+            deliveries.renew(connection, claim, 60)
+            freed = thread.submit(free)
+            wait_until(is_waiting, 30, "the other one to come")
+            deliveries.give_back(connection, claim)
+        assert freed.result(60) == [target_id]
+    (owner, epoch) = ask(grown, f"SELECT owner, epoch FROM delivery WHERE zone_id = {claim.zone_id}")
+    assert (owner, epoch) == (None, claim.epoch)
+
+
 def test_a_lock_that_is_not_given_in_time_is_tried_again(
     mariadb_url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,7 +300,7 @@ def test_a_table_of_somebody_elses_is_not_taken_for_one_of_ours(empty_mariadb_ur
 
 @pytest.fixture
 def grown(engine: sa.Engine) -> sa.Engine:
-    """Thousands of zones at rest and operations long ended; a few are not."""
+    """Thousands of zones at rest and operations long ended; a few are not, and many of one other zone."""
     with engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO zone (pool_id, name, status, is_deleted, revision, serial, mname, email, ttl,"
@@ -291,6 +318,11 @@ def grown(engine: sa.Engine) -> sa.Engine:
             " is_untold, zone_id, revision) SELECT seq, 'x', 'z1.', '{}', '',"
             " IF(seq < 9, 'ACCEPTED', 'ACTIVE'), '2026-01-01', '2026-01-01', seq < 9,"
             " (SELECT min(id) FROM zone), seq FROM seq_1_to_3000"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO operation (id, kind, zone, payload, digest, status, received_at, is_untold, zone_id)"
+            " SELECT 3000 + seq, 'x', 'z2.', '{}', '', 'ACCEPTED', '2026-01-01', 0,"
+            " (SELECT max(id) FROM zone) FROM seq_1_to_3000"
         )
         connection.exec_driver_sql("ANALYZE TABLE zone, delivery, operation")
     return engine

@@ -179,7 +179,7 @@ def test_the_same_on_postgresql(
     check(postgresql_bench, plans, data)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plans=st.tuples(client_plan, client_plan), data=st.data())
 def test_the_same_on_mariadb(
     mariadb_bench: Bench, plans: tuple[list[Any], list[Any]], data: st.DataObject
