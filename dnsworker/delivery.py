@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from dnsworker import retry
 from dnsworker.backend import Backend, load_backend
-from dnsworker.convergence import Blocked, Convergence, Resting, storable
+from dnsworker.convergence import Blocked, Convergence, Resting, Stopped, look, storable
 from dnsworker.database import AWAY, reading
 from dnsworker.errors import (
     BackendError,
@@ -35,8 +35,9 @@ from dnsworker.errors import (
 )
 from dnsworker.liveness import ProcessLock
 from dnsworker.pools import build_options
+from dnsworker.precedence import Precedence, Slots
 from dnsworker.settings import Settings
-from dnsworker.store import breakers, deliveries, zones
+from dnsworker.store import breakers, comparisons, deliveries, zones
 from dnsworker.store.deliveries import Claim
 from dnsworker.store.pools import KnownPool, PoolDirectory
 from dnsworker.turnstile import Turnstile
@@ -52,6 +53,8 @@ SLOTS = 4
 #: How long one probe of an open breaker may take.
 PROBE_S = 15.0
 RETRY_AT_ONCE_S = 0.001
+#: After a look that came to nothing, because the target couldn't be asked.
+LOOK_AGAIN_S = 60.0
 #: How often a doubt about a delivery that somebody else has now is brought up again.
 DOUBT_AGAIN_S = 1.0
 #: With these the target has answered, whatever it said.
@@ -64,36 +67,6 @@ class Unforeseen(OutcomeUnknown):
 
 class _ProbeTaken(Exception):
     """Somebody else probes the target."""
-
-
-class Slots:
-    """How many deliveries to one target this process runs at once.
-
-    A wake-up that finds no slot leaves a mark; whoever gives a slot back looks for it. So no wake-up waits
-    in a thread, and none is lost.
-    """
-
-    def __init__(self) -> None:
-        self._taken = 0
-        self._is_marked = False
-        self._guard = threading.Lock()
-
-    def enter(self, count: int) -> bool:
-        """Take one of `count` slots, which may be more or fewer the next time."""
-        with self._guard:
-            self._is_marked = True
-            if self._taken >= count:
-                return False
-            self._taken += 1
-            self._is_marked = False
-            return True
-
-    def leave(self) -> bool:
-        """Whether somebody came by in the meantime and has to be served."""
-        with self._guard:
-            self._taken -= 1
-            marked, self._is_marked = self._is_marked, False
-            return marked
 
 
 class Deliverer:
@@ -116,6 +89,7 @@ class Deliverer:
         self._on_progress, self._on_retry, self._call_later = on_progress, on_retry, call_later
         self._guard = threading.Lock()
         self._turnstile = Turnstile(engine, settings, on_retry=on_retry)
+        self._precedence = Precedence(settings, self._turnstile.come_back)
         self._slots: dict[str, Slots] = defaultdict(Slots)
         self._backends: dict[tuple[str, int], list[Backend]] = {}
         self._owners_checked: dict[str, float] = {}
@@ -131,19 +105,20 @@ class Deliverer:
         with self._guard:
             slots = self._slots[target]
         done = failed = 0
-        while slots.enter(self._slots_for(target, known)):
+        while known is not None and slots.enter(self._slots_for(target, known)):
             try:
-                while (claim := self._claim(known, target)) is not None:
-                    if self._deliver(known, claim):
-                        done += 1
-                    else:
-                        failed += 1
+                while known is not None and (claim := self._claim(known, target)) is not None:
+                    try:
+                        is_done = self._deliver(known, claim)
+                    finally:
+                        self._precedence.ended(claim)
+                    done, failed = done + is_done, failed + (not is_done)
                     known = self._directory.of_target(target)
             finally:
                 is_marked = slots.leave()
             if not is_marked:
                 return f"{target}: {done} delivered" + (f", {failed} failed" if failed else "")
-        return f"{target}: all slots are at work"
+        return f"{target}: " + ("all slots are at work" if known else "no pool has it any more")
 
     def give_back_unended(self) -> None:
         """Give back claims that could not be given back when their delivery broke off."""
@@ -186,22 +161,31 @@ class Deliverer:
 
     def _claim_next(self, known: KnownPool, target: str, target_id: int) -> Claim | None:
         limits = known.pool.target(target).limits
-        if not self._turnstile.lets_in(target, target_id, limits):
+
+        def has_due(connection: sa.Connection) -> bool:
+            return self._precedence.has_due(connection, known, target)
+
+        if not self._turnstile.lets_in(target, target_id, limits, has_due):
             return None
+        claim = None
         try:
             with self._engine.begin() as connection:
                 if limits.concurrency and not deliveries.has_room(connection, target_id, limits.concurrency):
                     return None
                 if not breakers.may_try(connection, target_id):
                     return None
-                claim = deliveries.claim_next(
-                    connection, target_id, target, owner=self._lock.owner, lease_s=self._settings.lease_s
+                claim = self._precedence.claim(
+                    connection, known, target, slots=self._slots_for(target, known), owner=self._lock.owner
                 )
                 # Only now: a probe that finds nothing due would be spent for nothing.
                 if claim is not None and not breakers.may_probe(connection, target_id, probe_s=PROBE_S):
                     raise _ProbeTaken
         except _ProbeTaken:
+            self._precedence.ended(claim)
             return None
+        except BaseException:
+            self._precedence.ended(claim)
+            raise
         return claim
 
     def _keep_lock(self) -> None:
@@ -224,24 +208,31 @@ class Deliverer:
     # --- one delivery ----------------------------------------------------------------------------------
 
     def _deliver(self, known: KnownPool, claim: Claim) -> bool:
+        """Whether it came to its end; that of a look is to have looked, whatever was seen."""
+        convergence: Convergence | None = None
         try:
             with self._backend(known, claim.target) as backend:
                 budget = known.pool.target(claim.target).limits.budget
                 metered = self._turnstile.metered(backend, claim, budget)
-                Convergence(self._engine, known, claim, metered, self._settings).run()
-                self._note_ds_records(claim, metered)
+                if claim.is_look:
+                    look(self._engine, claim, metered, self._settings)
+                else:
+                    convergence = Convergence(self._engine, known, claim, metered, self._settings)
+                    convergence.run()
+                    self._note_ds_records(claim, metered)
             with self._engine.begin() as connection:
                 breakers.succeeded(connection, claim.target_id)
-            self._hasten_followers(known, claim)
+            if not claim.is_look:
+                self._hasten_followers(known, claim)
         except ClaimLost as exc:
             log.warning("%s", exc, extra={"zone_id": claim.zone_id, "target": claim.target})
             self._doubt(claim)
             return False
         except Resting as exc:
-            self._postpone(claim, exc)
+            self._postpone(claim, exc, convergence)
             return False
         except (BackendError, ConfigError) as exc:
-            self._failed(claim, exc)
+            self._failed(claim, exc, convergence)
             return False
         except AWAY:
             self._keep_unended(claim)
@@ -249,10 +240,11 @@ class Deliverer:
         except Exception as exc:  # not ours to foresee: an adapter may be anybody's
             log.exception("%s: a delivery broke", claim.target, extra={"zone_id": claim.zone_id})
             words = (str(exc).strip() or "no reason given").splitlines()[0]
-            self._failed(claim, Unforeseen(f"{type(exc).__name__}: {words}"))
+            self._failed(claim, Unforeseen(f"{type(exc).__name__}: {words}"), convergence)
             return False
         finally:
-            self._on_progress(claim.zone_id)
+            if not claim.is_look:
+                self._on_progress(claim.zone_id)
         return True
 
     def _hasten_followers(self, known: KnownPool, claim: Claim) -> None:
@@ -288,7 +280,7 @@ class Deliverer:
 
     def _doubt(self, claim: Claim) -> None:
         """What this worker sent may have come after what its successor read: have the target read again."""
-        if self._is_stopping:
+        if self._is_stopping or claim.is_look:
             return
         try:
             with self._engine.begin() as connection:
@@ -301,22 +293,30 @@ class Deliverer:
         else:
             self._call_later(DOUBT_AGAIN_S, lambda: self._doubt(claim))
 
-    def _postpone(self, claim: Claim, reason: Resting) -> None:
+    def _postpone(self, claim: Claim, reason: Resting, convergence: Convergence | None) -> None:
         """The delivery stops half-way for no fault of its own: it is no attempt, and goes on when it may."""
         delay_s = reason.retry_after_s or 0.0
         try:
             with self._engine.begin() as connection:
-                deliveries.postpone(connection, claim, delay_s)
+                if claim.is_look:
+                    comparisons.looked(connection, claim, delay_s)
+                else:
+                    deliveries.postpone(connection, claim, delay_s, must_read=_has_written(convergence))
         except ClaimLost:
             self._doubt(claim)
             return
         except sa.exc.SQLAlchemyError:
             self._keep_unended(claim)
             raise
+        if isinstance(reason, Stopped):  # whoever ends that wakes the target, or the sweep does
+            log.info("%s: stops here: %s", claim.target, reason, extra={"zone_id": claim.zone_id})
+            return
         log.info("%s: %s; goes on in %.1f s", claim.target, reason, delay_s, extra={"zone_id": claim.zone_id})
         self._turnstile.come_back(claim.target, max(delay_s, RETRY_AT_ONCE_S))
 
-    def _failed(self, claim: Claim, error: BackendError | ConfigError) -> None:
+    def _failed(
+        self, claim: Claim, error: BackendError | ConfigError, convergence: Convergence | None
+    ) -> None:
         """Write down what went wrong and when it is tried again; that row is the clock."""
         where = {"zone_id": claim.zone_id, "target": claim.target}
         failure = error if isinstance(error, BackendError) else Permanent(error.message)
@@ -328,7 +328,7 @@ class Deliverer:
                     log.warning("%s: %s", claim.target, failure, extra=where)
                     deliveries.fail(
                         connection, claim, code=failure.code, message=message, delay_s=None,
-                        must_read=True, attempts=attempts, state=failure.state,
+                        must_read=True, attempts=attempts, state=failure.state, compare_at=None,
                     )  # fmt: skip
                     breakers.succeeded(connection, claim.target_id)
                     return
@@ -343,10 +343,15 @@ class Deliverer:
                     decision.delay_s if isinstance(decision, retry.Retry) else self._settings.retry_cap_s
                 )
                 # The delivery before its target, as everywhere: two orders of locking are a deadlock.
-                deliveries.fail(
-                    connection, claim, code=error.code, message=message, delay_s=delay_s,
-                    must_read=isinstance(decision, retry.Retry) and decision.reads_back, attempts=attempts,
-                )  # fmt: skip
+                if claim.is_look:
+                    comparisons.looked(connection, claim, max(delay_s, LOOK_AGAIN_S))
+                else:
+                    deliveries.fail(
+                        connection, claim, code=error.code, message=message, delay_s=delay_s,
+                        must_read=_has_written(convergence)
+                        or (isinstance(decision, retry.Retry) and decision.reads_back),
+                        attempts=attempts,
+                    )  # fmt: skip
                 if is_limited:
                     breakers.probe_again(connection, claim.target_id, delay_s)
                     breakers.rest(connection, claim.target_id, message, delay_s=delay_s)
@@ -363,6 +368,9 @@ class Deliverer:
         except sa.exc.SQLAlchemyError:
             self._keep_unended(claim)
             raise
+        if claim.is_look:
+            log.warning("%s: can't be looked at: %s: %s", claim.target, error.code, message, extra=where)
+            return
         log.warning(
             "%s: %s: %s; attempt %d, again in %.1f s",
             claim.target, error.code, message, attempts, delay_s, extra=where,
@@ -407,6 +415,10 @@ class Deliverer:
         """No target may fill the worker: a quarter of its threads at most, and what its limits say."""
         allowed = known.pool.target(target).limits.concurrency or SLOTS
         return max(1, min(allowed, self._settings.concurrency // 4))
+
+
+def _has_written(convergence: Convergence | None) -> bool:
+    return convergence is not None and convergence.has_written
 
 
 def free_dead_owner(engine: sa.Engine, lock: ProcessLock, owner: int) -> bool:

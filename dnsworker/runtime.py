@@ -18,7 +18,7 @@ from dnsworker.operations import Outcome
 from dnsworker.requests import parse_query
 from dnsworker.settings import Settings
 from dnsworker.settlement import Settled
-from dnsworker.store import deliveries, operations, zones
+from dnsworker.store import comparisons, deliveries, operations, zones
 from dnsworker.store.pools import PoolDirectory
 from dnsworker.verification import Verifier
 
@@ -48,6 +48,8 @@ class Runtime:
         self._reading = database.reading(self._engine)
         self._directory = PoolDirectory(self._engine)
         self._lock = process_lock(self._engine)
+        #: So many zones are ahead that nothing is repaired.
+        self._is_alarmed = False
         self._intake = Intake(self._engine, self._directory, settings)
         self._verifier = Verifier(self._engine, self._directory, settings, self._settled)
         self._deliverer = Deliverer(
@@ -122,8 +124,7 @@ class Runtime:
         with self._engine.begin() as connection:
             looks = zones.take_for_a_look(connection, BATCH, LOOK_AGAIN_S)
         dead = sum(free_dead_owner(self._engine, self._lock, owner) for owner in owners)
-        with self._reading.connect() as connection:
-            targets = deliveries.targets_with_due(connection, 0.0)
+        targets = self._targets_with_due()
         for target in targets:
             self._signals.wake_delivery(target)
         for zone_id in looks:
@@ -136,6 +137,27 @@ class Runtime:
             "looks": len(looks),
         }
         return found | {"untold": len(untold)}
+
+    def _targets_with_due(self) -> list[str]:
+        """Targets at which something is to be done now; only changes while so many zones are ahead."""
+        looked_at = [
+            name for known in self._directory.all() for name in known.target_ids if known.compares(name)
+        ]
+        with self._reading.connect() as connection:
+            alarm = comparisons.mass_ahead(connection)
+            if alarm is None:
+                priorities = (deliveries.CHANGE, deliveries.REPAIR)
+                targets = deliveries.targets_with_due(connection, priorities=priorities, looked_at=looked_at)
+            else:
+                targets = deliveries.targets_with_due(
+                    connection, priorities=(deliveries.CHANGE,), looked_at=()
+                )
+        if alarm is not None and not self._is_alarmed:
+            log.error("%s", alarm)
+        elif alarm is None and self._is_alarmed:
+            log.warning("not so many zones are ahead any more: repairs go on")
+        self._is_alarmed = alarm is not None
+        return targets
 
     # --- spreading the word ----------------------------------------------------------------------------
 

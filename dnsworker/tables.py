@@ -104,7 +104,10 @@ target = sa.Table(
     sa.Column("pool_id", sa.ForeignKey("pool.id"), nullable=False),
     sa.Column("name", sa.String(100), nullable=False, unique=True),
     sa.Column("is_removed", sa.Boolean, nullable=False, default=False),
+    # An operator's pause, with None until it is ended by hand; see `dnsworker.store.stops`.
+    sa.Column("paused_at", Moment),
     sa.Column("paused_until", Moment),
+    sa.Column("pause_reason", Text),
     # The breaker: failures in a row that say something about the whole target. It is open while `open_until`
     # is set; whoever moves an expired `open_until` on has taken the one probe.
     sa.Column("failures", sa.Integer, nullable=False, default=0),
@@ -117,7 +120,20 @@ target = sa.Table(
     sa.Column("rest_reason", Text),
     # Its budget, where Redis doesn't keep it: paid for up to then, µs since 1970 (`dnsworker.budget`).
     sa.Column("paid_us", sa.BigInteger),
+    # Likewise what is done there in the background (`dnsworker.precedence`).
+    sa.Column("repairs_paid_us", sa.BigInteger, nullable=False, default=0),
+    sa.Column("looks_paid_us", sa.BigInteger, nullable=False, default=0),
     sa.Index("ix_target_pool_id", "pool_id"),
+)
+
+# The pause of all targets, also of those that are added meanwhile: one row at most.
+pause = sa.Table(
+    "pause",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("paused_at", Moment, nullable=False),
+    sa.Column("paused_until", Moment),
+    sa.Column("pause_reason", Text),
 )
 
 zone = sa.Table(
@@ -145,9 +161,18 @@ zone = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("deleted_at", Moment),
+    # Since when an operator has nothing sent to any target.
+    sa.Column("frozen_at", Moment),
+    sa.Column("freeze_reason", Text),
     sa.UniqueConstraint("pool_id", "name"),
     sa.Index("ix_zone_name", "name"),
     sa.Index("ix_zone_status", "status"),
+    sa.Index(
+        "ix_zone_frozen_at",
+        "frozen_at",
+        postgresql_where=sa.text("frozen_at IS NOT NULL"),
+        sqlite_where=sa.text("frozen_at IS NOT NULL"),
+    ),
     sa.Index(
         "ix_zone_look_at",
         "look_at",
@@ -259,10 +284,15 @@ delivery = sa.Table(
     sa.Column("lease_until", Moment),
     # The clock.
     sa.Column("due_at", Moment),
+    # What is due: 0 a change that somebody waits for, 1 what has to be repaired or filled.
+    sa.Column("priority", sa.SmallInteger, nullable=False, default=0),
+    # When to look whether the target still has it (None: it has nothing of ours); when all was read there.
+    sa.Column("compare_at", Moment),
+    sa.Column("compared_at", Moment),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("last_code", sa.String(64)),
     sa.Column("last_error", Text),
-    sa.Column("last_attempt_at", Moment),
+    sa.Column("last_attempt_at", Moment),  # when it began, and when it broke off
     sa.Column("last_repair_at", Moment),
     sa.Column("last_repair", Text),
     sa.Column("drift", Text),  # what somebody else changed there, where the pool only reports it
@@ -273,9 +303,23 @@ delivery = sa.Table(
     sa.Index(
         "ix_delivery_due",
         "target_id",
+        "priority",
         "due_at",
         postgresql_where=sa.text("due_at IS NOT NULL"),
         sqlite_where=sa.text("due_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "ix_delivery_compare",
+        "target_id",
+        "compare_at",
+        postgresql_where=sa.text("compare_at IS NOT NULL AND due_at IS NULL"),
+        sqlite_where=sa.text("compare_at IS NOT NULL AND due_at IS NULL"),
+    ),
+    sa.Index(
+        "ix_delivery_ahead",
+        "state",
+        postgresql_where=sa.text("state = 'ahead'"),
+        sqlite_where=sa.text("state = 'ahead'"),
     ),
     sa.Index(
         "ix_delivery_owner",

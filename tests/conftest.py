@@ -154,6 +154,11 @@ def _template(server: Database) -> str:
     return TEMPLATE
 
 
+@pytest.fixture(scope="session")
+def _database_template(postgresql: PostgreSQL) -> str:
+    return _template(postgresql)
+
+
 @pytest.fixture
 def database_url(postgresql: PostgreSQL) -> Iterator[str]:
     """An empty database with the current schema, the test's own."""

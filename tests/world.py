@@ -102,6 +102,11 @@ class MemoryBackend(Backend):
         self._request("read")
         return self.server.zones.get(zone)
 
+    def read_soa(self, zone: Name) -> SOA | None:
+        self._request("soa")
+        found = self.server.zones.get(zone)
+        return found.soa if found else None
+
     def create_zone(self, zone: ZoneContents) -> Receipt | None:
         self._request("create")
         if self.server.primary is not None:

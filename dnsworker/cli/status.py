@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from dnsworker.cli import output
-from dnsworker.cli.pool import NO_TARGETS, print_targets
+from dnsworker.cli.program import FAILED
 from dnsworker.cli.session import Session, with_session
+from dnsworker.cli.target import NO_TARGETS, print_targets, say_all_paused
 
 
 @click.command()
@@ -16,7 +17,8 @@ from dnsworker.cli.session import Session, with_session
 def status(session: Session) -> None:
     """The whole system on one screen.
 
-    Zones by status, backlog and breaker per target, the oldest unfinished operation, dead letters.
+    Zones by status, backlog and breaker per target, the oldest unfinished operation, dead letters. Exit
+    code 1 while nothing is repaired because so many zones are ahead of the database.
     """
     from dnsworker import reports
 
@@ -30,7 +32,17 @@ def status(session: Session) -> None:
         found["dead_letters"], broker_error = dead_letters(session.settings)
     if session.as_json:
         output.print_json({**found, "broker_error": broker_error})
-        return
+    else:
+        _print(found, broker_error)
+    if found["alarm"]:
+        click.get_current_context().exit(FAILED)
+
+
+def _print(found: dict[str, Any], broker_error: str | None) -> None:
+    if found["alarm"]:
+        output.say(f"{click.style('ALARM', fg='red')}        {found['alarm']}")
+    if found.get("all_paused"):
+        say_all_paused(found["all_paused"]["reason"])
     _print_counts("zones", found.get("zones") or {})
     _print_counts("operations", found.get("operations") or {})
     oldest = found.get("oldest_operation")
@@ -38,6 +50,14 @@ def status(session: Session) -> None:
         since = output.ago(oldest.get("submitted_at"))
         reason = f": {oldest['message']}" if oldest.get("message") else ""
         output.say(f"oldest open  {oldest['id']} {oldest['kind']} {oldest['zone']}, {since}{reason}")
+    for one in found.get("targets") or []:
+        if one.get("paused"):
+            output.say(f"{click.style('paused', fg='red')}       {one['name']} {one['paused']}")
+    frozen = found.get("frozen") or {}
+    if frozen.get("zones"):
+        output.say(f"{click.style('frozen', fg='red')}       {frozen['zones']} zones; the first:")
+        for one in frozen["first"]:
+            output.say(f"  {one['zone']} {one['reason']} ({output.ago(one['at'])})")
     refused = found.get("withheld") or {}
     if refused.get("rrsets"):
         output.say(f"withheld     {refused['rrsets']} RRsets that a target refuses; the latest:")

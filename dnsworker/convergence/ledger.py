@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import chain, groupby
 from typing import Any, NoReturn
 
@@ -17,13 +19,25 @@ import sqlalchemy as sa
 from dnsworker import comparison, desired, plan, serials
 from dnsworker.backend import Receipt
 from dnsworker.capabilities import Capabilities
+from dnsworker.convergence.look import next_look_s
 from dnsworker.database import reading, snapshot
-from dnsworker.errors import Permanent, RateLimited, ServerFailure, ZoneChanged
+from dnsworker.errors import (
+    AuthenticationFailed,
+    Behind,
+    Permanent,
+    RateLimited,
+    RecordRejected,
+    ServerFailure,
+    Unreachable,
+    Unsupported,
+    ZoneChanged,
+    ZoneMissing,
+)
 from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
 from dnsworker.settings import Settings
-from dnsworker.store import breakers, deliveries, journal, zones
+from dnsworker.store import breakers, comparisons, deliveries, journal, stops, zones
 from dnsworker.store.deliveries import Claim, DeliveryRow, Withheld
 from dnsworker.store.journal import Entry
 from dnsworker.store.pools import KnownPool
@@ -39,6 +53,11 @@ FIRST_ASK_S, LAST_ASK_S = 1.0, 30.0
 #: After so many ServerFailures in a row the contents are suspected, not the server.
 SUSPECT_AFTER = 2
 REPAIRED = {"last_repair_at": now()}
+#: With these a target says, or shows, that it has taken nothing of the message that it was sent.
+TOOK_NOTHING = (
+    AuthenticationFailed, Behind, RateLimited, RecordRejected, Unreachable, Unsupported, ZoneChanged,
+    ZoneMissing,
+)  # fmt: skip
 
 
 class Resting(RateLimited):
@@ -46,6 +65,10 @@ class Resting(RateLimited):
 
     Nothing was sent, and it says nothing about the delivery: that goes on later.
     """
+
+
+class Stopped(Resting):
+    """An operator has paused the target or frozen the zone: nothing more is sent until that is over."""
 
 
 class Again(Exception):
@@ -100,21 +123,32 @@ class Ledger:
         claim: Claim,
         settings: Settings,
         capabilities: Capabilities,
+        *,
+        tells_by_serial: bool,
     ) -> None:
         self._engine, self.reading = engine, reading(engine)
         self._known, self.claim, self._settings = known, claim, settings
-        self._capabilities = capabilities
+        self._capabilities, self._tells_by_serial = capabilities, tells_by_serial
+        #: The target's contents were read as a whole.
+        self.has_read = False
+        #: What was found to differ stays so, until not so many zones are ahead any more.
+        self._is_deferred = False
         #: Others write to the zone faster than we read and write it: no serial stays where it was put.
         self.is_contended = False
+        #: The target may have something that isn't noted yet.
+        self.has_written = False
+        #: One before each request of a backend's method but the first.
+        self._renewals = 0
         #: Ids of changes that the provider has taken and that are in no row yet.
         self._taken: list[str] = []
         #: Those that are in the row, and that it hasn't spread yet.
         self._spreading: list[Any] | None = None
 
     def read(self) -> Work:
-        """All that a turn needs, as of one moment. Raises `ClaimLost`."""
+        """All that a turn needs, as of one moment. Raises `ClaimLost`, `Stopped`."""
         with snapshot(self._engine) as connection:
             row = deliveries.read(connection, self.claim)
+            self._raise_if_stopped(connection)
             self._spreading = row.unconfirmed
             zone = zones.get(connection, row.zone_id)
             withheld = deliveries.withheld_in(connection, row.zone_id, row.target_id)
@@ -125,12 +159,37 @@ class Ledger:
 
     def renew(self) -> None:
         """Hold the claim for another lease. Raises `Resting` when the target is to be left alone by now."""
+        self._renewals += 1
         with self._engine.begin() as connection:
             deliveries.renew(connection, self.claim, self._settings.lease_s)
             rest = breakers.rest_left(connection, self.claim.target_id)
+            self._raise_if_stopped(connection)
         if rest is not None:
             left_s, reason = rest
             raise Resting(reason, retry_after_s=left_s)
+
+    @contextmanager
+    def writing(self, *, is_message: bool = False) -> Iterator[None]:
+        """Around what changes something at the target: keeps `has_written`. Raises `Stopped` before.
+
+        `is_message`: it is all one message to the target, whatever else it is asked for that.
+        """
+        with self.reading.connect() as connection:
+            self._raise_if_stopped(connection)
+        has_written, self.has_written, begun = self.has_written, True, self._renewals
+        try:
+            yield
+        except Resting:
+            raise
+        except TOOK_NOTHING:
+            if self._renewals == begun or (is_message and self._capabilities.atomic == "message"):
+                self.has_written = has_written
+            raise
+
+    def _raise_if_stopped(self, connection: sa.Connection) -> None:
+        stop = stops.of_delivery(connection, self.claim.zone_id, self.claim.target_id)
+        if stop is not None:
+            raise Stopped(stop.reason)
 
     def note(self, **values: object) -> None:
         """Columns of the delivery that are known now."""
@@ -155,32 +214,66 @@ class Ledger:
                 state="present", delivered_revision=revision, **where, **self._unconfirmed(revision),
             )  # fmt: skip
             deliveries.stop_withholding(connection, self.claim, _last_changes(chain.from_iterable(groups)))
+        self.has_written = self.is_contended
 
     def yield_place(self) -> None:
         """Give the claim back, due at once: there is more to do, after others have had their turn."""
         with self._engine.begin() as connection:
-            deliveries.yield_place(connection, self.claim)
+            deliveries.postpone(connection, self.claim, 0.0, must_read=self.has_written)
 
     def finish(self, work: Work, state: str, soa: SOA | None, **values: object) -> bool:
         """The target has what `work` wanted; False where more is wanted by now, and the claim still held."""
         with self._engine.begin() as connection:
             # The zone before its deliveries, as everywhere: two orders of locking are a deadlock.
             zones.update(connection, work.zone.id, look_at=now(desired.LOOK_GUARD_S), looks=0)
-            if soa is not None and self.is_contended:  # ours may stay behind, but not be used again
+            if soa is not None and serials.is_ahead(soa.serial, work.zone.serial):
+                # Ours may stay behind, but what others have shown isn't used again.
                 seen = zones.get(connection, work.zone.id).seen_serial
                 zones.update(connection, work.zone.id, seen_serial=serials.latest(seen, soa.serial))
             if state == "present":
                 apex = {(work.zone.name, "SOA"): work.zone.revision + 1}  # somebody else's zone is gone
                 deliveries.stop_withholding(connection, self.claim, apex | _last_changes(work.entries))
             if state == "present":
-                values |= self._unconfirmed(work.zone.revision)
+                values |= self._unconfirmed(work.zone.revision) | self._next_look(work)
             else:
+                values |= {"compare_at": None, "compared_at": None}
                 values["unconfirmed"] = self._spreading = None
-            return deliveries.finish(
+            is_finished = deliveries.finish(
                 connection, self.claim, delivered_revision=work.zone.revision, goal=work.delivery.goal,
                 state=state, soa=soa.rdata if soa else None,
                 look_again_s=_look_again_s(self._spreading), **values,
             )  # fmt: skip
+        self.has_written = False
+        return is_finished
+
+    def _next_look(self, work: Work) -> dict[str, object]:
+        """When the target is looked at again: not before it has been read, where it is time for that."""
+        if self._is_deferred:
+            return {"compare_at": now(), "compared_at": None}
+        if not (self.has_read or work.delivery.must_read or work.delivery.compare_at is None):
+            return {}
+        values: dict[str, object] = {"compared_at": now()} if self.has_read else {}
+        next_s = next_look_s(self._settings, by_serial=self._tells_by_serial)
+        return values | {"compare_at": now(next_s)}
+
+    def is_unread(self, work: Work) -> bool:
+        """Whether it is time to read all that the target has."""
+        compared_at = work.delivery.compared_at
+        age_s = None if compared_at is None else (datetime.now(UTC) - compared_at).total_seconds()
+        return age_s is None or age_s > self._settings.compare_full_s
+
+    def hasten_looks(self) -> None:
+        """A target that has lost this zone may have lost others."""
+        with self._engine.begin() as connection:
+            comparisons.hasten(connection, self.claim.target_id)
+
+    def defers_repairs(self, work: Work) -> bool:
+        """Whether nothing is repaired because so many zones are ahead; looked at again when that is over."""
+        if work.delivery.force:
+            return False
+        with self.reading.connect() as connection:
+            self._is_deferred = comparisons.mass_ahead(connection) is not None
+        return self._is_deferred
 
     def _unconfirmed(self, revision: int) -> dict[str, object]:
         """The column of that name, with what was taken since it was written last."""
@@ -207,11 +300,15 @@ class Ledger:
             self.lift(above=soa.serial)
 
     def is_arrived(self, work: Work, soa: SOA) -> bool:
-        """Whether the target's SOA is the zone's; where others count on, a serial ahead of ours will do."""
+        """Whether the target's SOA is the zone's; where others count on, a serial ahead of ours will do.
+
+        So it will where others are expected to, and nothing of ours is on its way.
+        """
         if self._capabilities.sets_serial or soa.rdata == work.zone.soa.rdata:
             return True
         is_alike = soa.with_serial(work.zone.serial).rdata == work.zone.soa.rdata
-        return self.is_contended and is_alike and serials.is_ahead(soa.serial, work.zone.serial)
+        is_theirs = self.is_contended or (self._known.pool.is_shared and not work.entries)
+        return is_theirs and is_alike and serials.is_ahead(soa.serial, work.zone.serial)
 
     @property
     def _counts(self) -> bool:

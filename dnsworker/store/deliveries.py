@@ -16,13 +16,24 @@ import sqlalchemy as sa
 from dnsworker.errors import Behind, ClaimLost, OperationNotFound
 from dnsworker.names import Name
 from dnsworker.records import Key, RRset
-from dnsworker.store.rows import rrset_of, rrset_to_json, upsert
+from dnsworker.store import stops
+from dnsworker.store.rows import chunks, rrset_of, rrset_to_json, upsert
 from dnsworker.tables import delivery, now, operation, target, withheld
 
+#: Whose deliveries one statement of the sweep looks for.
+TARGETS_AT_ONCE = 50
 #: States in which nothing is written to the target until an operator has decided.
 BLOCKED = ("foreign", "ahead", "held")
 #: There is nothing of ours; `emptied`: the zone stays, because the target can't remove it.
 AWAY = ("absent", "emptied", "foreign", "never")
+#: What is due first: what somebody waits for; then what has to be repaired or filled, at a rate of its own.
+CHANGE, REPAIR = 0, 1
+#: The state of a delivery that isn't blocked any more.
+RELEASED: sa.ColumnElement[str] = sa.case(
+    (delivery.c.state == "foreign", "never"),
+    (delivery.c.state.in_(BLOCKED), "present"),
+    else_=delivery.c.state,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,10 @@ class Claim:
     target_id: int
     target: str
     epoch: int
+    #: Nobody waits for it.
+    is_background: bool = False
+    #: Only to see whether the target is as it was left.
+    is_look: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,9 @@ class DeliveryRow:
     epoch: int
     lease_until: datetime | None
     due_at: datetime | None
+    priority: int
+    compare_at: datetime | None
+    compared_at: datetime | None
     attempts: int
     last_code: str | None
     last_error: str | None
@@ -100,13 +118,17 @@ def want(
     goal: str,
     revision: int,
     force: bool = False,
+    priority: int = CHANGE,
 ) -> None:
-    """Set what the targets should have. Due at once, except where a back-off or an operator is waited for."""
+    """Set what the targets should have. Due at once, except where a back-off or an operator is waited for.
+
+    As a `REPAIR` it doesn't hold up what is due already as a change.
+    """
     rows = [
         {
             "zone_id": zone_id, "target_id": target_id, "goal": goal, "wanted_revision": revision,
             "state": "never", "delivered_revision": 0, "must_read": False, "force": force, "epoch": 0,
-            "attempts": 0, "due_at": now(),
+            "attempts": 0, "due_at": now(), "priority": priority,
         }
         for target_id in sorted(target_ids)
     ]  # fmt: skip
@@ -116,7 +138,9 @@ def want(
         else_=now(),
     )
     if rows:
-        updates = {"goal": goal, "wanted_revision": revision, "due_at": due}
+        is_urgent = sa.and_(delivery.c.due_at.is_not(None), delivery.c.priority == CHANGE)
+        first = sa.case((is_urgent, CHANGE), else_=priority)  # before `due_at`: MariaDB sets one by one
+        updates = {"goal": goal, "wanted_revision": revision, "priority": first, "due_at": due}
         if force:  # drift that was only reported is to go, too
             must_read = sa.or_(delivery.c.must_read, delivery.c.drift.is_not(None))
             updates |= {"force": True, "must_read": must_read}
@@ -140,21 +164,25 @@ def has_room(connection: sa.Connection, target_id: int, concurrency: int) -> boo
     return claimed(connection, target_id) < concurrency
 
 
-def has_due(connection: sa.Connection, target_id: int) -> bool:
+def has_due(connection: sa.Connection, target_id: int, priority: int) -> bool:
     """Whether `claim_next` would find one, if nobody else is quicker."""
-    return (
-        connection.execute(sa.select(sa.literal(1)).where(*_free_and_due(target_id)).limit(1)).first()
-        is not None
-    )
+    query = sa.select(sa.literal(1)).where(*free_and_due(target_id, priority)).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def claim_next(
-    connection: sa.Connection, target_id: int, target_name: str, *, owner: int, lease_s: float
+    connection: sa.Connection,
+    target_id: int,
+    target_name: str,
+    *,
+    owner: int,
+    lease_s: float,
+    priority: int = CHANGE,
 ) -> Claim | None:
-    """Claim the target's most urgent due delivery; None when there is none that is free."""
+    """Claim what has been due at the target for longest; None when there is nothing that is free."""
     query = (
         sa.select(delivery.c.zone_id, delivery.c.epoch)
-        .where(*_free_and_due(target_id))
+        .where(*free_and_due(target_id, priority))
         .order_by(delivery.c.due_at)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -162,7 +190,7 @@ def claim_next(
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
-    claim = Claim(row.zone_id, target_id, target_name, row.epoch + 1)
+    claim = Claim(row.zone_id, target_id, target_name, row.epoch + 1, is_background=priority != CHANGE)
     connection.execute(
         sa.update(delivery)
         .where(_is(claim.zone_id, target_id))
@@ -266,14 +294,19 @@ def fail(
     due = {"due_at": None if delay_s is None else now(delay_s)}
     _write(
         connection, claim,
-        owner=None, lease_until=None, attempts=attempts, last_code=code, last_error=message,
+        owner=None, lease_until=None, last_attempt_at=now(),
+        attempts=attempts, last_code=code, last_error=message,
         must_read=sa.or_(delivery.c.must_read, sa.literal(must_read)), **(due | values),
     )  # fmt: skip
 
 
-def postpone(connection: sa.Connection, claim: Claim, delay_s: float) -> None:
+def postpone(connection: sa.Connection, claim: Claim, delay_s: float, *, must_read: bool) -> None:
     """Give the claim back for a reason that isn't the delivery's; due in `delay_s`. Raises `ClaimLost`."""
-    _write(connection, claim, owner=None, lease_until=None, due_at=now(delay_s))
+    _write(
+        connection, claim,
+        owner=None, lease_until=None, due_at=now(delay_s), last_attempt_at=now(),
+        must_read=sa.or_(delivery.c.must_read, sa.literal(must_read)),
+    )  # fmt: skip
 
 
 def note_ds_records(connection: sa.Connection, zone_id: int, target_id: int, found: Sequence[str]) -> None:
@@ -285,7 +318,10 @@ def note_ds_records(connection: sa.Connection, zone_id: int, target_id: int, fou
 
 def give_back(connection: sa.Connection, claim: Claim) -> None:
     """End a claim of which nothing else is known; due at once. Raises `ClaimLost`."""
-    _write(connection, claim, owner=None, lease_until=None, must_read=True, due_at=now())
+    _write(
+        connection, claim,
+        owner=None, lease_until=None, must_read=True, due_at=now(), last_attempt_at=now(),
+    )  # fmt: skip
 
 
 def doubt(connection: sa.Connection, zone_id: int, target_id: int) -> bool:
@@ -293,14 +329,9 @@ def doubt(connection: sa.Connection, zone_id: int, target_id: int) -> bool:
     done = connection.execute(
         sa.update(delivery)
         .where(_is(zone_id, target_id), delivery.c.owner.is_(None))
-        .values(must_read=True, due_at=now())
+        .values(must_read=True, due_at=now(), last_attempt_at=now())
     )
     return done.rowcount == 1
-
-
-def yield_place(connection: sa.Connection, claim: Claim) -> None:
-    """End a claim on a zone that changes faster than it is delivered; it stays due. Raises `ClaimLost`."""
-    _write(connection, claim, owner=None, lease_until=None, due_at=now())
 
 
 def release_owner(connection: sa.Connection, owner: int) -> list[int]:
@@ -312,8 +343,10 @@ def release_owner(connection: sa.Connection, owner: int) -> list[int]:
         mine = _is(row.zone_id, row.target_id)
         locked = sa.select(delivery.c.owner).where(mine).with_for_update()
         if connection.execute(locked).scalar_one() == owner:
-            free = {"owner": None, "lease_until": None, "must_read": True, "due_at": now()}
-            connection.execute(sa.update(delivery).where(mine).values(epoch=delivery.c.epoch + 1, **free))
+            free = {"owner": None, "lease_until": None, "must_read": True}
+            due = {"due_at": now(), "last_attempt_at": now()}
+            update = sa.update(delivery).where(mine)
+            connection.execute(update.values(epoch=delivery.c.epoch + 1, **free, **due))
     return list({row.target_id: None for row in held})
 
 
@@ -325,22 +358,43 @@ def owners(connection: sa.Connection, target_id: int | None = None) -> list[int]
     return [owner for owner in connection.execute(query).scalars() if owner is not None]
 
 
-def targets_with_due(connection: sa.Connection, older_than_s: float) -> list[str]:
-    """Names of the targets that have a delivery due that nobody has taken, for at least that long."""
-    due = sa.select(sa.literal(1)).where(
-        delivery.c.target_id == target.c.id,
-        delivery.c.due_at <= now(-older_than_s),
-        sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
-    )
-    # Not EXISTS: for that MariaDB reads all deliveries there are.
-    first = due.limit(1).correlate(target).scalar_subquery()
-    query = sa.select(target.c.name).where(target.c.is_removed.is_(False), first.is_not(None))
-    return list(connection.execute(query).scalars())
+def targets_with_due(
+    connection: sa.Connection, *, priorities: Sequence[int], looked_at: Sequence[str]
+) -> list[str]:
+    """Names of the targets that have a delivery of these priorities due that nobody has taken, or are among
+    `looked_at` and have one that it is time to look at. What an operator has stopped is left out."""
+    query = sa.select(target.c.id, target.c.name).where(target.c.is_removed.is_(False), ~stops.is_paused())
+    found = []
+    for chunk in chunks(connection.execute(query).all(), TARGETS_AT_ONCE):
+        # A probe of the index for each target and priority, by values: an EXISTS would be planned as a join
+        # of all of them, and where the target is a column MariaDB reads what isn't due first.
+        probes = []
+        for one in chunk:
+            wanted = [_first(delivery.c.due_at, free_and_due(one.id, priority)) for priority in priorities]
+            if one.name in looked_at:
+                wanted.append(_first(delivery.c.compare_at, free_to_look_at(one.id)))
+            probes.append(sa.or_(sa.false(), *(first.is_not(None) for first in wanted)).label(f"of_{one.id}"))
+        row = connection.execute(sa.select(*probes)).one()
+        found += [one.name for one, has_some in zip(chunk, row, strict=True) if has_some]
+    return found
+
+
+def _first(moment: sa.Column[Any], where: Sequence[sa.ColumnElement[bool]]) -> sa.ScalarSelect[Any]:
+    return sa.select(moment).where(*where).order_by(moment).limit(1).scalar_subquery()
 
 
 def of_zone(connection: sa.Connection, zone_id: int) -> list[DeliveryRow]:
     query = sa.select(delivery).where(delivery.c.zone_id == zone_id).order_by(delivery.c.target_id)
     return [DeliveryRow.of(row) for row in connection.execute(query)]
+
+
+def lock_of_zone(connection: sa.Connection, zone_id: int) -> list[tuple[str, DeliveryRow]]:
+    """The zone's deliveries with the names of their targets, locked: nobody claims one until the commit."""
+    query = sa.select(delivery).where(delivery.c.zone_id == zone_id).order_by(delivery.c.target_id)
+    rows = [DeliveryRow.of(row) for row in connection.execute(query.with_for_update())]
+    names = sa.select(target.c.id, target.c.name).where(target.c.id.in_([row.target_id for row in rows]))
+    known = {row.id: row.name for row in connection.execute(names)}
+    return [(known[row.target_id], row) for row in rows]
 
 
 def withhold(connection: sa.Connection, claim: Claim, rows: Sequence[Withheld]) -> None:
@@ -393,7 +447,9 @@ def forget_withheld(connection: sa.Connection, zone_id: int) -> None:
     connection.execute(
         sa.update(delivery)
         .where(delivery.c.zone_id == zone_id, delivery.c.target_id.in_(refused))
-        .values(owner=None, lease_until=None, must_read=True, epoch=delivery.c.epoch + 1)
+        .values(
+            owner=None, lease_until=None, must_read=True, epoch=delivery.c.epoch + 1, last_attempt_at=now()
+        )
     )
     connection.execute(sa.delete(withheld).where(withheld.c.zone_id == zone_id))
 
@@ -423,16 +479,7 @@ def retry_operation(connection: sa.Connection, operation_id: str) -> list[str]:
                 delivery.c.state.in_(BLOCKED),
             ),
         )
-        .values(
-            due_at=now(),
-            attempts=0,
-            must_read=True,
-            state=sa.case(
-                (delivery.c.state == "foreign", "never"),
-                (delivery.c.state.in_(BLOCKED), "present"),
-                else_=delivery.c.state,
-            ),
-        )
+        .values(due_at=now(), priority=CHANGE, attempts=0, must_read=True, state=RELEASED)
     )
     connection.execute(sa.delete(withheld).where(withheld.c.operation_id == operation_id))
     query = (
@@ -443,11 +490,24 @@ def retry_operation(connection: sa.Connection, operation_id: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def _free_and_due(target_id: int) -> tuple[sa.ColumnElement[bool], ...]:
+def free_to_look_at(target_id: int) -> tuple[sa.ColumnElement[bool], ...]:
+    """Nothing is due there, and the last look was long ago."""
     return (
         delivery.c.target_id == target_id,
+        delivery.c.compare_at <= now(),
+        delivery.c.due_at.is_(None),
+        sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+    )
+
+
+def free_and_due(target_id: int, priority: int) -> tuple[sa.ColumnElement[bool], ...]:
+    """Due, and nobody is at work on it."""
+    return (
+        delivery.c.target_id == target_id,
+        delivery.c.priority == priority,
         delivery.c.due_at <= now(),
         sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+        ~stops.is_frozen(delivery.c.zone_id),
     )
 
 

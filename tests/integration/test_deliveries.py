@@ -417,7 +417,7 @@ def test_a_plan_of_several_messages_broken_off_in_the_middle_goes_on(tmp_path: P
 
 def test_a_worker_that_was_replaced_writes_nothing_down(world: World) -> None:
     world.put("www", "192.0.2.1")
-    known = world.runtime._directory.of_target("one")
+    known = world.runtime._directory.by_name("default")
     target_id = known.target_ids["one"]
     with world.engine.begin() as connection:
         stale = deliveries.claim_next(connection, target_id, "one", owner=1, lease_s=-1.0)
@@ -434,14 +434,14 @@ def test_a_worker_that_was_replaced_writes_nothing_down(world: World) -> None:
 
 def test_claims_of_a_dead_worker_are_taken_over_at_once(world: World) -> None:
     operation = world.put("www", "192.0.2.1")
-    known = world.runtime._directory.of_target("one")
+    known = world.runtime._directory.by_name("default")
     with world.engine.begin() as connection:
         claim = deliveries.claim_next(connection, known.target_ids["one"], "one", owner=4242, lease_s=3600.0)
     assert claim is not None
     assert world.end_of(operation).status is Status.ACTIVE
 
 
-def test_a_dead_target_costs_a_few_attempts_and_not_one_for_each_zone(tmp_path: Path) -> None:
+def test_w19_a_dead_target_costs_a_few_attempts_and_not_one_for_each_zone(tmp_path: Path) -> None:
     with a_world(tmp_path, "one", "two", pool={"threshold_percentage": 50}) as world:
         world.servers["two"].is_down = True
         operations = [

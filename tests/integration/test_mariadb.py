@@ -17,7 +17,7 @@ from dnsworker import database, mariadb
 from dnsworker.errors import ConfigError
 from dnsworker.liveness import SessionLock
 from dnsworker.pools import Pool
-from dnsworker.store import breakers, deliveries, operations, pools, zones
+from dnsworker.store import breakers, comparisons, deliveries, operations, pools, zones
 from dnsworker.tables import operation, target
 
 POOL = {
@@ -310,8 +310,9 @@ def grown(engine: sa.Engine) -> sa.Engine:
         )
         connection.exec_driver_sql(
             "INSERT INTO delivery (zone_id, target_id, goal, wanted_revision, state, delivered_revision,"
-            " must_read, `force`, epoch, attempts, due_at, owner) SELECT id, 1, 'present', 1, 'present', 1,"
-            " 0, 0, 1, 0, IF(id < 9, '2026-01-01', NULL), IF(id < 4, 7, NULL) FROM zone"
+            " must_read, `force`, epoch, attempts, due_at, owner, compare_at)"
+            " SELECT id, 1, 'present', 1, 'present', 1, 0, 0, 1, 0, IF(id < 9, '2026-01-01', NULL),"
+            " IF(id < 4, 7, NULL), '2099-01-01' FROM zone"
         )
         connection.exec_driver_sql(
             "INSERT INTO operation (id, kind, zone, payload, digest, status, received_at, finished_at,"
@@ -335,7 +336,12 @@ def test_what_the_sweep_asks_is_answered_by_the_few_rows_that_are_open(grown: sa
     (target_id,) = ask(grown, "SELECT min(id) FROM target")
     questions: dict[str, Callable[[sa.Connection], object]] = {
         "owners": lambda c: deliveries.owners(c),
-        "due": lambda c: deliveries.targets_with_due(c, 0.0),
+        "due": lambda c: deliveries.targets_with_due(c, priorities=(0, 1), looked_at=("one",)),
+        "background": lambda c: comparisons.in_background(c, target_id),
+        "ahead": lambda c: comparisons.mass_ahead(c),
+        "stale": lambda c: comparisons.claim_look(
+            c, target_id, "one", owner=8, lease_s=60, full_s=9, tells_by_serial=True
+        ),
         "claim": lambda c: deliveries.claim_next(c, target_id, "one", owner=8, lease_s=60),
         "untold": lambda c: operations.untold(c, -60.0, 500),
         "pending": lambda c: operations.pending(c, 500),

@@ -38,6 +38,18 @@ def test_a_payload_read_again_is_the_same_payload() -> None:
         assert second.changes == first.changes
 
 
+@pytest.mark.parametrize(
+    ("timer", "outside"),
+    [
+        ("refresh", 59), ("refresh", 604_801), ("retry", 29), ("expire", 3599), ("expire", 31_536_001),
+        ("minimum", 86_401), ("minimum", -1),
+    ],
+)  # fmt: skip
+def test_soa_timers_out_of_bounds_are_refused_with_the_bound(timer: str, outside: int) -> None:
+    with pytest.raises(InvalidRequest, match=rf"^update_zone: {timer}: Input should be .* than or equal to"):
+        parse_request("update_zone", {"zone": "example.org", timer: outside})
+
+
 def test_names_and_data_are_canonical() -> None:
     assert parse_request("put_record", PUT).payload() == {
         "zone": "example.org.",
@@ -66,6 +78,7 @@ def test_another_payload_has_another_digest() -> None:
     [
         ("put_record", {}, InvalidRequest, "put_record: zone is missing; name is missing"),
         ("put_record", PUT | {"tll": 5}, InvalidRequest, "tll is not an argument of this task"),
+        ("put_record", PUT | {"a\nb": 5}, InvalidRequest, "a\\010b is not an argument of this task"),
         ("put_record", PUT | {"data": "192.0.2.1"}, InvalidRequest, "data: "),
         ("put_record", PUT | {"data": [1]}, InvalidRequest, "data.0: "),
         ("put_record", PUT | {"ttl": "5"}, InvalidRequest, "ttl: "),
