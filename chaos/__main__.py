@@ -87,7 +87,7 @@ def _run(system: System, seed: int, duration_s: float, names: Sequence[str]) -> 
         serials=watcher.serials_seen,
         notes=[
             *(f"{name} had ended and was started again" for name in ended),
-            *(f"{fall}, after a worker had slept" for fall in invariants.pardoned_falls(tested)),
+            *(f"{fall}; a writer may have been late" for fall in invariants.pardoned_falls(tested)),
         ],
     )
 

@@ -188,6 +188,49 @@ class Edit(Fault):
         return f"{self.name}: a record in {self.way} at {self.victim}"
 
 
+class LineFault(Fault):
+    """Trouble between the workers and a target: `way` says which."""
+
+    part, victims = "target", TARGETS
+
+    def do(self, system: System) -> None:
+        system.lines[self.victim].fail(self.way)  # type: ignore[arg-type]
+
+    def undo(self, system: System) -> None:
+        system.lines[self.victim].heal()
+
+    def __str__(self) -> str:
+        return f"{self.name}: the line to {self.victim} is {self.way}, {self.hold_s:g} s"
+
+
+class Slow(LineFault):
+    """Each request waits: less than its time-out, or more."""
+
+    name = "slow"
+    ways, lasts_s = ("0.3", "3", "7"), (3.0, 9.0)
+
+    def do(self, system: System) -> None:
+        system.lines[self.victim].fail("slow", delay_s=float(self.way))
+
+    def __str__(self) -> str:
+        return f"{self.name}: each request to {self.victim} waits {self.way} s, {self.hold_s:g} s"
+
+
+class Cut(LineFault):
+    """The network is cut: connections reset, or nothing passes, and what was sent is lost or arrives late."""
+
+    name = "cut"
+    ways, lasts_s = ("reset", "silent", "late"), (1.0, LEASE_S + 4)
+    needs_touch = True  # what arrives late may reach a server without a fence
+
+
+class Lost(LineFault):
+    """Writes are carried out, and the answers to them lost."""
+
+    name = "lost"
+    ways, lasts_s = ("lossy",), (1.0, 6.0)
+
+
 class Beat(Fault):
     """Two beats at once."""
 
@@ -201,6 +244,5 @@ class Beat(Fault):
         system.second_beat.stop()
 
 
-FAULTS: dict[str, type[Fault]] = {
-    fault.name: fault for fault in (Kill, Term, Pause, Broker, Database, Redis, Target, Wipe, Edit, Beat)
-}
+_ALL = (Kill, Term, Pause, Broker, Database, Redis, Target, Slow, Cut, Lost, Wipe, Edit, Beat)
+FAULTS: dict[str, type[Fault]] = {fault.name: fault for fault in _ALL}

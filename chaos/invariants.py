@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from chaos.faults import Pause
+from chaos.faults import Cut, Fault, Pause
 from chaos.nemesis import Nemesis
 from chaos.system import UNFENCED, System
 from chaos.watcher import Fall, Watcher
@@ -134,13 +134,18 @@ def monotone(run: Run) -> Iterator[str]:
 
 
 def pardoned_falls(run: Run) -> list[Fall]:
-    """What a writer that slept beyond its lease may have done, where no server stops such a one."""
-    naps = [event for event in run.nemesis.history if isinstance(event.fault, Pause)]
+    """What a writer that slept beyond its lease may have done, where no server stops such a one, and a
+    request that was that long on its way."""
+    naps = [event for event in run.nemesis.history if _may_come_late(event.fault)]
     return [
         fall
         for fall in run.watcher.falls
         if fall.nameserver in UNFENCED and any(nap.begun <= fall.at <= nap.ended + WAKING_S for nap in naps)
     ]
+
+
+def _may_come_late(fault: Fault) -> bool:
+    return isinstance(fault, Pause) or (isinstance(fault, Cut) and fault.way == "late")
 
 
 def no_dead_letter(run: Run) -> Iterator[str]:

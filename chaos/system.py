@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from chaos.line import Line, options_through
 from dev.pool import pool_of, to_yaml
 from dev.program import Program
 from dev.servers import Bind, Knot, PowerDNS, Server
@@ -41,6 +42,9 @@ class System:
     stack: Stack
     #: The pool's targets by name; each is its own nameserver.
     targets: dict[str, Nameserver]
+    #: By target, what lies between it and the workers.
+    lines: dict[str, Line]
+    #: The pool without the lines.
     pool_yaml: str
     engine: sa.Engine
     #: Not running, until a fault starts it.
@@ -89,12 +93,20 @@ def a_system() -> Iterator[System]:
         targets: dict[str, Nameserver] = {"bind": bind, "powerdns": powerdns, "knot": knot}
         for server in targets.values():
             stack.enter_context(server)
-        text = to_yaml(pool_of(targets))
+        lines = {name: Line() for name in targets}
+        pool = pool_of(targets)
+        text = to_yaml(pool)
+        for target in pool["targets"]:
+            line = lines[target["name"]]
+            stack.callback(line.close)
+            target["options"] = options_through(line, targets[target["name"]])
+        linked = to_yaml(pool)
         running = stack.enter_context(
-            Stack(workers=len(WORKERS), bind=bind, powerdns=powerdns, pool_yaml=text, settings=SETTINGS)
+            Stack(workers=len(WORKERS), bind=bind, powerdns=powerdns, pool_yaml=linked, settings=SETTINGS)
         )
         engine = database.connect(running.env["DNSWORKER_DATABASE_URL"])
         stack.callback(engine.dispose)
         second_beat = running.new_beat("beat-2")
         stack.callback(second_beat.stop)
-        yield System(running, targets, text, engine, second_beat, time.monotonic() + BROKER_SETTLES_S)
+        settles_at = time.monotonic() + BROKER_SETTLES_S
+        yield System(running, targets, lines, text, engine, second_beat, settles_at)
