@@ -30,7 +30,7 @@ def stack(rabbitmq: RabbitMQ, postgresql: PostgreSQL, _database_template: str) -
 
 
 @pytest.mark.parametrize("is_restarted", [False, True], ids=["take-over", "restart"])
-def test_a_killed_worker_loses_and_doubles_nothing(
+def test_w18_a_killed_worker_loses_and_doubles_nothing(
     stack: Stack, client: Client, names: NewZone, is_restarted: bool
 ) -> None:
     zones = [names() for _ in range(ZONES)]

@@ -79,7 +79,7 @@ def commands(server: Bind, zone: Name) -> list[str]:
     ]
 
 
-def test_named_follows_a_primary_that_wants_transfers_signed(named: Bind) -> None:
+def test_w4_named_follows_a_primary_that_wants_transfers_signed(named: Bind) -> None:
     with Bind(statements=TRANSFERS) as hidden:
         options = hidden.target_options() | {"allow_transfer": ['key "transfers"']}
         primary = BACKEND("primary", BACKEND.options_model.model_validate(options))
@@ -104,7 +104,7 @@ def test_named_follows_a_primary_that_wants_transfers_signed(named: Bind) -> Non
             backend.close()
 
 
-def test_nothing_is_said_to_named_when_it_has_the_wanted_soa(
+def test_w20_nothing_is_said_to_named_when_it_has_the_wanted_soa(
     named: Bind, primary: Primary, backend: Backend
 ) -> None:
     """Designate's worker makes two rndc calls for each change (W20)."""
@@ -136,7 +136,9 @@ def test_a_primary_that_is_late_is_behind_and_then_caught_up_with(
     hasty.close()
 
 
-def test_a_primary_that_began_anew_is_followed_to_a_lower_serial(primary: Primary, backend: Backend) -> None:
+def test_w4_a_primary_that_began_anew_is_followed_to_a_lower_serial(
+    primary: Primary, backend: Backend
+) -> None:
     zone = contents(serial=100)
     primary.hold(zone)
     backend.create_zone(zone)

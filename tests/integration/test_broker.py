@@ -278,7 +278,7 @@ def test_a_broker_restart_is_survived_and_what_ran_is_delivered_again(
     notes.wait_for("delivered")
 
 
-def test_a_killed_workers_message_is_delivered_again(
+def test_w8_a_killed_workers_message_is_delivered_again(
     start_worker: Callable[..., Process], broker_url: str, redis: Redis, notes: Any
 ) -> None:
     first = start_worker()
@@ -294,7 +294,7 @@ def test_a_killed_workers_message_is_delivered_again(
     assert notes.all("done") == [operation.id]
 
 
-def test_sigterm_finishes_what_runs_and_leaves_the_rest(
+def test_w20_sigterm_finishes_what_runs_and_leaves_the_rest(
     start_worker: Callable[..., Process], broker_url: str, notes: Any, count_messages: Any
 ) -> None:
     worker = start_worker(DNSWORKER_CONCURRENCY="1")
@@ -329,7 +329,7 @@ def test_an_idle_worker_ends_at_once(start_worker: Callable[..., Process]) -> No
     assert ("running as root; give the worker a user of its own" in log) == (os.geteuid() == 0)
 
 
-def test_a_hanging_task_does_not_keep_the_process(
+def test_w20_a_hanging_task_does_not_keep_the_process(
     start_worker: Callable[..., Process], broker_url: str, notes: Any, count_messages: Any
 ) -> None:
     worker = start_worker(DNSWORKER_SHUTDOWN_GRACE_S="1")

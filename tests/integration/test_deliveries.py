@@ -441,7 +441,7 @@ def test_claims_of_a_dead_worker_are_taken_over_at_once(world: World) -> None:
     assert world.end_of(operation).status is Status.ACTIVE
 
 
-def test_a_dead_target_costs_a_few_attempts_and_not_one_for_each_zone(tmp_path: Path) -> None:
+def test_w19_a_dead_target_costs_a_few_attempts_and_not_one_for_each_zone(tmp_path: Path) -> None:
     with a_world(tmp_path, "one", "two", pool={"threshold_percentage": 50}) as world:
         world.servers["two"].is_down = True
         operations = [

@@ -1,6 +1,7 @@
 """Where designate-worker fails, and what happens here: one test for each defect, by its number.
 
-W1, W2, W3, W5, W13 and W16; the others belong to later work.
+W1 to W3, W5 to W7, W13 and W16: what it believes and what it writes. What it loses, and what it waits for, is
+in `test_designate_outages`; other tests elsewhere have a defect's number in their name, too.
 """
 
 from __future__ import annotations
@@ -12,14 +13,23 @@ from typing import Any
 
 import pytest
 
-from dev.servers import PowerDNS
+from dev.servers import Bind, PowerDNS
+from dnsworker.backend import load_backend
 from dnsworker.names import Name
 from dnsworker.operations import Status
+from dnsworker.pools import build_options
 from dnsworker.requests import parse_request
 from tests.stubserver import StubNameserver, failing, showing
 from tests.world import World, a_world
 
 ZONE = Name("example.org.")
+NSD = {
+    "host": "127.0.0.1",
+    "control_host": "127.0.0.1",
+    "server_cert_file": "server.pem",
+    "control_cert_file": "control.pem",
+    "control_key_file": "control.key",
+}
 
 
 @pytest.fixture
@@ -113,6 +123,48 @@ def test_w5_servfail_is_not_taken_for_a_zone_that_is_gone(tmp_path: Path) -> Non
         )
         assert world.show(operation).status is Status.ACCEPTED
         assert world.servers["one"].zones == {}
+
+
+@pytest.mark.parametrize("serial", [2**31, 2**32 - 2])
+def test_w6_serials_are_32_bits_without_a_sign(tmp_path: Path, database_url: str, serial: int) -> None:
+    with a_world(tmp_path, "one", url=database_url) as world:
+        world.succeed("import_zone", text=f"@ 60 IN SOA a.x. b.x. {serial} 2 3 4 5\nwww A 192.0.2.1\n")
+        assert world.servers["one"].zones[ZONE].soa.serial == serial + 1
+        world.succeed("put_record", name="www", type="A", data=["192.0.2.2"])
+        assert world.zone()["serial"] == world.servers["one"].zones[ZONE].soa.serial != serial + 1
+
+
+def test_w6_a_primary_may_have_an_address_of_any_length(database_url: str, tmp_path: Path) -> None:
+    address = "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff"
+    target = {"name": "one", "type": "nsd", "masters": [{"host": address}], "options": NSD}
+    nameserver = {"host": "2001:0DB8:AAAA:BBBB:CCCC:DDDD:EEEE:FFFE", "verify": "none"}
+    pool = {"targets": [target], "nameservers": [nameserver]}
+    with a_world(tmp_path, "one", url=database_url, pool=pool) as world:
+        (known,) = world.runtime._directory.all()
+        assert known.pool.targets[0].masters[0].address == f"[{address}]:53"
+        assert known.pool.nameservers[0].address == f"[{address[:-1]}e]:53"
+
+
+def test_w7_a_line_break_in_a_text_is_refused_and_no_zone_stands_still_for_it(
+    tmp_path: Path, bind: Bind
+) -> None:
+    zone = "w7.example.org."
+    target = {"name": "one", "type": "bind9", "options": bind.target_options()}
+    with a_world(tmp_path, "one", pool={"targets": [target]}) as world:
+        world.create(zone)
+        text = {"zone": zone, "name": "text", "type": "TXT"}
+        refused = world.do("put_record", **text, data=['"two\nlines"'])
+        assert refused.code == "InvalidRecord"
+        assert "\\010" in (refused.message or ""), "what would be right"
+        world.succeed("put_record", **text, data=[r'"two\010lines"'])
+        world.succeed("put_record", zone=zone, name="www", type="A", data=["192.0.2.1"])
+        known = world.runtime._directory.default().pool.target("one")
+        backend = load_backend("bind9")("one", build_options(known))
+        transferred = backend.read_zone(Name(zone))
+        backend.close()
+        assert transferred is not None
+        assert transferred.rrsets[Name(f"text.{zone}"), "TXT"].data == (r'"two\010lines"',)
+        assert (Name(f"www.{zone}"), "A") in transferred.rrsets
 
 
 def test_w13_wrong_credentials_are_not_taken_for_an_absent_zone(tmp_path: Path, powerdns: PowerDNS) -> None:

@@ -133,7 +133,7 @@ def test_what_one_target_refuses_is_still_asked_of_the_nameserver_of_the_other(s
     assert world.end_of(operation).status is Status.ACTIVE
 
 
-def test_a_silent_nameserver_costs_a_few_questions_and_not_some_for_every_zone(
+def test_w10_a_silent_nameserver_costs_a_few_questions_and_not_some_for_every_zone(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pause_s = 0.2
