@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from chaos import invariants
-from chaos.faults import FAULTS
+from chaos import invariants, restoration
+from chaos.faults import FAULTS, USUAL
 from chaos.nemesis import Nemesis
 from chaos.report import Report
 from chaos.system import System, a_system
@@ -65,6 +65,11 @@ def _run(system: System, seed: int, duration_s: float, names: Sequence[str]) -> 
     healing = time.monotonic()
     ended = system.start_what_is_down()
     workload.stop()
+    said = []
+    if system.restorations:
+        invariants.wait_for_standstill(system, HEALS_WITHIN_S)
+        system.note_losses()
+        said = restoration.settle(system, workload)
     if any(event.fault.needs_touch for event in nemesis.history):
         workload.touch()
     _say("healed; waiting for rest …")
@@ -86,6 +91,7 @@ def _run(system: System, seed: int, duration_s: float, names: Sequence[str]) -> 
         violations=invariants.violations(tested),
         serials=watcher.serials_seen,
         notes=[
+            *said,
             *(f"{name} had ended and was started again" for name in ended),
             *(f"{fall}; a writer may have been late" for fall in invariants.pardoned_falls(tested)),
         ],
@@ -120,7 +126,7 @@ def _options() -> argparse.Namespace:
         "--duration", type=_seconds, default=120.0, metavar="S", help="seconds of faults (120)"
     )
     parser.add_argument(
-        "--faults", type=_faults, default=list(FAULTS), metavar="A,B", help=f"of {', '.join(FAULTS)} (all)"
+        "--faults", type=_faults, default=USUAL, metavar="A,B", help=f"of {', '.join(FAULTS)} (all but restore)"
     )
     parser.add_argument("--logs", type=_folder, metavar="FOLDER", help="where all logs are kept")
     return parser.parse_args()

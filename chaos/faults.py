@@ -18,8 +18,12 @@ import dns.query
 import dns.tsigkeyring
 import dns.update
 
+from chaos.restoration import Restoration
 from chaos.system import LEASE_S, TARGETS, WORKERS, ZONES, System
 from dev.servers import PowerDNS
+
+#: By then a request that was sent to a target before the database went away has been carried out.
+SENT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Fault(ABC):
     lasts_s: ClassVar[tuple[float, float]]
     #: A target may have other contents than the database knows of: it is noticed with the zone's next change.
     needs_touch: ClassVar[bool] = False
+    #: No other fault is at work meanwhile.
+    is_alone: ClassVar[bool] = False
 
     victim: str
     way: str
@@ -133,6 +139,29 @@ class Database(ServerFault):
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
             )
+
+
+class Restore(Fault):
+    """PostgreSQL goes back to a backup that was made when the fault began."""
+
+    name, part, is_alone = "restore", "database", True
+    victims, ways, lasts_s = ("postgresql",), ("an earlier",), (3.0, 10.0)
+
+    def do(self, system: System) -> None:
+        system.restorations.append(Restoration.begin(system))
+        system.stack.postgresql.back_up()
+
+    def undo(self, system: System) -> None:
+        system.note_losses()
+        system.stack.postgresql.stop()
+        time.sleep(SENT_S)
+        system.restorations[-1].note_what_is_held(system)
+        system.stack.postgresql.restore()
+        system.stack.postgresql.start()
+        system.engine.dispose()  # whose connections are those of before
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.victim} goes back by {self.hold_s:g} s"
 
 
 class Redis(ServerFault):
@@ -244,5 +273,7 @@ class Beat(Fault):
         system.second_beat.stop()
 
 
-_ALL = (Kill, Term, Pause, Broker, Database, Redis, Target, Slow, Cut, Lost, Wipe, Edit, Beat)
+_ALL = (Kill, Term, Pause, Broker, Database, Restore, Redis, Target, Slow, Cut, Lost, Wipe, Edit, Beat)
 FAULTS: dict[str, type[Fault]] = {fault.name: fault for fault in _ALL}
+#: Those of a run that names none. A restore loses operations, and takes half a minute to get over each time.
+USUAL = [name for name in FAULTS if name != Restore.name]

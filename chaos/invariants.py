@@ -59,6 +59,24 @@ def wait_for_rest(run: Run, within_s: float) -> float:
     return time.monotonic() - begun
 
 
+def wait_for_standstill(system: System, within_s: float) -> None:
+    """Until everything that can is done, and the rest waits for an operator; or the time is over."""
+
+    def is_still() -> bool:
+        with system.engine.connect() as connection:
+            due = sa.select(sa.func.count()).where(
+                sa.or_(delivery.c.due_at.is_not(None), delivery.c.owner.is_not(None))
+            )
+            waiting = sa.select(sa.func.count()).where(operation.c.status.in_(("PENDING", "HELD")))
+            queue = queue_lengths(system).get(queues.intake_queue().name, 0)
+            return not (
+                connection.execute(due).scalar_one() or connection.execute(waiting).scalar_one() or queue
+            )
+
+    with contextlib.suppress(ServerError):
+        wait_until(is_still, within_s, "everything to stand still")
+
+
 def ended(run: Run) -> Iterator[str]:
     """Every confirmed submission has the outcome that the model foresaw."""
     with run.system.engine.connect() as connection:
@@ -108,6 +126,11 @@ def delivered(run: Run) -> Iterator[str]:
         else:
             for difference in differences(run.system.pool_yaml, desired, instead):
                 yield f"{name} at {difference}"
+
+
+def nothing_lost_by_restores(run: Run) -> Iterator[str]:
+    """After a restore no nameserver lost what the database has forgotten."""
+    yield from run.system.losses
 
 
 def no_row_is_open(run: Run) -> Iterator[str]:
@@ -189,6 +212,7 @@ INVARIANTS: dict[str, Callable[[Run], Iterator[str]]] = {
     "outcomes": ended,
     "database": as_modelled,
     "targets": delivered,
+    "restores": nothing_lost_by_restores,
     "rows": no_row_is_open,
     "serials": monotone,
     "dead letters": no_dead_letter,

@@ -43,7 +43,7 @@ def draw(seed: int, names: Sequence[str]) -> Iterator[Step]:
             faults = [FAULTS[names_left.pop()].draw(rng)]
             if rng.random() < PAIRS:
                 other = FAULTS[rng.choice(names)].draw(rng)
-                if other.part != faults[0].part:
+                if other.part != faults[0].part and not any(one.is_alone for one in (other, *faults)):
                     faults.append(other)
             yield Step(round(rng.uniform(*PAUSE_S), 1), tuple(faults))
 

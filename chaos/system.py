@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -15,6 +16,9 @@ from dev.program import Program
 from dev.servers import Bind, Knot, PowerDNS, Server
 from dev.stack import Stack
 from dnsworker import Client, database
+
+if TYPE_CHECKING:
+    from chaos.restoration import Restoration
 
 #: Two that take every queue, so that one of them can take over whatever the other was at.
 WORKERS = ("worker-1", "worker-2")
@@ -51,6 +55,9 @@ class System:
     second_beat: Program
     #: From when on the broker outlives its death, by the monotonic clock.
     settles_at: float
+    #: Backups that have taken the database's place, and what nameservers have lost by that.
+    restorations: list[Restoration] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
     #: How often each target began anew with no data: what was seen before says nothing about it then.
     lives: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TARGETS, 0))
 
@@ -70,6 +77,14 @@ class System:
     def new_client(self) -> Client:
         env = self.stack.env
         return Client(env["DNSWORKER_BROKER_URL"], env["DNSWORKER_RESULT_URL"], timeout_s=SUBMIT_TIMEOUT_S)
+
+    def note_losses(self) -> None:
+        """What nameservers have lost since a backup came back: to be asked before the journal goes back
+        once more, and before an operator decides."""
+        for restoration in self.restorations:
+            if restoration.at and not restoration.is_judged:
+                self.losses += restoration.losses(self)
+                restoration.is_judged = True
 
     def start_what_is_down(self) -> list[str]:
         """What a supervisor does; returns whom it started."""

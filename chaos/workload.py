@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import random
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from chaos.system import CLIENTS, ZONES, ZONES_EACH, System
 from dev.model import OWNERS, Batch, Creation, Deletion, Model, NewTTL, Step, Submission, step
@@ -23,6 +24,8 @@ BATCHES, DELETIONS, CREATIONS, NEW_TTLS = 0.1, 0.03, 0.01, 0.03
 #: Of those on a zone that isn't there: it comes back soon, and some are refused until then.
 RETURNS = 0.4
 ENDS_WITHIN_S = 60.0
+#: What operations on a zone end with that is there only until a target refuses to have it created.
+JUDGED_MEANWHILE = ("RecordExists", "RecordNotFound")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Confirmed:
     submission: Submission
     #: The code of the refusal; None: it must succeed.
     refusal: str | None
+    #: By the monotonic clock.
+    at: float = 0.0
 
 
 class ClientThread(threading.Thread):
@@ -57,6 +62,30 @@ class ClientThread(threading.Thread):
                 self._submit(zone, submission)
         except Exception as exc:  # noqa: BLE001 - whatever ends a client is a finding
             self.failure = f"{self.name}: {type(exc).__name__}: {exc}"
+
+    def replay(self, lost: Collection[str], codes: Mapping[str, str | None]) -> None:
+        """Let the model forget operations that went with the database; it foresees the others anew.
+
+        A zone that a target still has and the database no longer knows can't be created (`ZoneExists`), which
+        shows at its delivery: until then it was there, and what came was judged by that. `codes`: with what
+        each operation has ended.
+        """
+        self.models = {zone: Model(exists=False) for zone in self.models}
+        orphans = {one.zone for one in self.confirmed if one.id in lost}
+        kept = [one for one in self.confirmed if one.id not in lost]
+        self.confirmed = []
+        for one in kept:
+            model, code = self.models[one.zone], codes.get(one.id)
+            is_refused_late = isinstance(one.submission, Creation) and code == "ZoneExists"
+            if one.zone in orphans and not model.exists and (is_refused_late or code in JUDGED_MEANWHILE):
+                refusal = code
+            else:
+                refusal = model.run(one.submission)
+            self.confirmed.append(replace(one, refusal=refusal))
+
+    def submit(self, zone: str, submission: Submission) -> None:
+        """One more, in the order of this client."""
+        self._submit(zone, submission)
 
     def touch(self) -> None:
         """One more change of each zone that is there, by which its targets are looked at."""
@@ -100,7 +129,8 @@ class ClientThread(threading.Thread):
                 self.repeated += 1
                 again = exc.operation_id or again
                 threading.Event().wait(AGAIN_S)
-        self.confirmed.append(Confirmed(id_, zone, submission, self.models[zone].run(submission)))
+        refusal = self.models[zone].run(submission)
+        self.confirmed.append(Confirmed(id_, zone, submission, refusal, time.monotonic()))
 
 
 class Workload:

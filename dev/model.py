@@ -38,13 +38,14 @@ class Step:
     owner: str
     address: str
     ttl: int | None
+    force: bool = False
 
     def submit(self, client: Client, zone: str, operation_id: str | None = None) -> Operation:
         if self.kind == "delete":
             return client.delete_record(zone, self.owner, "A", operation_id=operation_id)
         method = getattr(client, f"{self.kind}_record")
         operation: Operation = method(
-            zone, self.owner, "A", [self.address], ttl=self.ttl, operation_id=operation_id
+            zone, self.owner, "A", [self.address], ttl=self.ttl, force=self.force, operation_id=operation_id
         )
         return operation
 
@@ -70,10 +71,13 @@ class Batch:
 class Creation:
     """Of the zone, with the default TTL 3600."""
 
+    force: bool = False
     kind: str = "create_zone"
 
     def submit(self, client: Client, zone: str, operation_id: str | None = None) -> Operation:
-        return client.create_zone(zone, email=EMAIL, ttl=DEFAULT_TTL, operation_id=operation_id)
+        return client.create_zone(
+            zone, email=EMAIL, ttl=DEFAULT_TTL, force=self.force, operation_id=operation_id
+        )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from dnsworker.tables import delivery, now, operation, target, withheld
 BLOCKED = ("foreign", "ahead", "held")
 #: There is nothing of ours; `emptied`: the zone stays, because the target can't remove it.
 AWAY = ("absent", "emptied", "foreign", "never")
+#: Our zone was complete there when we looked last.
+THERE = ("present", "ahead", "held")
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,6 +429,10 @@ def retry_operation(connection: sa.Connection, operation_id: str) -> list[str]:
                 (delivery.c.state == "foreign", "never"),
                 (delivery.c.state.in_(BLOCKED), "present"),
                 else_=delivery.c.state,
+            ),
+            # A deletion has no other word for "I mean it".
+            force=sa.or_(
+                delivery.c.force, sa.and_(delivery.c.state.in_(BLOCKED), delivery.c.goal == "absent")
             ),
         )
     )

@@ -189,6 +189,22 @@ def test_a_worker_that_never_sweeps_takes_its_lock_again_when_it_was_lost(postgr
     assert not other.is_dead(owners[0])
 
 
+def test_gaps_stay_open_for_those_who_waited_while_the_database_was_away(postgresql_world: World) -> None:
+    """Their wait counts as grace by the database's clock, but is none: they come in a moment."""
+    world = postgresql_world
+    second = world.put("www", "192.0.2.2", order={"client": "one", "number": 2, "skips": []})
+    with world.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE operation SET received_at = '2020-01-01 00:00:00'"))
+        connection.execute(
+            sa.text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        )
+    world.runtime.sweep()
+    assert world.show(second).status == Status.HELD
+    first = world.put("www", "192.0.2.1", order={"client": "one", "number": 1, "skips": []})
+    assert world.end_of(first).status.has_succeeded
+    assert world.end_of(second).status.has_succeeded
+
+
 def test_a_database_that_ends_between_two_statements_is_away(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -347,7 +347,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "zone create", "zone update", "zone delete", "zone show", "zone list", "zone import", "zone export",
         "record create", "record update", "record put", "record delete", "record list",
         "operation show", "operation list", "operation wait", "operation retry",
-        "target show", "pool show", "pool check", "pool apply", "queues declare", "db upgrade",
+        "target show", "pool show", "pool check", "pool apply", "queues declare", "db upgrade", "db restored",
     }  # fmt: skip
 
 
