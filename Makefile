@@ -7,7 +7,7 @@ CODE := dnsworker tasks backends migrations
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up stack servers test unit bench chaos lint format types build clean
+.PHONY: help setup demo up stack servers test unit bench chaos fuzz lint format types build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ bench: servers ## measure the whole system beside its goals, on servers of its o
 
 chaos: servers ## break the whole system at random, check what it promises: SEED=7 DURATION=120 FAULTS=kill,pause
 	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(if $(FAULTS),--faults $(FAULTS))
+
+fuzz: $(VENV)/.dev ## what outsiders can send, by coverage, ten minutes a target: TARGET=rdata SECONDS=600
+	$(PIP_INSTALL) 'atheris>=3'
+	for target in $(or $(TARGET),$$($(BIN)/python -m tests.fuzz.targets)); do \
+		$(BIN)/python -m tests.fuzz $$target --seconds $(or $(SECONDS),600) || exit 1; \
+	done
 
 lint: $(VENV)/.dev ## style, and which part may import which
 	$(BIN)/ruff check .

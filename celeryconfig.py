@@ -12,12 +12,15 @@ from typing import Any
 from dnsworker import queues
 from dnsworker.broker import folder_options
 from dnsworker.settings import Settings, load_settings
+from dnsworker.tls import broker_ssl
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """All settings, as a dict. The queues of targets are added by the worker, which knows the database."""
     return {
         "broker_url": settings.broker(),
+        # Certificates are checked, names included; False unless the URL says amqps://.
+        "broker_use_ssl": broker_ssl(settings.broker(), settings.ca_bundle),
         # Redis, or nothing: results are for whoever waits; the database is the record.
         "result_backend": settings.result(),
         # Tasks are found here when a worker starts.

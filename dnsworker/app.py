@@ -14,13 +14,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import amqp
 from celery import Celery, signals
-from kombu import Connection
-from kombu.utils.url import maybe_sanitize_url
 
-from dnsworker import queues
-from dnsworker.broker import ERRORS as BROKER_ERRORS
 from dnsworker.errors import ConfigError
 from dnsworker.settings import Settings, load_settings
 from dnsworker.wakeups import CelerySignals
@@ -37,7 +32,7 @@ class WorkerApp(Celery):
     def __init__(self, settings: Settings, make_runtime: MakeRuntime | None = None) -> None:
         super().__init__("dnsworker", set_as_current=False)
         self.settings = settings
-        self.signals = CelerySignals(self)
+        self.signals = CelerySignals(self, settings.ca_bundle)
         #: Whether this worker takes the queues of targets that come later.
         self.follows_targets = True
         self.is_prepared = False
@@ -88,26 +83,6 @@ def make_app(settings: Settings, make_runtime: MakeRuntime | None = None) -> Wor
     app = WorkerApp(settings, make_runtime)
     app.config_from_object(configuration(settings))
     return app
-
-
-def declare_queues(settings: Settings, targets: list[str] | None = None) -> list[str]:
-    """Declare every exchange and queue; returns the queues' names. Raises `ConfigError`."""
-    wanted = [*queues.all_queues(targets or []), queues.dead_queue()]
-    url = settings.broker()
-    with Connection(url, connect_timeout=5) as connection:
-        try:
-            channel = connection.default_channel
-            for queue in wanted:
-                queue.bind(channel).declare()
-        except amqp.PreconditionFailed as exc:
-            raise ConfigError(f"a queue exists with other arguments; delete it first: {exc}") from exc
-        except BROKER_ERRORS as exc:
-            raise ConfigError(f"{maybe_sanitize_url(url)}: {_reason(exc)}") from exc
-    return [queue.name for queue in wanted]
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _make_runtime(settings: Settings, tell: CelerySignals) -> Any:

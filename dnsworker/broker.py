@@ -21,6 +21,7 @@ from kombu.utils.url import maybe_sanitize_url
 from dnsworker import wakeup_files  # noqa: F401 - makes its URL scheme known to kombu
 from dnsworker.errors import ConfigError, SubmissionFailed
 from dnsworker.messages import CONTENT_ENCODING, CONTENT_TYPE, Message
+from dnsworker.tls import broker_ssl
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,16 @@ class Publisher:
     A link that failed in any way is never used again: its next confirm might be another message's.
     """
 
-    def __init__(self, url: str, *, options: dict[str, Any] | None = None, confirms: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        ca_bundle: Path | None = None,
+        options: dict[str, Any] | None = None,
+        confirms: bool = True,
+    ) -> None:
         self._urls = url.split(";")
+        self._ca_bundle = ca_bundle
         self._options = {"confirm_publish": confirms, **(options or {})}
         self.renew()
 
@@ -76,7 +85,7 @@ class Publisher:
             link = kept
             try:
                 if url is not None or link is None:
-                    link = _Link(url or self._urls[0], self._options, left)
+                    link = _Link(url or self._urls[0], self._ca_bundle, self._options, left)
                 link.publish(message, max(0.001, deadline - time.monotonic()))
             except Refused as exc:
                 self._drop(link)
@@ -134,11 +143,17 @@ class Refused(Exception):
 class _Link:
     """One connection with one channel, used by one thread at a time."""
 
-    def __init__(self, url: str, options: dict[str, Any], timeout_s: float) -> None:
+    def __init__(self, url: str, ca_bundle: Path | None, options: dict[str, Any], timeout_s: float) -> None:
         self.has_sent = False
         self._returned: str | None = None
         try:
-            self._info = Connection(url, connect_timeout=timeout_s, transport_options=options, heartbeat=0)
+            self._info = Connection(
+                url,
+                ssl=broker_ssl(url, ca_bundle),
+                connect_timeout=timeout_s,
+                transport_options=options,
+                heartbeat=0,
+            )
             self._transport = self._info.transport
         except (KeyError, ValueError, ImportError) as exc:
             raise ConfigError(f"not a broker URL: {maybe_sanitize_url(url)}") from exc

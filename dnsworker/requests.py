@@ -371,7 +371,7 @@ def _parsed(model: type[M], kind: str, arguments: Mapping[str, Any]) -> M:
 def _first_line(error: ValidationError) -> str:
     parts = []
     for one in error.errors(include_url=False, include_context=False, include_input=False)[:3]:
-        where = ".".join(str(step) for step in one["loc"])
+        where = ".".join(names.shown(step) for step in one["loc"])
         said = {"missing": "is missing", "extra_forbidden": "is not an argument of this task"}
         parts.append(
             f"{where} {said.get(one['type'], '')}".rstrip()

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import os
+import ssl
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from dnsworker import tls
 from dnsworker.errors import ConfigError
 
 ENV_PREFIX = "DNSWORKER_"
@@ -34,6 +36,8 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     #: Redis for what workers share (rate budgets).
     redis_url: SecretStr | None = None
+    #: Authorities (PEM) for TLS to broker, Redis and database; unset means the system's.
+    ca_bundle: Path | None = None
     #: Path of pools.yaml, for `pool apply` and for the embedded system's first start.
     pools: Path | None = None
     #: State of the embedded system.
@@ -71,10 +75,22 @@ class Settings(BaseSettings):
         """Whether there is no broker to talk to."""
         return self.broker_url is None
 
+    @field_validator("ca_bundle")
+    @classmethod
+    def _ca_bundle(cls, value: Path | None) -> Path | None:
+        try:
+            if value is not None:
+                ssl.create_default_context(cafile=value)
+        except ssl.SSLError as exc:
+            raise ValueError(f"{value} holds no certificates in PEM") from exc
+        except OSError as exc:
+            raise ValueError(f"can't read {value}: {exc.strerror}") from exc
+        return value
+
     def database(self) -> str:
         """The database URL, password included."""
         if self.database_url is not None:
-            return self.database_url.get_secret_value()
+            return tls.database_url(self.database_url.get_secret_value(), self.ca_bundle)
         return f"sqlite:///{self.data_dir.expanduser() / 'dnsworker.db'}"
 
     def broker(self) -> str:
@@ -83,7 +99,14 @@ class Settings(BaseSettings):
 
     def result(self) -> str | None:
         """The result URL for Celery, password included; None where nobody can be told."""
-        return None if self.result_url is None else self.result_url.get_secret_value()
+        return self._redis(self.result_url)
+
+    def redis(self) -> str | None:
+        """The URL of the Redis that workers share, password included; None where there is none."""
+        return self._redis(self.redis_url)
+
+    def _redis(self, url: SecretStr | None) -> str | None:
+        return None if url is None else tls.redis_url(url.get_secret_value(), self.ca_bundle)
 
     @classmethod
     def settings_customise_sources(
@@ -124,4 +147,4 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         variable = ENV_PREFIX + "_".join(str(step) for step in first["loc"]).upper()
-        raise ConfigError(f"{variable}: {first['msg']}") from exc
+        raise ConfigError(f"{variable}: {first['msg'].removeprefix('Value error, ')}") from exc

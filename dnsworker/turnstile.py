@@ -30,8 +30,7 @@ class Turnstile:
     ) -> None:
         """`on_retry(target, delay_s)` has the target looked at again. Raises `ConfigError`."""
         self._reading, self._settings, self._on_retry = reading(engine), settings, on_retry
-        redis_url = settings.redis_url
-        self._meter = Meter(engine, redis_url.get_secret_value() if redis_url else None)
+        self._meter = Meter(engine, settings.redis())
         self._guard = threading.Lock()
         #: Target → when the wake-up comes that is on its way.
         self._wakes: dict[str, float] = {}

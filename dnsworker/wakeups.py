@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from pathlib import Path
 
 import redis
 from celery import Celery
@@ -28,8 +29,8 @@ BACKEND_ERRORS = (redis.RedisError, BackendError, OSError, RuntimeError)
 class CelerySignals:
     """Both methods may be called from any thread."""
 
-    def __init__(self, app: Celery) -> None:
-        self._app = app
+    def __init__(self, app: Celery, ca_bundle: Path | None) -> None:
+        self._app, self._ca_bundle = app, ca_bundle
         self._publisher: Publisher | None = None
         self._lock = threading.Lock()
 
@@ -58,7 +59,9 @@ class CelerySignals:
                 conf = self._app.conf
                 options = dict(conf.broker_transport_options.items())
                 options.pop("confirm_publish", None)  # a lost wake-up costs less than waiting for each
-                self._publisher = Publisher(conf.broker_url, options=options, confirms=False)
+                self._publisher = Publisher(
+                    conf.broker_url, ca_bundle=self._ca_bundle, options=options, confirms=False
+                )
             return self._publisher
 
     def after_fork(self) -> None:

@@ -15,6 +15,11 @@ class Redis(Server):
 
     port: int
 
+    def __init__(self, *, settings: str = "") -> None:
+        """`settings`: more lines of redis.conf."""
+        self._settings = settings
+        super().__init__()
+
     @property
     def url(self) -> str:
         return f"redis://{self.address}:{self.port}/0"
@@ -25,7 +30,7 @@ class Redis(Server):
     def _configure(self) -> None:
         (self.folder / "redis.conf").write_text(
             f"bind {self.address}\nport {self.port}\ndir {self.folder}\n"
-            'save ""\nappendonly no\ndaemonize no\nsupervised no\n'
+            f'save ""\nappendonly no\ndaemonize no\nsupervised no\n{self._settings}'
         )
 
     def _command(self) -> tuple[list[str], dict[str, str]]:

@@ -9,12 +9,13 @@ from typing import Any
 
 import kombu
 import kombu.exceptions
-from amqp.exceptions import AMQPError, NotFound
+from amqp.exceptions import AMQPError, NotFound, PreconditionFailed
 
 from dnsworker import queues
 from dnsworker.credentials import mask_url
 from dnsworker.errors import ConfigError
 from dnsworker.settings import Settings
+from dnsworker.tls import broker_ssl
 
 CONNECT_TIMEOUT_S = 3
 
@@ -26,6 +27,8 @@ def declare(settings: Settings, targets: list[str]) -> list[str]:
         with _connection(settings) as connection:
             for queue in wanted:
                 queue.bind(connection.default_channel).declare()
+    except PreconditionFailed as exc:
+        raise ConfigError(f"a queue exists with other arguments; delete it first: {exc}") from exc
     except AMQPError as exc:
         raise ConfigError(f"the broker refuses: {exc}") from exc
     except (OSError, kombu.exceptions.OperationalError) as exc:
@@ -50,7 +53,12 @@ def dead_letters(settings: Settings) -> tuple[int | None, str | None]:
 
 def _connection(settings: Settings) -> kombu.Connection:
     try:
-        connection = kombu.Connection(settings.broker(), connect_timeout=CONNECT_TIMEOUT_S, heartbeat=0)
+        connection = kombu.Connection(
+            settings.broker(),
+            ssl=broker_ssl(settings.broker(), settings.ca_bundle),
+            connect_timeout=CONNECT_TIMEOUT_S,
+            heartbeat=0,
+        )
         connection.transport  # noqa: B018 - looked up here, and an unknown one raises KeyError
     except (KeyError, ValueError, ImportError) as exc:
         raise ConfigError(f"not a broker URL: {mask_url(settings.broker())}") from exc

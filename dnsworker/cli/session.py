@@ -78,7 +78,9 @@ class Session:
         from dnsworker.client.waker import delivery_wake_up
 
         options = broker.folder_options(self.data_dir) if self.settings.is_embedded else None
-        publisher = broker.Publisher(self.settings.broker(), options=options)
+        publisher = broker.Publisher(
+            self.settings.broker(), ca_bundle=self.settings.ca_bundle, options=options
+        )
         try:
             for target in targets:
                 publisher.publish(delivery_wake_up(target), WAKE_TIMEOUT_S)

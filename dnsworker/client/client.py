@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from dnsworker import requests
+from dnsworker import requests, tls
 from dnsworker.client.ids import new_id
 from dnsworker.client.operation import Operation
 from dnsworker.client.remote import Remote
@@ -59,7 +59,7 @@ class Client:
     ) -> None:
         settings = settings or load_settings()
         self._pool = pool
-        result_url = result_url or settings.result()
+        result_url = tls.redis_url(result_url, settings.ca_bundle) if result_url else settings.result()
         if broker_url is None and not settings.is_embedded:
             broker_url = settings.broker()
         if database is None and connection is None and broker_url is None:
@@ -67,9 +67,22 @@ class Client:
         self._way: Way
         if database is None and connection is None:
             assert broker_url is not None
-            self._way = Remote(broker_url, result_url, timeout_s=timeout_s, is_ordered=is_ordered)
+            self._way = Remote(
+                broker_url,
+                result_url,
+                ca_bundle=settings.ca_bundle,
+                timeout_s=timeout_s,
+                is_ordered=is_ordered,
+            )
         else:
-            self._way = _local_way(database, connection, broker_url, result_url, timeout_s)
+            self._way = _local_way(
+                database,
+                connection,
+                broker_url=broker_url,
+                result_url=result_url,
+                ca_bundle=settings.ca_bundle,
+                timeout_s=timeout_s,
+            )
         _clients.add(self)
 
     def create_zone(
@@ -297,15 +310,13 @@ def _database_of(settings: Settings) -> str:
 def _local_way(
     database: str | Engine | None,
     connection: Connection | None,
-    broker_url: str | None,
-    result_url: str | None,
-    timeout_s: float,
+    **options: Any,
 ) -> Way:
     try:
         from dnsworker.client.local import Local
     except ModuleNotFoundError as exc:
         raise ConfigError("this needs the database client: pip install 'dnsworker[database]'") from exc
-    return Local(database, connection, broker_url=broker_url, result_url=result_url, timeout_s=timeout_s)
+    return Local(database, connection, **options)
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()

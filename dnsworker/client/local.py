@@ -40,6 +40,7 @@ class Local:
         *,
         broker_url: str | None,
         result_url: str | None,
+        ca_bundle: Path | None,
         timeout_s: float,
     ) -> None:
         if target is not None and connection is not None:
@@ -52,15 +53,15 @@ class Local:
             engine = target if connection is None else connection.engine
             assert engine is not None
             self._engine = engine
-        self._waker = self._make_waker(broker_url, timeout_s)
+        self._waker = self._make_waker(broker_url, ca_bundle, timeout_s)
         self._mailbox = Mailbox(result_url) if result_url else None
         self._result_url = result_url
         if connection is not None and self._waker is not None:
             database.on_commit(connection, self._wake_soon)
 
-    def _make_waker(self, broker_url: str | None, timeout_s: float) -> Waker | None:
+    def _make_waker(self, broker_url: str | None, ca_bundle: Path | None, timeout_s: float) -> Waker | None:
         if broker_url is not None:
-            return Waker(broker.Publisher(broker_url), timeout_s)
+            return Waker(broker.Publisher(broker_url, ca_bundle=ca_bundle), timeout_s)
         url = self._engine.url
         if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
             return None  # the sweep finds the row

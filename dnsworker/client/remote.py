@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnsworker.broker import Publisher
@@ -38,12 +39,18 @@ class Remote:
     """Publishes within `timeout_s`, numbers what it publishes (`is_ordered`), and waits by push."""
 
     def __init__(
-        self, broker_url: str, result_url: str | None, *, timeout_s: float, is_ordered: bool
+        self,
+        broker_url: str,
+        result_url: str | None,
+        *,
+        ca_bundle: Path | None,
+        timeout_s: float,
+        is_ordered: bool,
     ) -> None:
         self._result_url = result_url
         self._timeout_s = timeout_s
         self._is_ordered = is_ordered
-        self._publisher = Publisher(broker_url)
+        self._publisher = Publisher(broker_url, ca_bundle=ca_bundle)
         self._mailbox: Mailbox | None = None
         self._numbering = Numbering()
 
@@ -87,7 +94,8 @@ class Remote:
                 raise NoAnswer(f"no worker answered {kind} within {self._timeout_s:g} s")
             results.discard(question)
         except mailbox.ERRORS as exc:
-            raise NoAnswer(f"Redis, which carries the answers, failed: {type(exc).__name__}") from exc
+            said = str(exc).partition("\n")[0] or type(exc).__name__
+            raise NoAnswer(f"Redis, which carries the answers, failed: {said}") from exc
         return mailbox.value_of(record)
 
     def show(self, operation_id: str) -> Outcome:

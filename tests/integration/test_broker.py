@@ -16,8 +16,8 @@ from kombu import Connection
 from dev.servers.process import Process, wait_until
 from dev.servers.rabbitmq import RabbitMQ
 from dev.servers.redis import Redis
-from dnsworker.app import declare_queues
 from dnsworker.broker import Publisher
+from dnsworker.cli import broker
 from dnsworker.client import Client
 from dnsworker.errors import ConfigError
 from dnsworker.messages import Message
@@ -385,7 +385,7 @@ def test_a_queue_with_other_arguments_stops_the_worker_with_one_line(
     with Connection(broker_url) as connection:
         connection.default_channel.queue_declare("dns.intake", durable=True, auto_delete=False)
     with pytest.raises(ConfigError, match="other arguments"):
-        declare_queues(Settings(broker_url=broker_url))
+        broker.declare(Settings(broker_url=broker_url), [])
     worker = start_worker(is_awaited=False)
     assert worker.wait(60)
     assert worker.returncode == 1

@@ -20,7 +20,7 @@ from dev.servers.process import Process, wait_until
 from dev.servers.rabbitmq import RabbitMQ
 from dev.servers.redis import Redis
 from dnsworker import AsyncClient, Client, OperationFailed, Status, SubmissionFailed, WaitTimeout
-from dnsworker.app import declare_queues
+from dnsworker.cli import broker
 from dnsworker.client import remote
 from dnsworker.errors import NoAnswer, OperationNotFound, ZoneNotFound
 from dnsworker.settings import Settings
@@ -34,7 +34,7 @@ RECORD = {"zone": "example.org", "name": "www", "type": "A", "data": ["192.0.2.1
 @pytest.fixture
 def declared(broker_url: str) -> str:
     """A broker with all queues and no worker."""
-    declare_queues(Settings(broker_url=broker_url))
+    broker.declare(Settings(broker_url=broker_url), [])
     return broker_url
 
 
@@ -123,7 +123,7 @@ def test_without_a_worker_ever_the_submission_fails_and_says_why(broker_url: str
             )
         with pytest.raises(SubmissionFailed, match=r"queue dns\.intake is missing"):
             client.put_record(**RECORD)
-        declare_queues(Settings(broker_url=broker_url))
+        broker.declare(Settings(broker_url=broker_url), [])
         client.put_record(**RECORD)
     (message,) = take(broker_url, 1)
     assert message["order"]["number"] == 1

@@ -66,6 +66,7 @@ def test_another_payload_has_another_digest() -> None:
     [
         ("put_record", {}, InvalidRequest, "put_record: zone is missing; name is missing"),
         ("put_record", PUT | {"tll": 5}, InvalidRequest, "tll is not an argument of this task"),
+        ("put_record", PUT | {"a\nb": 5}, InvalidRequest, "a\\010b is not an argument of this task"),
         ("put_record", PUT | {"data": "192.0.2.1"}, InvalidRequest, "data: "),
         ("put_record", PUT | {"data": [1]}, InvalidRequest, "data.0: "),
         ("put_record", PUT | {"ttl": "5"}, InvalidRequest, "ttl: "),
