@@ -126,7 +126,11 @@ def _options() -> argparse.Namespace:
         "--duration", type=_seconds, default=120.0, metavar="S", help="seconds of faults (120)"
     )
     parser.add_argument(
-        "--faults", type=_faults, default=USUAL, metavar="A,B", help=f"of {', '.join(FAULTS)} (all but restore)"
+        "--faults",
+        type=_faults,
+        default=USUAL,
+        metavar="A,B",
+        help=f"of {', '.join(FAULTS)} (all but restore)",
     )
     parser.add_argument("--logs", type=_folder, metavar="FOLDER", help="where all logs are kept")
     return parser.parse_args()

@@ -20,6 +20,7 @@ import dns.update
 
 from chaos.restoration import Restoration
 from chaos.system import LEASE_S, TARGETS, WORKERS, ZONES, System
+from chaos.tap import Tap
 from dev.servers import PowerDNS
 
 #: By then a request that was sent to a target before the database went away has been carried out.
@@ -123,6 +124,32 @@ class Broker(ServerFault):
     def do(self, system: System) -> None:
         time.sleep(max(0.0, system.settles_at - time.monotonic()))
         super().do(system)
+
+
+class Reorder(Fault):
+    """A share of the submissions is held back and arrives later, in another order."""
+
+    name, part = "reorder", "broker"
+    victims, ways, lasts_s = ("submissions",), ("once",), (1.0, 6.0)
+    copies: ClassVar[int] = 1
+
+    def do(self, system: System) -> None:
+        rng = random.Random(f"{self.hold_s}")
+        system.tap = Tap(system.stack.env["DNSWORKER_BROKER_URL"], self.copies, rng)
+        system.tap.start()
+
+    def undo(self, system: System) -> None:
+        assert system.tap is not None
+        system.tap.release()
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.victim} arrive {self.way}, {self.hold_s:g} s"
+
+
+class Duplicate(Reorder):
+    """The same, and each arrives three times."""
+
+    name, ways, copies = "duplicate", ("three times",), 3
 
 
 class Database(ServerFault):
@@ -273,7 +300,10 @@ class Beat(Fault):
         system.second_beat.stop()
 
 
-_ALL = (Kill, Term, Pause, Broker, Database, Restore, Redis, Target, Slow, Cut, Lost, Wipe, Edit, Beat)
+_ALL = (
+    *(Kill, Term, Pause, Broker, Reorder, Duplicate, Database, Restore, Redis),
+    *(Target, Slow, Cut, Lost, Wipe, Edit, Beat),
+)
 FAULTS: dict[str, type[Fault]] = {fault.name: fault for fault in _ALL}
 #: Those of a run that names none. A restore loses operations, and takes half a minute to get over each time.
 USUAL = [name for name in FAULTS if name != Restore.name]

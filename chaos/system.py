@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from chaos.line import Line, options_through
+from chaos.tap import Tap
 from dev.pool import pool_of, to_yaml
 from dev.program import Program
 from dev.servers import Bind, Knot, PowerDNS, Server
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 WORKERS = ("worker-1", "worker-2")
 TARGETS = ("bind", "powerdns", "knot")
 CLIENTS, ZONES_EACH = 3, 2
-#: Each belongs to one client.
-ZONES = tuple(f"zone{number}.chaos.test." for number in range(CLIENTS * ZONES_EACH))
+#: Each belongs to one client, but for the last, in which each has names of its own.
+OWN_ZONES = tuple(f"zone{number}.chaos.test." for number in range(CLIENTS * ZONES_EACH))
+SHARED_ZONE = "shared.chaos.test."
+ZONES = (*OWN_ZONES, SHARED_ZONE)
 #: Without a compare-and-set, so that a writer frozen beyond its lease isn't stopped by the server.
 UNFENCED = ("powerdns",)
 
@@ -58,6 +61,8 @@ class System:
     #: Backups that have taken the database's place, and what nameservers have lost by that.
     restorations: list[Restoration] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
+    #: What holds submissions back, or did so last.
+    tap: Tap | None = None
     #: How often each target began anew with no data: what was seen before says nothing about it then.
     lives: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TARGETS, 0))
 
@@ -74,8 +79,11 @@ class System:
             **self.targets,
         }
 
-    def new_client(self) -> Client:
+    def new_client(self, *, is_direct: bool = False) -> Client:
+        """Over the broker, or straight into the database."""
         env = self.stack.env
+        if is_direct:
+            return Client(database=env["DNSWORKER_DATABASE_URL"], broker_url=env["DNSWORKER_BROKER_URL"])
         return Client(env["DNSWORKER_BROKER_URL"], env["DNSWORKER_RESULT_URL"], timeout_s=SUBMIT_TIMEOUT_S)
 
     def note_losses(self) -> None:
