@@ -19,7 +19,7 @@ import dns.tsigkeyring
 import dns.update
 
 from chaos.restoration import Restoration
-from chaos.system import LEASE_S, TARGETS, WORKERS, ZONES, System
+from chaos.system import LEASE_S, TARGETS, UNFENCED, WORKERS, ZONES, System
 from chaos.tap import Tap
 from dev.servers import PowerDNS
 
@@ -37,8 +37,8 @@ class Fault(ABC):
     ways: ClassVar[tuple[str, ...]]
     #: Between `do` and `undo`, from and to.
     lasts_s: ClassVar[tuple[float, float]]
-    #: A target may have other contents than the database knows of: it is noticed with the zone's next change.
-    needs_touch: ClassVar[bool] = False
+    #: Targets that may have other contents than the database knows of: it is noticed with the next change.
+    needs_touch: ClassVar[tuple[str, ...]] = ()
     #: No other fault is at work meanwhile.
     is_alone: ClassVar[bool] = False
 
@@ -89,7 +89,7 @@ class Pause(Fault):
 
     name, part = "pause", "worker"
     victims, ways, lasts_s = WORKERS, ("SIGSTOP",), (LEASE_S + 1, LEASE_S + 5)
-    needs_touch = True  # what it sends after waking up may reach a server without a fence
+    needs_touch = UNFENCED  # where what it sends after waking up is not refused
 
     def do(self, system: System) -> None:
         system.worker(self.victim).pause()
@@ -208,7 +208,7 @@ class Wipe(Fault):
 
     name, part = "wipe", "target"
     victims, ways, lasts_s = TARGETS, ("wipe",), (0.0, 3.0)
-    needs_touch = True
+    needs_touch = TARGETS
 
     def do(self, system: System) -> None:
         system.targets[self.victim].wipe()
@@ -226,7 +226,7 @@ class Edit(Fault):
 
     name, part = "edit", "target"
     victims, ways, lasts_s = ("bind", "knot"), ZONES, (0.0, 1.0)
-    needs_touch = True
+    needs_touch = TARGETS
 
     def do(self, system: System) -> None:
         server = system.targets[self.victim]
@@ -277,7 +277,7 @@ class Cut(LineFault):
 
     name = "cut"
     ways, lasts_s = ("reset", "silent", "late"), (1.0, LEASE_S + 4)
-    needs_touch = True  # what arrives late may reach a server without a fence
+    needs_touch = UNFENCED  # where what arrives late is not refused
 
 
 class Lost(LineFault):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +18,8 @@ from dnsworker.testing import Proxy
 #: what was sent is lost; `late`: nothing passes until it is over, then all of it arrives, whoever still
 #: waits; `lossy`: writes are carried out, and their answers lost.
 Trouble = Literal["", "slow", "reset", "silent", "late", "lossy"]
+#: What was sent again and again meanwhile arrives at some moment up to this much after it is over.
+LATER_S = 3.0
 IsWrite = Callable[[bytes], bool]
 
 
@@ -71,6 +75,8 @@ class Line:
             self._is_over.wait(self._delay_s)
         elif trouble in ("silent", "late"):
             self._is_over.wait()
+        if trouble == "late":
+            time.sleep(random.uniform(0.0, LATER_S))
         if trouble in ("silent", "reset"):
             raise ConnectionAbortedError("the line is cut")
 

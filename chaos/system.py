@@ -38,6 +38,8 @@ SETTINGS = {"DNSWORKER_LEASE_S": str(LEASE_S), "DNSWORKER_RETRY_CAP_S": "4"}
 #: RabbitMQ 3.10 needs this long to write a new quorum queue down (docs/operating.md).
 BROKER_SETTLES_S = 10.0
 SUBMIT_TIMEOUT_S = 2.0
+#: Read by `chaos.worker` alone.
+SABOTAGE = "CHAOS_SABOTAGE"
 
 Nameserver = Bind | PowerDNS | Knot
 
@@ -109,8 +111,11 @@ class System:
 
 
 @contextmanager
-def a_system() -> Iterator[System]:
-    """Started, and ended with all that belongs to it. Raises `ServerError`."""
+def a_system(sabotage: str | None = None) -> Iterator[System]:
+    """Started, and ended with all that belongs to it; its workers lack the mechanism `sabotage`.
+
+    Raises `ServerError`.
+    """
     with ExitStack() as stack:
         bind, powerdns, knot = Bind(), PowerDNS(), Knot()
         targets: dict[str, Nameserver] = {"bind": bind, "powerdns": powerdns, "knot": knot}
@@ -125,7 +130,14 @@ def a_system() -> Iterator[System]:
             target["options"] = options_through(line, targets[target["name"]])
         linked = to_yaml(pool)
         running = stack.enter_context(
-            Stack(workers=len(WORKERS), bind=bind, powerdns=powerdns, pool_yaml=linked, settings=SETTINGS)
+            Stack(
+                workers=len(WORKERS),
+                bind=bind,
+                powerdns=powerdns,
+                pool_yaml=linked,
+                settings=SETTINGS if sabotage is None else {**SETTINGS, SABOTAGE: sabotage},
+                worker="dnsworker" if sabotage is None else "chaos.worker",
+            )
         )
         engine = database.connect(running.env["DNSWORKER_DATABASE_URL"])
         stack.callback(engine.dispose)
