@@ -56,7 +56,7 @@ chaos: servers ## break the whole system at random, check what it promises: SEED
 	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SABOTAGE),--sabotage $(SABOTAGE))
 
 fuzz: $(VENV)/.dev ## what outsiders can send, by coverage, ten minutes a target: TARGET=rdata SECONDS=600
-	$(PIP_INSTALL) 'atheris>=3'
+	$(PIP_INSTALL) -e '.[fuzz]'
 	for target in $(or $(TARGET),$$($(BIN)/python -m tests.fuzz.targets)); do \
 		$(BIN)/python -m tests.fuzz $$target --seconds $(or $(SECONDS),600) || exit 1; \
 	done

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from dnsworker import retry
 from dnsworker.backend import Backend, load_backend
-from dnsworker.convergence import Blocked, Convergence, Resting, storable
+from dnsworker.convergence import Blocked, Convergence, Resting, Stopped, storable
 from dnsworker.database import AWAY, reading
 from dnsworker.errors import (
     BackendError,
@@ -138,9 +138,9 @@ class Deliverer:
         with self._guard:
             slots = self._slots[target]
         done = failed = 0
-        while slots.enter(self._slots_for(target, known)):
+        while known is not None and slots.enter(self._slots_for(target, known)):
             try:
-                while (claim := self._claim(known, target)) is not None:
+                while known is not None and (claim := self._claim(known, target)) is not None:
                     if self._deliver(known, claim):
                         done += 1
                     else:
@@ -150,7 +150,7 @@ class Deliverer:
                 is_marked = slots.leave()
             if not is_marked:
                 return f"{target}: {done} delivered" + (f", {failed} failed" if failed else "")
-        return f"{target}: all slots are at work"
+        return f"{target}: " + ("all slots are at work" if known else "no pool has it any more")
 
     def give_back_unended(self) -> None:
         """Give back claims that could not be given back when their delivery broke off."""
@@ -237,11 +237,13 @@ class Deliverer:
     # --- one delivery ----------------------------------------------------------------------------------
 
     def _deliver(self, known: KnownPool, claim: Claim) -> bool:
+        convergence: Convergence | None = None
         try:
             with self._backend(known, claim.target) as backend:
                 budget = known.pool.target(claim.target).limits.budget
                 metered = self._turnstile.metered(backend, claim, budget)
-                Convergence(self._engine, known, claim, metered, self._settings).run()
+                convergence = Convergence(self._engine, known, claim, metered, self._settings)
+                convergence.run()
                 self._note_ds_records(claim, metered)
             with self._engine.begin() as connection:
                 breakers.succeeded(connection, claim.target_id)
@@ -251,10 +253,10 @@ class Deliverer:
             self._doubt(claim)
             return False
         except Resting as exc:
-            self._postpone(claim, exc)
+            self._postpone(claim, exc, convergence)
             return False
         except (BackendError, ConfigError) as exc:
-            self._failed(claim, exc)
+            self._failed(claim, exc, convergence)
             return False
         except AWAY:
             self._keep_unended(claim)
@@ -262,7 +264,7 @@ class Deliverer:
         except Exception as exc:  # not ours to foresee: an adapter may be anybody's
             log.exception("%s: a delivery broke", claim.target, extra={"zone_id": claim.zone_id})
             words = (str(exc).strip() or "no reason given").splitlines()[0]
-            self._failed(claim, Unforeseen(f"{type(exc).__name__}: {words}"))
+            self._failed(claim, Unforeseen(f"{type(exc).__name__}: {words}"), convergence)
             return False
         finally:
             self._on_progress(claim.zone_id)
@@ -314,22 +316,27 @@ class Deliverer:
         else:
             self._call_later(DOUBT_AGAIN_S, lambda: self._doubt(claim))
 
-    def _postpone(self, claim: Claim, reason: Resting) -> None:
+    def _postpone(self, claim: Claim, reason: Resting, convergence: Convergence | None) -> None:
         """The delivery stops half-way for no fault of its own: it is no attempt, and goes on when it may."""
         delay_s = reason.retry_after_s or 0.0
         try:
             with self._engine.begin() as connection:
-                deliveries.postpone(connection, claim, delay_s)
+                deliveries.postpone(connection, claim, delay_s, must_read=_has_written(convergence))
         except ClaimLost:
             self._doubt(claim)
             return
         except sa.exc.SQLAlchemyError:
             self._keep_unended(claim)
             raise
+        if isinstance(reason, Stopped):  # whoever ends that wakes the target, or the sweep does
+            log.info("%s: stops here: %s", claim.target, reason, extra={"zone_id": claim.zone_id})
+            return
         log.info("%s: %s; goes on in %.1f s", claim.target, reason, delay_s, extra={"zone_id": claim.zone_id})
         self._turnstile.come_back(claim.target, max(delay_s, RETRY_AT_ONCE_S))
 
-    def _failed(self, claim: Claim, error: BackendError | ConfigError) -> None:
+    def _failed(
+        self, claim: Claim, error: BackendError | ConfigError, convergence: Convergence | None
+    ) -> None:
         """Write down what went wrong and when it is tried again; that row is the clock."""
         where = {"zone_id": claim.zone_id, "target": claim.target}
         failure = error if isinstance(error, BackendError) else Permanent(error.message)
@@ -358,7 +365,9 @@ class Deliverer:
                 # The delivery before its target, as everywhere: two orders of locking are a deadlock.
                 deliveries.fail(
                     connection, claim, code=error.code, message=message, delay_s=delay_s,
-                    must_read=isinstance(decision, retry.Retry) and decision.reads_back, attempts=attempts,
+                    must_read=_has_written(convergence)
+                    or (isinstance(decision, retry.Retry) and decision.reads_back),
+                    attempts=attempts,
                 )  # fmt: skip
                 if is_limited:
                     breakers.probe_again(connection, claim.target_id, delay_s)
@@ -420,6 +429,10 @@ class Deliverer:
         """No target may fill the worker: a quarter of its threads at most, and what its limits say."""
         allowed = known.pool.target(target).limits.concurrency or SLOTS
         return max(1, min(allowed, self._settings.concurrency // 4))
+
+
+def _has_written(convergence: Convergence | None) -> bool:
+    return convergence is not None and convergence.has_written
 
 
 def free_dead_owner(engine: sa.Engine, lock: ProcessLock, owner: int) -> bool:

@@ -12,6 +12,8 @@ DNSWorkerError
 │   ├── RecordNotFound · RecordExists
 │   ├── UnsafeChange          needs force=True
 │   ├── Forbidden
+│   ├── Cancelled             by an operator, before any target had it
+│   ├── TooLate               to cancel
 │   ├── Overtaken             a later operation of the same client was applied first
 │   ├── OperationIdReused     the same id with another payload
 │   └── OperationNotFound
@@ -101,6 +103,14 @@ class UnsafeChange(InvalidRequest):
 
 class Forbidden(InvalidRequest):
     """Not allowed for this submitter."""
+
+
+class Cancelled(InvalidRequest):
+    """Cancelled by operator."""
+
+
+class TooLate(InvalidRequest):
+    """The operation can't be cancelled any more."""
 
 
 class Overtaken(InvalidRequest):

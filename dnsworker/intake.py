@@ -237,7 +237,8 @@ class Intake:
             # A void number may have arrived after all, and two messages may claim one number.
             for row in operations.held_up_to(connection, client, zone, last):
                 _overtaken(connection, row, last, taken)
-        operations.set_order(connection, client, zone, last, sorted(voids))
+        left = sorted(number for number in voids if number > last)
+        operations.set_order(connection, client, zone, last, left)
 
     def _apply(self, connection: sa.Connection, row: Any, request: Request | None, taken: Taken) -> None:
         """Give the operation its effect or its refusal."""

@@ -16,11 +16,13 @@ from dnsworker.names import Name
 from dnsworker.operations import NameserverReport, Outcome, Status, TargetReport
 from dnsworker.pools import Limits
 from dnsworker.settlement import Standing
-from dnsworker.store import pools, zones
+from dnsworker.store import pools, stops, zones
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
 from dnsworker.tables import delivery, now, operation, pool, target, withheld, zone
 
+#: Frozen zones that `status` names.
+FROZEN_SHOWN = 5
 #: Of an operation, all but what was asked for: a whole zone file, perhaps, and whoever waits looks often.
 OUTCOME = tuple(column for column in operation.c if column.name != "payload")
 
@@ -49,7 +51,7 @@ def show_operations(connection: sa.Connection, operation_ids: Sequence[str]) -> 
         if row.zone_id not in zones_seen:
             found = zones.get(connection, row.zone_id)
             known = directory[found.pool_id]
-            zones_seen[row.zone_id] = (found, known, settlement.read_standing(connection, known, found.id))
+            zones_seen[row.zone_id] = (found, known, settlement.read_standing(connection, known, found))
         found, known, standing = zones_seen[row.zone_id]
         targets = target_reports(standing, row.revision, operation_id)
         outcomes.append(_outcome(row, known.pool.name, targets, nameserver_reports(standing, row.revision)))
@@ -75,12 +77,14 @@ def find_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> t
 def show_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> dict[str, Any]:
     """A zone, its SOA values, and how far each target and nameserver is."""
     row, known = find_zone(connection, name, pool_name)
-    standing = settlement.read_standing(connection, known, row.id)
+    standing = settlement.read_standing(connection, known, row)
     return {
         "name": row.name,
         "pool": known.pool.name,
         "status": row.status,
-        "reason": row.reason,
+        "reason": _reason(standing, row),
+        "frozen": None if row.frozen_at is None else stops.frozen_text(row.freeze_reason),
+        "frozen_at": _text(row.frozen_at),
         "serial": row.serial,
         "email": row.email,
         "ttl": row.ttl,
@@ -95,6 +99,13 @@ def show_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> d
         "targets": [one.model_dump(mode="json") for one in target_reports(standing, row.revision)],
         "nameservers": [one.model_dump(mode="json") for one in nameserver_reports(standing, row.revision)],
     }
+
+
+def _reason(standing: Standing, row: ZoneRow) -> str | None:
+    """Why the zone isn't ACTIVE; an operator's order may be newer than the last settlement."""
+    if any(one.is_ordered for one in standing.standstills.values()):
+        return settlement.zone_status(standing, row)[1]
+    return row.reason
 
 
 def list_records(
@@ -169,8 +180,8 @@ def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
     blocked = sa.func.count(delivery.c.zone_id).filter(delivery.c.state.in_(("foreign", "ahead", "held")))
     query = (
         sa.select(
-            target.c.name, pool.c.name.label("pool"), target.c.failures, target.c.open_until,
-            target.c.paused_until, target.c.last_error, target.c.last_error_at,
+            target.c.id, target.c.name, pool.c.name.label("pool"), target.c.failures, target.c.open_until,
+            target.c.last_error, target.c.last_error_at,
             sa.case((target.c.rests_until > now(), target.c.rests_until)).label("rests_until"),
             due.label("backlog"), failing.label("failing"), blocked.label("blocked"),
             sa.func.min(delivery.c.due_at).label("oldest_due_at"),
@@ -188,11 +199,16 @@ def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
         .order_by(pool.c.name, target.c.name)
     )  # fmt: skip
     known = {one.name: one for entry in pools.read(connection) for one in entry.pool.targets}
+    paused = stops.of_targets(connection)
     found = []
     for row in connection.execute(query):
+        stop = paused.get(row.id)
         one = known.get(row.name)
         limits = one.limits if one else Limits()
         document = _plain(row) | {"type": one.type if one else None}
+        del document["id"]
+        document["paused"] = stop and stop.reason
+        document["paused_until"] = stop and _text(stop.until)
         document["breaker"] = "open" if row.open_until is not None else "closed"
         document["concurrency"] = limits.concurrency
         document["requests_per_second"] = limits.requests_per_second
@@ -216,6 +232,8 @@ def status(connection: sa.Connection) -> dict[str, Any]:
         .limit(1)
     )
     first = connection.execute(oldest).one_or_none()
+    all_paused = stops.of_all(connection)
+    frozen, frozen_first = stops.frozen_zones(connection, FROZEN_SHOWN)
     return {
         "at": _text(connection.execute(sa.select(now())).scalar()),
         "zones": {row[0]: row[1] for row in connection.execute(by_status)},
@@ -223,6 +241,14 @@ def status(connection: sa.Connection) -> dict[str, Any]:
         "oldest_operation": None
         if first is None
         else show_operation(connection, first.id).model_dump(mode="json"),
+        "all_paused": all_paused and {"reason": all_paused.reason, "until": _text(all_paused.until)},
+        "frozen": {
+            "zones": frozen,
+            "first": [
+                {"zone": row.name, "reason": stops.frozen_text(row.freeze_reason), "at": _text(row.frozen_at)}
+                for row in frozen_first
+            ],
+        },
         "withheld": latest_refusals(connection),
         "targets": show_targets(connection),
     }
@@ -262,14 +288,19 @@ def target_reports(
         ]
         stopped = standing.standstills.get(name)
         reason = row.last_error or (stopped.reason if stopped else None)
+        if stopped is not None and stopped.is_ordered:
+            reason = stopped.reason
         if reason is None and row.unconfirmed:
             reason = settlement.SPREADING
         budget = standing.known.pool.target(name).limits.budget
         if reason is None and budget and row.due_at is not None and row.owner is None:
             reason = f"waits its turn within {budget}"
         next_attempt = row.due_at
-        if next_attempt is not None and stopped is not None and stopped.until is not None:
-            next_attempt = max(next_attempt, stopped.until)
+        if next_attempt is not None and stopped is not None:
+            if stopped.until is not None:
+                next_attempt = max(next_attempt, stopped.until)
+            elif stopped.is_ordered:
+                next_attempt = None
         serial = None if row.soa is None else int(row.soa.split()[2])
         reports.append(
             TargetReport(

@@ -31,6 +31,7 @@ PREFIX = "dnsworker."
 #: The argument under which a task passes on that it was called with positional arguments.
 POSITIONAL = "*"
 MAX_CHANGES = 100_000
+DAY_S = 86_400
 M = TypeVar("M", bound=BaseModel)
 Ttl = Field(default=None, ge=0, le=MAX_TTL)
 
@@ -124,10 +125,13 @@ class UpdateZone(Request):
 
     email: str | None = Field(default=None, max_length=255)
     ttl: int | None = Ttl
-    refresh: int | None = Field(default=None, ge=1, le=MAX_TTL)
-    retry: int | None = Field(default=None, ge=1, le=MAX_TTL)
-    expire: int | None = Field(default=None, ge=1, le=MAX_TTL)
-    minimum: int | None = Field(default=None, ge=0, le=MAX_TTL)
+    # RFC 1035, section 3.3.13; bounds beyond which secondaries flood a primary or forget it, in the spirit
+    # of RFC 1912, section 2.2, and for negative answers of RFC 2308, section 5. How the timers go together
+    # is judged against the zone (`desired.rules.check_timers`).
+    refresh: int | None = Field(default=None, ge=60, le=7 * DAY_S)
+    retry: int | None = Field(default=None, ge=30, le=7 * DAY_S)
+    expire: int | None = Field(default=None, ge=3600, le=365 * DAY_S)
+    minimum: int | None = Field(default=None, ge=0, le=DAY_S)
 
     @field_validator("email")
     @classmethod

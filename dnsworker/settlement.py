@@ -15,7 +15,7 @@ from dnsworker import desired
 from dnsworker.operations import Status, ZoneStatus
 from dnsworker.pools import Nameserver
 from dnsworker.records import Key
-from dnsworker.store import breakers, deliveries, journal, observations, operations, zones
+from dnsworker.store import breakers, deliveries, journal, observations, operations, stops, zones
 from dnsworker.store.breakers import Standstill
 from dnsworker.store.deliveries import AWAY, BLOCKED, DeliveryRow, Withheld
 from dnsworker.store.observations import Observation
@@ -123,13 +123,18 @@ def witnesses(known: KnownPool) -> list[Witness]:
     return found + [Witness(f"target {t.name}", t.name, None) for t in pool.targets if t.name not in covered]
 
 
-def read_standing(connection: sa.Connection, known: KnownPool, zone_id: int) -> Standing:
+def read_standing(connection: sa.Connection, known: KnownPool, zone: ZoneRow) -> Standing:
+    zone_id = zone.id
     names = {target_id: name for name, target_id in known.target_ids.items()}
     rows = {
         names[row.target_id]: row for row in deliveries.of_zone(connection, zone_id) if row.target_id in names
     }
     behind = [row.target_id for row in rows.values() if not row.is_current]
-    stopped = breakers.standstills(connection, behind) if behind else {}
+    stopped: Mapping[int, Standstill] = {}
+    if zone.frozen_at is not None:
+        stopped = dict.fromkeys(behind, Standstill(stops.frozen_text(zone.freeze_reason), None, True))
+    elif behind:
+        stopped = breakers.standstills(connection, behind)
     return Standing(
         known=known,
         witnesses=witnesses(known),
@@ -143,7 +148,7 @@ def read_standing(connection: sa.Connection, known: KnownPool, zone_id: int) -> 
 def settle(connection: sa.Connection, known: KnownPool, zone_id: int) -> Settled:
     """End the operations that have arrived or can't, and say how the zone is. Takes the zone's lock."""
     zone = zones.lock(connection, zone_id)
-    standing = read_standing(connection, known, zone_id)
+    standing = read_standing(connection, known, zone)
     settled = Settled()
     accepted = operations.accepted_in(connection, zone_id)
     standing = _with_found_there(connection, standing, zone_id, accepted)
@@ -152,7 +157,7 @@ def settle(connection: sa.Connection, known: KnownPool, zone_id: int) -> Settled
         _reject(connection, standing, zone, row, settled)
         zone = zones.get(connection, zone_id)
     if hopeless:
-        standing = read_standing(connection, known, zone_id)
+        standing = read_standing(connection, known, zone)
         accepted = operations.accepted_in(connection, zone_id)
         standing = _with_found_there(connection, standing, zone_id, accepted)
     _end_arrived(connection, standing, zone, accepted, settled)
@@ -221,6 +226,8 @@ def _troubles(standing: Standing, zone: ZoneRow) -> Iterable[str]:
     for name, row in standing.rows.items():
         standstill = standing.standstills.get(name)
         error = row.last_error or (standstill and standstill.reason)
+        if standstill and standstill.is_ordered:
+            error = standstill.reason
         if error and not row.is_current:
             yield f"target {name}: {error}"
         elif row.unconfirmed:
@@ -296,28 +303,34 @@ def _reject(connection: sa.Connection, standing: Standing, zone: ZoneRow, row: A
     if code == "RecordRejected":
         message = f"{refused.key[0]} {refused.key[1]} refused by {message}"
     operations.end(connection, [row.id], Status.ERROR, code=code, message=message)
-    settled.ended.append(row.id)
+    dependents, targets = undo(
+        connection, standing.known, zone, row, f"the zone's creation failed: {message}"
+    )
+    settled.ended += [row.id, *dependents]
+    settled.targets = targets or settled.targets
+
+
+def undo(
+    connection: sa.Connection, known: KnownPool, zone: ZoneRow, row: Any, why: str
+) -> tuple[list[str], tuple[str, ...]]:
+    """Take back what an operation did that has just ended in ERROR; the zone is locked.
+
+    With a creation ends, for that reason, what was submitted to its zone since. Returns the operations that
+    have ended by that, and the targets that have something new to do.
+    """
     if zone.is_deleted:
-        return
+        return [], ()
     apex = (zone.name, "NS")
     entries = journal.of_operation(connection, row.id)
     is_creation = any(entry.key == apex and entry.change.before is None for entry in entries)
     if is_creation and journal.was_removed_since(connection, zone.id, apex, row.revision):
-        return  # that zone is gone already; this one is another
+        return [], ()  # that zone is gone already; this one is another
     if not is_creation:
-        desired.take_back(connection, standing.known, zone, row.id)
-        settled.targets = tuple(standing.known.target_ids)
-        return
+        desired.take_back(connection, known, zone, row.id)
+        return [], tuple(known.target_ids)
     dependents = [
         later.id for later in operations.accepted_in(connection, zone.id) if later.revision > row.revision
     ]
-    operations.end(
-        connection,
-        dependents,
-        Status.ERROR,
-        code="ZoneNotFound",
-        message=f"the zone's creation failed: {message}",
-    )
-    settled.ended += dependents
-    desired.delete(connection, standing.known, zone, row.id)
-    settled.targets = tuple(standing.known.target_ids)
+    operations.end(connection, dependents, Status.ERROR, code="ZoneNotFound", message=why)
+    desired.delete(connection, known, zone, row.id)
+    return dependents, tuple(known.target_ids)

@@ -97,7 +97,10 @@ target = sa.Table(
     sa.Column("pool_id", sa.ForeignKey("pool.id"), nullable=False),
     sa.Column("name", sa.String(100), nullable=False, unique=True),
     sa.Column("is_removed", sa.Boolean, nullable=False, default=False),
+    # An operator's pause, with None until it is ended by hand; see `dnsworker.store.stops`.
+    sa.Column("paused_at", Moment),
     sa.Column("paused_until", Moment),
+    sa.Column("pause_reason", sa.Text),
     # The breaker: failures in a row that say something about the whole target. It is open while `open_until`
     # is set; whoever moves an expired `open_until` on has taken the one probe.
     sa.Column("failures", sa.Integer, nullable=False, default=0),
@@ -111,6 +114,16 @@ target = sa.Table(
     # Its budget, where Redis doesn't keep it: paid for up to then, µs since 1970 (`dnsworker.budget`).
     sa.Column("paid_us", sa.BigInteger),
     sa.Index("ix_target_pool_id", "pool_id"),
+)
+
+# The pause of all targets, also of those that are added meanwhile: one row at most.
+pause = sa.Table(
+    "pause",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("paused_at", Moment, nullable=False),
+    sa.Column("paused_until", Moment),
+    sa.Column("pause_reason", sa.Text),
 )
 
 zone = sa.Table(
@@ -138,9 +151,18 @@ zone = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("deleted_at", Moment),
+    # Since when an operator has nothing sent to any target.
+    sa.Column("frozen_at", Moment),
+    sa.Column("freeze_reason", sa.Text),
     sa.UniqueConstraint("pool_id", "name"),
     sa.Index("ix_zone_name", "name"),
     sa.Index("ix_zone_status", "status"),
+    sa.Index(
+        "ix_zone_frozen_at",
+        "frozen_at",
+        postgresql_where=sa.text("frozen_at IS NOT NULL"),
+        sqlite_where=sa.text("frozen_at IS NOT NULL"),
+    ),
     sa.Index(
         "ix_zone_look_at",
         "look_at",
@@ -251,7 +273,7 @@ delivery = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("last_code", sa.String(64)),
     sa.Column("last_error", sa.Text),
-    sa.Column("last_attempt_at", Moment),
+    sa.Column("last_attempt_at", Moment),  # when it began, and when it broke off
     sa.Column("last_repair_at", Moment),
     sa.Column("last_repair", sa.Text),
     sa.Column("drift", sa.Text),  # what somebody else changed there, where the pool only reports it

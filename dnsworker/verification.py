@@ -227,7 +227,7 @@ class Verifier:
         with self._reading.connect() as connection:
             zone = zones.get(connection, zone_id)
             known = self._directory.get(zone.pool_id)
-            standing = settlement.read_standing(connection, known, zone_id)
+            standing = settlement.read_standing(connection, known, zone)
             inquiries = inquiries_about(standing, zone)
             if not zone.is_deleted:
                 expect(connection, standing, zone, inquiries)

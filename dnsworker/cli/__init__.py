@@ -10,14 +10,16 @@ from dnsworker.cli.backends import backends as backends_command
 from dnsworker.cli.backends import schema
 from dnsworker.cli.completion import completion as completion_command
 from dnsworker.cli.database import db
+from dnsworker.cli.dead import dead, discard, requeue
 from dnsworker.cli.demo import demo as demo_command
+from dnsworker.cli.freezing import freeze, thaw
 from dnsworker.cli.operation import operation as operation_group
 from dnsworker.cli.pool import pool as pool_group
-from dnsworker.cli.pool import target
 from dnsworker.cli.program import Program
 from dnsworker.cli.record import record as record_group
 from dnsworker.cli.running import beat, queues, up, worker
 from dnsworker.cli.status import status as status_command
+from dnsworker.cli.target import target
 from dnsworker.cli.zone import zone as zone_group
 
 __all__ = ["cli", "main"]
@@ -46,5 +48,9 @@ for part in (
     backends_command, worker, beat, db, queues, schema, completion_command,
 ):  # fmt: skip
     cli.add_command(part)
+for part in (freeze, thaw):
+    zone_group.add_command(part)
+for part in (dead, requeue, discard):
+    queues.add_command(part)
 
 main = cli.main

@@ -24,7 +24,7 @@ def declare(settings: Settings, targets: list[str]) -> list[str]:
     """Declare every queue and exchange; returns the queues' names. Raises `ConfigError`."""
     wanted = [*queues.all_queues(targets), queues.dead_queue()]
     try:
-        with _connection(settings) as connection:
+        with connected(settings) as connection:
             for queue in wanted:
                 queue.bind(connection.default_channel).declare()
     except PreconditionFailed as exc:
@@ -39,7 +39,7 @@ def declare(settings: Settings, targets: list[str]) -> list[str]:
 def dead_letters(settings: Settings) -> tuple[int | None, str | None]:
     """(how many, None), or (None, why they can't be counted)."""
     try:
-        with _connection(settings) as connection:
+        with connected(settings) as connection:
             queue = queues.dead_queue().bind(connection.default_channel)
             declared: Any = queue.queue_declare(passive=True)
             return int(declared.message_count), None
@@ -51,13 +51,15 @@ def dead_letters(settings: Settings) -> tuple[int | None, str | None]:
         return None, str(exc).splitlines()[0] if str(exc) else type(exc).__name__
 
 
-def _connection(settings: Settings) -> kombu.Connection:
+def connected(settings: Settings, **options: Any) -> kombu.Connection:
+    """A connection that stands; `options` are the transport's. Raises `ConfigError`, and the network's."""
     try:
         connection = kombu.Connection(
             settings.broker(),
             ssl=broker_ssl(settings.broker(), settings.ca_bundle),
             connect_timeout=CONNECT_TIMEOUT_S,
             heartbeat=0,
+            transport_options=options,
         )
         connection.transport  # noqa: B018 - looked up here, and an unknown one raises KeyError
     except (KeyError, ValueError, ImportError) as exc:

@@ -10,6 +10,7 @@ from dnsworker.cli import output
 from dnsworker.cli.change import timeout_option, unfinished, wait_and_tell
 from dnsworker.cli.program import Group
 from dnsworker.cli.session import Session, with_session
+from dnsworker.cli.target import reason_option, say_if_untold
 
 if TYPE_CHECKING:
     from dnsworker.operations import Outcome
@@ -89,8 +90,33 @@ def retry(session: Session, id: str) -> None:
         output.print_json({"id": id, "due_now": targets})
         return
     output.say(f"{id}  " + (f"due now at {', '.join(targets)}" if targets else "nothing left to try again"))
-    if not is_told:
-        output.say("no worker could be told (the broker is away): the next sweep takes it up", err=True)
+    say_if_untold(is_told)
+
+
+@operation.command()
+@click.argument("id")
+@reason_option
+@with_session
+def cancel(session: Session, id: str, reason: str | None) -> None:
+    """Take an operation back that no target has received anything of.
+
+    It ends in ERROR, code Cancelled; its RRsets become again what they were, but for those that a later
+    operation changed.
+    """
+    from dnsworker import cancellation
+
+    with session.engine() as engine:
+        done = cancellation.cancel(engine, id, reason)
+    is_told = session.wake(done.targets)
+    if session.as_json:
+        output.print_json(
+            {"id": id, "has_ended": done.has_ended, "ended_with_it": done.dependents, "due_now": done.targets}
+        )
+        return
+    output.say(f"{id}  cancelled" if done.has_ended else f"{id}  ends as soon as a worker takes it in")
+    for other in done.dependents:
+        output.say(f"ended with it: {other}")
+    say_if_untold(is_told)
 
 
 def print_operation(outcome: Outcome) -> None:

@@ -1,8 +1,7 @@
-"""`dnsworker pool …` and `dnsworker target …`: where zones go."""
+"""`dnsworker pool …`: where zones go."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 from dnsworker.cli import output
 from dnsworker.cli.program import FAILED, Group
 from dnsworker.cli.session import Session, with_session
+from dnsworker.cli.target import NO_TARGETS
 from dnsworker.errors import ConfigError, PoolNotFound
 
 if TYPE_CHECKING:
@@ -21,20 +21,12 @@ file_argument = click.argument(
 )
 
 
-NO_TARGETS = "no targets; write a pools.yaml and run `dnsworker pool apply pools.yaml`"
-
-
 @click.group(cls=Group)
 def pool() -> None:
     """Show, check and apply pools.yaml.
 
     A pool is a set of targets that hold the same zones, and the nameservers that answer for them.
     """
-
-
-@click.group(cls=Group)
-def target() -> None:
-    """The servers and accounts that zones are written to."""
 
 
 @pool.command()
@@ -92,8 +84,9 @@ def check(session: Session, file: Path | None) -> None:
 @pool.command()
 @file_argument
 @click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+@click.option("--detach", is_flag=True, help="Leave the zones of targets that FILE has lost there.")
 @with_session
-def apply(session: Session, file: Path | None, dry_run: bool) -> None:
+def apply(session: Session, file: Path | None, dry_run: bool, detach: bool) -> None:
     """Make FILE (default: DNSWORKER_POOLS) the pools of this system."""
     from dnsworker.store import pools as store
 
@@ -103,7 +96,7 @@ def apply(session: Session, file: Path | None, dry_run: bool) -> None:
     notes: list[str] = []
     pools = _load(path, notes, checks_options=True)
     with session.connection(writes=True) as connection:
-        done = store.apply(connection, pools, dry_run=dry_run).lines
+        done = store.apply(connection, pools, detach=detach, dry_run=dry_run).lines
     if session.as_json:
         output.print_json({"dry_run": dry_run, "notes": notes, "changes": done})
         return
@@ -113,66 +106,6 @@ def apply(session: Session, file: Path | None, dry_run: bool) -> None:
         output.say(f"{'would: ' if dry_run else ''}{line}")
     if not done:
         output.say("nothing to change")
-
-
-@target.command("show")
-@click.argument("name", required=False)
-@with_session
-def show_target(session: Session, name: str | None) -> None:
-    """What each target (or one) is doing: backlog, breaker, last error."""
-    from dnsworker import reports
-
-    with session.connection() as connection:
-        found = reports.show_targets(connection)
-    if name is not None:
-        one = next((each for each in found if each["name"] == name), None)
-        if one is None:
-            there = ", ".join(each["name"] for each in found) or "none"
-            raise ConfigError(f"no target {name!r}; there are: {there}")
-    if session.as_json:
-        output.print_json(found if name is None else one)
-    elif not found:
-        output.say(NO_TARGETS)
-    elif name is None:
-        print_targets(found)
-    else:
-        assert one is not None
-        output.say(f"{one['name']}  breaker {output.status_word(str(one['breaker']))}")
-        shown = {key: value for key, value in one.items() if key not in ("name", "breaker")}
-        output.print_fields(
-            [(key.replace("_", " "), _field(key, value)) for key, value in shown.items()], indent="  "
-        )
-
-
-def print_targets(targets: list[dict[str, Any]], *, indent: str = "") -> None:
-    """Backlog and breaker of each target; budgets and rests where there are any."""
-    columns: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
-        ("TARGET", lambda one: one["name"]),
-        ("TYPE", lambda one: one.get("type")),
-        ("POOL", lambda one: one["pool"]),
-        ("BACKLOG", lambda one: one["backlog"]),
-        ("FAILING", lambda one: one["failing"]),
-        ("BLOCKED", lambda one: one["blocked"]),
-        ("BREAKER", lambda one: one["breaker"]),
-    ]
-    if any(one.get("requests_per_second") for one in targets):
-        columns.append(("BUDGET", _budget))
-    if any(one.get("rests_until") for one in targets):
-        columns.append(("RESTS UNTIL", lambda one: output.ago(one.get("rests_until"))))
-    columns.append(("LAST ERROR", _last_error))
-    rows = [tuple(read(one) for _, read in columns) for one in targets]
-    output.print_table(tuple(title for title, _ in columns), rows, indent=indent)
-
-
-def _budget(one: dict[str, Any]) -> str:
-    rate = one.get("requests_per_second")
-    return f"{rate:g}/s" if rate else ""
-
-
-def _last_error(one: dict[str, Any]) -> str:
-    if not one.get("last_error"):
-        return ""
-    return f"{one['last_error']} ({output.ago(one.get('last_error_at')) or 'once'})"
 
 
 def _load(path: Path, notes: list[str], *, checks_options: bool = False) -> list[Pool]:
@@ -228,7 +161,3 @@ def _option(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_option(inner)}" for key, inner in value.items()) + "}"
     return str(value)
-
-
-def _field(key: str, value: Any) -> Any:
-    return output.ago(value) if key.endswith(("_at", "_until")) else value

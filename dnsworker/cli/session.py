@@ -59,18 +59,28 @@ class Session:
             client.close()
 
     @contextmanager
-    def connection(self, *, writes: bool = False) -> Iterator[Any]:
-        """A database connection in one transaction (committed at the end, rolled back by an error)."""
+    def engine(self) -> Iterator[Any]:
+        """The database, for what needs several transactions."""
         from dnsworker import database
 
         self._check_started()
         engine = database.connect(self.settings.database(), pool_size=1)
         try:
             database.check_version(engine)
-            with (engine if writes else database.reading(engine)).begin() as connection:
-                yield connection
+            yield engine
         finally:
             engine.dispose()
+
+    @contextmanager
+    def connection(self, *, writes: bool = False) -> Iterator[Any]:
+        """A database connection in one transaction (committed at the end, rolled back by an error)."""
+        from dnsworker import database
+
+        with (
+            self.engine() as engine,
+            (engine if writes else database.reading(engine)).begin() as connection,
+        ):
+            yield connection
 
     def wake(self, targets: Iterable[str]) -> bool:
         """Have workers look at these targets now. False when that couldn't be said: the sweep does it."""

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from dnsworker.cli import output
-from dnsworker.cli.pool import NO_TARGETS, print_targets
 from dnsworker.cli.session import Session, with_session
+from dnsworker.cli.target import NO_TARGETS, print_targets, say_all_paused
 
 
 @click.command()
@@ -31,6 +31,8 @@ def status(session: Session) -> None:
     if session.as_json:
         output.print_json({**found, "broker_error": broker_error})
         return
+    if found.get("all_paused"):
+        say_all_paused(found["all_paused"]["reason"])
     _print_counts("zones", found.get("zones") or {})
     _print_counts("operations", found.get("operations") or {})
     oldest = found.get("oldest_operation")
@@ -38,6 +40,14 @@ def status(session: Session) -> None:
         since = output.ago(oldest.get("submitted_at"))
         reason = f": {oldest['message']}" if oldest.get("message") else ""
         output.say(f"oldest open  {oldest['id']} {oldest['kind']} {oldest['zone']}, {since}{reason}")
+    for one in found.get("targets") or []:
+        if one.get("paused"):
+            output.say(f"{click.style('paused', fg='red')}       {one['name']} {one['paused']}")
+    frozen = found.get("frozen") or {}
+    if frozen.get("zones"):
+        output.say(f"{click.style('frozen', fg='red')}       {frozen['zones']} zones; the first:")
+        for one in frozen["first"]:
+            output.say(f"  {one['zone']} {one['reason']} ({output.ago(one['at'])})")
     refused = found.get("withheld") or {}
     if refused.get("rrsets"):
         output.say(f"withheld     {refused['rrsets']} RRsets that a target refuses; the latest:")

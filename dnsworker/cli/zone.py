@@ -43,10 +43,10 @@ def create(session: Session, wish: Wish, name: str, email: str, ttl: int | None)
 @click.argument("name", metavar="ZONE")
 @click.option("--email", help="Who is responsible (the SOA's rname).")
 @click.option("--ttl", type=seconds, help="Default TTL of records created from now on.")
-@click.option("--refresh", type=seconds, help="SOA refresh.")
-@click.option("--retry", type=seconds, help="SOA retry.")
-@click.option("--expire", type=seconds, help="SOA expire.")
-@click.option("--minimum", type=seconds, help="SOA minimum (negative caching).")
+@click.option("--refresh", type=seconds, help="SOA refresh, 60 s to a week.")
+@click.option("--retry", type=seconds, help="SOA retry, from 30 s, below the refresh.")
+@click.option("--expire", type=seconds, help="SOA expire, from an hour, at least refresh + retry.")
+@click.option("--minimum", type=seconds, help="SOA minimum (negative caching), up to a day.")
 @changes
 def update(session: Session, wish: Wish, name: str, **given: Any) -> None:
     """Change a zone's own settings."""
@@ -184,6 +184,8 @@ def print_zone(found: dict[str, Any]) -> None:
     reason = f": {found['reason']}" if found.get("reason") else ""
     serial = f" (serial {found['serial']})" if found.get("serial") is not None else ""
     output.say(f"{found['name']}  {output.status_word(str(found['status']))}{serial}{reason}")
+    if found.get("frozen"):
+        output.say(f"  {click.style(found['frozen'], fg='red')} ({output.ago(found.get('frozen_at'))})")
     output.print_fields(
         [
             ("pool", found.get("pool")),

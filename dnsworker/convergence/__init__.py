@@ -1,6 +1,6 @@
 """Bringing one zone at one target to where it should be."""
 
-from dnsworker.convergence.ledger import Blocked, Resting, storable
+from dnsworker.convergence.ledger import Blocked, Resting, Stopped, storable
 from dnsworker.convergence.turns import Convergence
 
-__all__ = ["Blocked", "Convergence", "Resting", "storable"]
+__all__ = ["Blocked", "Convergence", "Resting", "Stopped", "storable"]

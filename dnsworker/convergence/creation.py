@@ -38,7 +38,9 @@ class Creation:
         try:
             if is_suspect:
                 raise RecordRejected(work.delivery.last_error or "the server keeps failing on these contents")
-            self._ledger.take_receipt(self._backend.create_zone(wanted))
+            with self._ledger.writing():
+                receipt = self._backend.create_zone(wanted)
+            self._ledger.take_receipt(receipt)
         except (RecordRejected, Unsupported) as exc:
             log.info("%s refuses to create %s as a whole: %s", self._ledger.claim.target, work.zone.name, exc)
             return self._fill_step_by_step(work, is_suspect)
@@ -86,7 +88,9 @@ class Creation:
             )  # the base must be above every serial of the zone's earlier lives
         first = serials.add(work.zone.serial, -room)
         base = ZoneContents.of(work.zone.name, work.zone.soa.with_serial(first), rrsets)
-        self._ledger.take_receipt(self._backend.create_zone(base))
+        with self._ledger.writing():
+            receipt = self._backend.create_zone(base)
+        self._ledger.take_receipt(receipt)
         return base.soa
 
     def _make_room(self, work: Work, wanted: ZoneContents, *, more: int = 0) -> tuple[ZoneContents, int]:

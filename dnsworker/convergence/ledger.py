@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from typing import Any, NoReturn
@@ -18,12 +19,23 @@ from dnsworker import comparison, desired, plan, serials
 from dnsworker.backend import Receipt
 from dnsworker.capabilities import Capabilities
 from dnsworker.database import reading
-from dnsworker.errors import Permanent, RateLimited, ServerFailure, ZoneChanged
+from dnsworker.errors import (
+    AuthenticationFailed,
+    Behind,
+    Permanent,
+    RateLimited,
+    RecordRejected,
+    ServerFailure,
+    Unreachable,
+    Unsupported,
+    ZoneChanged,
+    ZoneMissing,
+)
 from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
 from dnsworker.settings import Settings
-from dnsworker.store import breakers, deliveries, journal, zones
+from dnsworker.store import breakers, deliveries, journal, stops, zones
 from dnsworker.store.deliveries import Claim, DeliveryRow, Withheld
 from dnsworker.store.journal import Entry
 from dnsworker.store.pools import KnownPool
@@ -39,6 +51,11 @@ FIRST_ASK_S, LAST_ASK_S = 1.0, 30.0
 #: After so many ServerFailures in a row the contents are suspected, not the server.
 SUSPECT_AFTER = 2
 REPAIRED = {"last_repair_at": now()}
+#: With these a target says, or shows, that it has taken nothing of the message that it was sent.
+TOOK_NOTHING = (
+    AuthenticationFailed, Behind, RateLimited, RecordRejected, Unreachable, Unsupported, ZoneChanged,
+    ZoneMissing,
+)  # fmt: skip
 
 
 class Resting(RateLimited):
@@ -46,6 +63,10 @@ class Resting(RateLimited):
 
     Nothing was sent, and it says nothing about the delivery: that goes on later.
     """
+
+
+class Stopped(Resting):
+    """An operator has paused the target or frozen the zone: nothing more is sent until that is over."""
 
 
 class Again(Exception):
@@ -106,15 +127,20 @@ class Ledger:
         self._capabilities = capabilities
         #: Others write to the zone faster than we read and write it: no serial stays where it was put.
         self.is_contended = False
+        #: The target may have something that isn't noted yet.
+        self.has_written = False
+        #: One before each request of a backend's method but the first.
+        self._renewals = 0
         #: Ids of changes that the provider has taken and that are in no row yet.
         self._taken: list[str] = []
         #: Those that are in the row, and that it hasn't spread yet.
         self._spreading: list[Any] | None = None
 
     def read(self) -> Work:
-        """All that a turn needs, as of one moment. Raises `ClaimLost`."""
+        """All that a turn needs, as of one moment. Raises `ClaimLost`, `Stopped`."""
         with self._snapshot() as connection:
             row = deliveries.read(connection, self.claim)
+            self._raise_if_stopped(connection)
             self._spreading = row.unconfirmed
             zone = zones.get(connection, row.zone_id)
             withheld = deliveries.withheld_in(connection, row.zone_id, row.target_id)
@@ -125,12 +151,37 @@ class Ledger:
 
     def renew(self) -> None:
         """Hold the claim for another lease. Raises `Resting` when the target is to be left alone by now."""
+        self._renewals += 1
         with self._engine.begin() as connection:
             deliveries.renew(connection, self.claim, self._settings.lease_s)
             rest = breakers.rest_left(connection, self.claim.target_id)
+            self._raise_if_stopped(connection)
         if rest is not None:
             left_s, reason = rest
             raise Resting(reason, retry_after_s=left_s)
+
+    @contextmanager
+    def writing(self, *, is_message: bool = False) -> Iterator[None]:
+        """Around what changes something at the target: keeps `has_written`. Raises `Stopped` before.
+
+        `is_message`: it is all one message to the target, whatever else it is asked for that.
+        """
+        with self.reading.connect() as connection:
+            self._raise_if_stopped(connection)
+        has_written, self.has_written, begun = self.has_written, True, self._renewals
+        try:
+            yield
+        except Resting:
+            raise
+        except TOOK_NOTHING:
+            if self._renewals == begun or (is_message and self._capabilities.atomic == "message"):
+                self.has_written = has_written
+            raise
+
+    def _raise_if_stopped(self, connection: sa.Connection) -> None:
+        stop = stops.of_delivery(connection, self.claim.zone_id, self.claim.target_id)
+        if stop is not None:
+            raise Stopped(stop.reason)
 
     def note(self, **values: object) -> None:
         """Columns of the delivery that are known now."""
@@ -155,11 +206,12 @@ class Ledger:
                 state="present", delivered_revision=revision, **where, **self._unconfirmed(revision),
             )  # fmt: skip
             deliveries.stop_withholding(connection, self.claim, _last_changes(chain.from_iterable(groups)))
+        self.has_written = self.is_contended
 
     def yield_place(self) -> None:
         """Give the claim back, due at once: there is more to do, after others have had their turn."""
         with self._engine.begin() as connection:
-            deliveries.yield_place(connection, self.claim)
+            deliveries.postpone(connection, self.claim, 0.0, must_read=self.has_written)
 
     def finish(self, work: Work, state: str, soa: SOA | None, **values: object) -> bool:
         """The target has what `work` wanted; False where more is wanted by now, and the claim still held."""
@@ -176,11 +228,13 @@ class Ledger:
                 values |= self._unconfirmed(work.zone.revision)
             else:
                 values["unconfirmed"] = self._spreading = None
-            return deliveries.finish(
+            is_finished = deliveries.finish(
                 connection, self.claim, delivered_revision=work.zone.revision, goal=work.delivery.goal,
                 state=state, soa=soa.rdata if soa else None,
                 look_again_s=_look_again_s(self._spreading), **values,
             )  # fmt: skip
+        self.has_written = False
+        return is_finished
 
     def _unconfirmed(self, revision: int) -> dict[str, object]:
         """The column of that name, with what was taken since it was written last."""

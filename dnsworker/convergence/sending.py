@@ -67,7 +67,8 @@ class Sender:
         for index, part in enumerate(parts):
             if index:
                 self._ledger.renew()
-            receipt = self._backend.apply(part)
+            with self._ledger.writing(is_message=True):
+                receipt = self._backend.apply(part)
             self._ledger.take_receipt(receipt)
             now_there = receipt.soa
         dropped = self._not_there(whole)

@@ -96,6 +96,11 @@ class Convergence:
             return
         raise ZoneChanged(f"the zone kept changing at {self._ledger.claim.target} while it was delivered")
 
+    @property
+    def has_written(self) -> bool:
+        """Whether the target may have something that isn't noted: it is to be read before the next write."""
+        return self._ledger.has_written
+
     # --- turns ---------------------------------------------------------------------------------------
 
     def _turn(self, work: Work) -> bool:
@@ -122,7 +127,8 @@ class Convergence:
             return self._ledger.finish(work, state, None)
         if doubt.is_in_doubt(work):
             doubt.raise_if_alive(work, self._backend.read_zone(work.zone.name))
-        self._backend.delete_zone(work.zone.name)
+        with self._ledger.writing():
+            self._backend.delete_zone(work.zone.name)
         return self._ledger.finish(work, "absent" if self._capabilities.creates_zones else "emptied", None)
 
     def _begin(self, work: Work) -> bool:
@@ -154,10 +160,12 @@ class Convergence:
         is_new = work.delivery.state != "present"
         if is_new:
             self._ledger.note(state="creating")
-            self._backend.create_zone(wanted)
+            with self._ledger.writing():
+                self._backend.create_zone(wanted)
         elif not work.delivery.must_read:
             changes = self._ledger.collapsed(work, work.groups)
-            self._backend.apply(plan.make_plan(wanted.name, work.current_soa, wanted.soa, changes))
+            with self._ledger.writing(is_message=True):
+                self._backend.apply(plan.make_plan(wanted.name, work.current_soa, wanted.soa, changes))
             return self._ledger.finish(work, "present", wanted.soa)
         found = self._backend.read_zone(wanted.name)
         if found is None:
@@ -167,7 +175,8 @@ class Convergence:
             return self._ledger.finish(work, "present", wanted.soa)
         # With the wanted SOA it would not look again by itself: from that SOA to itself means "all of it".
         start = wanted.soa if found.soa.rdata == wanted.soa.rdata else found.soa
-        self._backend.apply(plan.make_plan(wanted.name, start, wanted.soa, wrong))
+        with self._ledger.writing(is_message=True):
+            self._backend.apply(plan.make_plan(wanted.name, start, wanted.soa, wrong))
         if start is not wanted.soa:
             return self._ledger.finish(work, "present", wanted.soa)
         found = self._backend.read_zone(wanted.name) or found

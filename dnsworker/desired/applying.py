@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from dnsworker import names, plan, serials
 from dnsworker.contents import ZoneContents
 from dnsworker.desired.effects import apex_ns, difference, primary_nameserver, resolve
-from dnsworker.desired.importing import read_import
-from dnsworker.desired.rules import check_children, check_ignored, check_placement, check_types
+from dnsworker.desired.importing import check_not_empty, read_import
+from dnsworker.desired.rules import check_children, check_ignored, check_placement, check_timers, check_types
 from dnsworker.desired.writing import Accepted, delete, write
 from dnsworker.errors import (
     AmbiguousZone,
@@ -111,6 +111,7 @@ class Desired:
     ) -> Accepted:
         wanted = {field: getattr(request, field) for field in SETTABLE if getattr(request, field) is not None}
         values = {field: value for field, value in wanted.items() if getattr(zone, field) != value}
+        check_timers(zone, values)
         return write(connection, known, zone, operation_id, [], values, force=request.force)
 
     def _import(self, connection: sa.Connection, operation_id: str, request: ImportZone) -> Accepted:
@@ -121,6 +122,9 @@ class Desired:
         apex = (zone.name, "NS")
         if apex not in wanted:
             wanted[apex] = existing.get(apex) or apex_ns(known, zone.name, wish.ttl or zone.ttl)
+        if not request.force:
+            is_new = zone.is_deleted
+            check_not_empty(zone.name, existing, wanted, is_new=is_new, is_adopted=request.adopt)
         changes = difference(existing, wanted)
         after = ZoneContents(soa=zone.soa, rrsets=wanted, name=zone.name)
         self._check(connection, known, zone, changes, request, after=after, is_new=zone.is_deleted)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dnsworker import zonefile
-from dnsworker.errors import InvalidRequest, InvalidZoneFile
+from dnsworker.errors import InvalidRequest, InvalidZoneFile, UnsafeChange
+from dnsworker.names import Name
 from dnsworker.records import SOA, Key, RRset
 from dnsworker.requests import ImportZone
 
@@ -46,12 +47,29 @@ def read_import(request: ImportZone) -> ImportWish:
         taken = {field: getattr(soa, field) for field in (*TIMERS, "mname", "ttl")} | {"email": email}
         return ImportWish(rrsets, email, soa.ttl, soa.serial, taken, is_whole=request.email is None)
     rrsets.pop(apex, None)
-    if not rrsets:
-        raise InvalidZoneFile(f"the zone file for {request.zone} holds no records; nothing was imported")
     email = request.email or _mailbox(soa) or f"hostmaster@{request.zone.rstrip('.')}"
     timers = {} if soa is None else {field: getattr(soa, field) for field in TIMERS}
     ttl, serial = (None, None) if soa is None else (soa.ttl, soa.serial)
     return ImportWish(rrsets, email, ttl, serial, timers, is_whole=False)
+
+
+def check_not_empty(
+    zone: Name, existing: Collection[Key], wanted: Collection[Key], *, is_new: bool, is_adopted: bool
+) -> None:
+    """Refuses a file without records: cut off, perhaps, or another one. Raises `InvalidRequest`."""
+    apex = (zone, "NS")
+    if set(wanted) - {apex}:
+        return
+    if lost := len(set(existing) - {apex}):
+        raise UnsafeChange(
+            f"the zone file for {zone} holds no records besides SOA and apex NS, and the zone has {lost} "
+            "RRsets, which all would go; say force=True if it is meant"
+        )
+    if is_new and not is_adopted:
+        raise InvalidZoneFile(
+            f"the zone file for {zone} holds no records, nothing was imported; "
+            "create the zone instead, or say force=True if it is meant"
+        )
 
 
 def _mailbox(soa: SOA | None) -> str | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from dnsworker import names, placement
-from dnsworker.errors import InvalidRecord
+from dnsworker.errors import InvalidRecord, InvalidRequest
 from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import Key
@@ -44,6 +45,25 @@ def placeable(
         else:
             fits.append(change)
     return fits, stuck
+
+
+def check_timers(zone: ZoneRow, values: Mapping[str, Any]) -> None:
+    """Refuses SOA timers that can't work together, where one of them changes (RFC 1912, section 2.2)."""
+    if not values.keys() & {"refresh", "retry", "expire"}:
+        return
+    refresh, retry, expire = (
+        values.get(field, getattr(zone, field)) for field in ("refresh", "retry", "expire")
+    )
+    if retry >= refresh:
+        raise InvalidRequest(
+            f"{zone.name}: with retry {retry} and refresh {refresh} secondaries would look again later after "
+            "a failure than after a success: give a retry below the refresh"
+        )
+    if expire < refresh + retry:
+        raise InvalidRequest(
+            f"{zone.name}: with expire {expire} secondaries would drop the zone before they tried again: "
+            f"give an expire of at least refresh + retry, {refresh + retry}"
+        )
 
 
 def check_types(known: KnownPool, changes: Sequence[RRsetChange]) -> None:

@@ -23,6 +23,7 @@ from dnsworker.requests import (
     SETTABLE,
 )
 from dnsworker.store import deliveries, journal, zones
+from dnsworker.store.journal import Entry
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
 from dnsworker.tables import now
@@ -142,15 +143,17 @@ def lift(
 def take_back(
     connection: sa.Connection, known: KnownPool, zone: ZoneRow, operation_id: str
 ) -> tuple[int, list[Key]]:
-    """Undo what an operation did, where no later one changed it since; the zone is locked.
+    """Undo what an operation did to RRsets and the SOA, where no later one changed it since; the zone is
+    locked.
 
     Returns how many RRsets went back, and those that had to stay because something now stands beside them.
     """
     entries = journal.of_operation(connection, operation_id)
     done = {entry.key: entry for entry in entries if entry.key[1] != "SOA"}
-    if not done:
+    values = _values_before(zone, entries)
+    if not done and not values:
         return 0, []
-    revision = max(entry.revision for entry in done.values())
+    revision = max(entry.revision for entry in entries)
     later = journal.changed_later(connection, zone.id, revision, done, operation_id)
     # What was there before may be another rejected operation's: that one never takes effect either.
     before = journal.before_rejections(
@@ -165,9 +168,26 @@ def take_back(
         check_placement(connection, zone, back)
     except InvalidRecord:
         back, stuck = placeable(connection, zone, back)
-    if back:
-        write(connection, known, zone, operation_id, back)
+    if back or values:
+        write(connection, known, zone, operation_id, back, values)
     return len(back), stuck
+
+
+def _values_before(zone: ZoneRow, entries: Sequence[Entry]) -> dict[str, Any]:
+    """The zone's own values as they were before the operation, where they still are what it made of them."""
+    changes = [entry.change for entry in entries if entry.key[1] == "SOA"]
+    if not changes or changes[0].before is None or changes[0].after is None:
+        return {}
+    before, after = (SOA.from_rdata(one.data[0], one.ttl) for one in (changes[0].before, changes[0].after))
+    fields = ("mname", "ttl", "refresh", "retry", "expire", "minimum")
+    found = {
+        field: getattr(before, field)
+        for field in fields
+        if getattr(before, field) != getattr(after, field) == getattr(zone, field)
+    }
+    if before.rname != after.rname == zone.soa.rname:
+        found["email"] = before.email
+    return found
 
 
 def _next(zone: ZoneRow, parts: int, seen: int | None) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Whether a target may be tried now: its breaker, and the rest that it asked for.
+"""Whether a target may be tried now: its breaker, the rest that it asked for, an operator's pause.
 
 A dead target costs one time-out at a time and not one for each zone; one that asked for fewer requests gets
 none at all, from any worker, until its rest is over.
@@ -12,6 +12,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from dnsworker.store import stops
 from dnsworker.tables import now, target
 
 
@@ -22,7 +23,7 @@ def may_try(connection: sa.Connection, target_id: int) -> bool:
     """
     row = connection.execute(
         sa.select(
-            target.c.open_until, target.c.paused_until > now(), target.c.rests_until > now(),
+            target.c.open_until, stops.is_paused(), target.c.rests_until > now(),
             target.c.open_until <= now(),
         ).where(target.c.id == target_id)
     ).one()  # fmt: skip
@@ -111,26 +112,31 @@ class Standstill:
 
     reason: str
     until: datetime | None
+    #: An operator wants it so: whatever went wrong before is no longer the reason.
+    is_ordered: bool = False
 
 
 def standstills(connection: sa.Connection, target_ids: Collection[int]) -> dict[int, Standstill]:
     """The targets that are paused, that rest, or whose breaker is open."""
+    everything = stops.of_all(connection)
+    if everything is not None:
+        return {key: Standstill(everything.reason, everything.until, is_ordered=True) for key in target_ids}
+    paused = stops.of_targets(connection)
     columns = (target.c.id, target.c.failures, target.c.open_until, target.c.last_error, target.c.rest_reason)
-    paused = sa.case((target.c.paused_until > now(), target.c.paused_until)).label("paused")
     rests = sa.case((target.c.rests_until > now(), target.c.rests_until)).label("rests")
-    query = sa.select(*columns, paused, rests).where(
+    query = sa.select(*columns, rests).where(
         target.c.id.in_(list(target_ids)),
-        sa.or_(target.c.open_until.is_not(None), target.c.paused_until > now(), target.c.rests_until > now()),
+        sa.or_(target.c.open_until.is_not(None), target.c.rests_until > now()),
     )
     found = {}
     for row in connection.execute(query):
-        if row.paused is not None:
-            found[row.id] = Standstill("is paused", row.paused)
-        elif row.rests is not None:
+        if row.rests is not None:
             found[row.id] = Standstill(row.rest_reason, row.rests)
         else:
             times = f"{row.failures} attempts in a row failed"
             found[row.id] = Standstill(f"{times}: {row.last_error}", row.open_until)
+    for key in paused.keys() & set(target_ids):
+        found[key] = Standstill(paused[key].reason, paused[key].until, is_ordered=True)
     return found
 
 

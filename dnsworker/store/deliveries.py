@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from dnsworker.errors import Behind, ClaimLost, OperationNotFound
 from dnsworker.names import Name
 from dnsworker.records import Key, RRset
+from dnsworker.store import stops
 from dnsworker.store.rows import rrset_of, rrset_to_json, upsert
 from dnsworker.tables import delivery, now, operation, target, withheld
 
@@ -268,14 +269,19 @@ def fail(
     due = {"due_at": None if delay_s is None else now(delay_s)}
     _write(
         connection, claim,
-        owner=None, lease_until=None, attempts=attempts, last_code=code, last_error=message,
+        owner=None, lease_until=None, last_attempt_at=now(),
+        attempts=attempts, last_code=code, last_error=message,
         must_read=sa.or_(delivery.c.must_read, sa.literal(must_read)), **(due | values),
     )  # fmt: skip
 
 
-def postpone(connection: sa.Connection, claim: Claim, delay_s: float) -> None:
+def postpone(connection: sa.Connection, claim: Claim, delay_s: float, *, must_read: bool) -> None:
     """Give the claim back for a reason that isn't the delivery's; due in `delay_s`. Raises `ClaimLost`."""
-    _write(connection, claim, owner=None, lease_until=None, due_at=now(delay_s))
+    _write(
+        connection, claim,
+        owner=None, lease_until=None, due_at=now(delay_s), last_attempt_at=now(),
+        must_read=sa.or_(delivery.c.must_read, sa.literal(must_read)),
+    )  # fmt: skip
 
 
 def note_ds_records(connection: sa.Connection, zone_id: int, target_id: int, found: Sequence[str]) -> None:
@@ -287,7 +293,10 @@ def note_ds_records(connection: sa.Connection, zone_id: int, target_id: int, fou
 
 def give_back(connection: sa.Connection, claim: Claim) -> None:
     """End a claim of which nothing else is known; due at once. Raises `ClaimLost`."""
-    _write(connection, claim, owner=None, lease_until=None, must_read=True, due_at=now())
+    _write(
+        connection, claim,
+        owner=None, lease_until=None, must_read=True, due_at=now(), last_attempt_at=now(),
+    )  # fmt: skip
 
 
 def doubt(connection: sa.Connection, zone_id: int, target_id: int) -> bool:
@@ -295,14 +304,9 @@ def doubt(connection: sa.Connection, zone_id: int, target_id: int) -> bool:
     done = connection.execute(
         sa.update(delivery)
         .where(_is(zone_id, target_id), delivery.c.owner.is_(None))
-        .values(must_read=True, due_at=now())
+        .values(must_read=True, due_at=now(), last_attempt_at=now())
     )
     return done.rowcount == 1
-
-
-def yield_place(connection: sa.Connection, claim: Claim) -> None:
-    """End a claim on a zone that changes faster than it is delivered; it stays due. Raises `ClaimLost`."""
-    _write(connection, claim, owner=None, lease_until=None, due_at=now())
 
 
 def release_owner(connection: sa.Connection, owner: int) -> list[int]:
@@ -312,7 +316,14 @@ def release_owner(connection: sa.Connection, owner: int) -> list[int]:
     connection.execute(
         sa.update(delivery)
         .where(delivery.c.owner == owner)
-        .values(owner=None, lease_until=None, must_read=True, epoch=delivery.c.epoch + 1, due_at=now())
+        .values(
+            owner=None,
+            lease_until=None,
+            must_read=True,
+            epoch=delivery.c.epoch + 1,
+            due_at=now(),
+            last_attempt_at=now(),
+        )
     )
     return targets
 
@@ -326,19 +337,41 @@ def owners(connection: sa.Connection, target_id: int | None = None) -> list[int]
 
 
 def targets_with_due(connection: sa.Connection, older_than_s: float) -> list[str]:
-    """Names of the targets that have a delivery due that nobody has taken, for at least that long."""
-    due = sa.select(sa.literal(1)).where(
-        delivery.c.target_id == target.c.id,
-        delivery.c.due_at <= now(-older_than_s),
-        sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+    """Names of the targets that have a delivery due that nobody has taken, for at least that long.
+
+    What an operator has stopped is left out.
+    """
+    # One probe of the index for each target: an EXISTS would be planned as a join of all that is due.
+    first = (
+        sa.select(delivery.c.due_at)
+        .where(
+            delivery.c.target_id == target.c.id,
+            delivery.c.due_at <= now(-older_than_s),
+            sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+            ~stops.is_frozen(delivery.c.zone_id),
+        )
+        .order_by(delivery.c.due_at)
+        .limit(1)
+        .scalar_subquery()
     )
-    query = sa.select(target.c.name).where(target.c.is_removed.is_(False), due.exists())
+    query = sa.select(target.c.name).where(
+        target.c.is_removed.is_(False), ~stops.is_paused(), first.is_not(None)
+    )
     return list(connection.execute(query).scalars())
 
 
 def of_zone(connection: sa.Connection, zone_id: int) -> list[DeliveryRow]:
     query = sa.select(delivery).where(delivery.c.zone_id == zone_id).order_by(delivery.c.target_id)
     return [DeliveryRow.of(row) for row in connection.execute(query)]
+
+
+def lock_of_zone(connection: sa.Connection, zone_id: int) -> list[tuple[str, DeliveryRow]]:
+    """The zone's deliveries with the names of their targets, locked: nobody claims one until the commit."""
+    query = sa.select(delivery).where(delivery.c.zone_id == zone_id).order_by(delivery.c.target_id)
+    rows = [DeliveryRow.of(row) for row in connection.execute(query.with_for_update())]
+    names = sa.select(target.c.id, target.c.name).where(target.c.id.in_([row.target_id for row in rows]))
+    known = {row.id: row.name for row in connection.execute(names)}
+    return [(known[row.target_id], row) for row in rows]
 
 
 def withhold(connection: sa.Connection, claim: Claim, rows: Sequence[Withheld]) -> None:
@@ -391,7 +424,9 @@ def forget_withheld(connection: sa.Connection, zone_id: int) -> None:
     connection.execute(
         sa.update(delivery)
         .where(delivery.c.zone_id == zone_id, delivery.c.target_id.in_(refused))
-        .values(owner=None, lease_until=None, must_read=True, epoch=delivery.c.epoch + 1)
+        .values(
+            owner=None, lease_until=None, must_read=True, epoch=delivery.c.epoch + 1, last_attempt_at=now()
+        )
     )
     connection.execute(sa.delete(withheld).where(withheld.c.zone_id == zone_id))
 
@@ -450,6 +485,7 @@ def _free_and_due(target_id: int) -> tuple[sa.ColumnElement[bool], ...]:
         delivery.c.target_id == target_id,
         delivery.c.due_at <= now(),
         sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+        ~stops.is_frozen(delivery.c.zone_id),
     )
 
 

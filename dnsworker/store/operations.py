@@ -120,7 +120,7 @@ def untold(connection: sa.Connection, older_than_s: float, limit: int) -> list[s
     """Ended operations whose end was not told to waiters yet."""
     query = (
         sa.select(operation.c.id)
-        .where(operation.c.is_untold.is_(sa.true()), operation.c.finished_at <= now(-older_than_s))
+        .where(operation.c.is_untold == sa.true(), operation.c.finished_at <= now(-older_than_s))
         .order_by(operation.c.finished_at)
         .limit(limit)
     )

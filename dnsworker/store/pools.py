@@ -17,7 +17,7 @@ from dnsworker.database import reading
 from dnsworker.errors import ConfigError, PoolNotFound
 from dnsworker.pools import Pool, capabilities_of
 from dnsworker.store.rows import insert_or_ignore
-from dnsworker.tables import delivery, now, pool, target, zone
+from dnsworker.tables import delivery, now, pool, target, withheld, zone
 
 REFRESH_S = 2.0
 
@@ -96,11 +96,9 @@ class PoolDirectory:
             raise PoolNotFound("no pool was applied yet: write a pools.yaml and run `dnsworker pool apply`")
         raise PoolNotFound(f"say which pool with pool=; {_there_are([known.pool.name for known in pools])}")
 
-    def of_target(self, name: str) -> KnownPool:
-        for known in self.all():
-            if name in known.target_ids:
-                return known
-        raise ConfigError(f"no pool has a target {name!r}")
+    def of_target(self, name: str) -> KnownPool | None:
+        """None where no pool has it: it may have been removed a moment ago."""
+        return next((known for known in self.all() if name in known.target_ids), None)
 
 
 def read(connection: sa.Connection) -> list[KnownPool]:
@@ -118,11 +116,13 @@ def read(connection: sa.Connection) -> list[KnownPool]:
     return found
 
 
-def apply(connection: sa.Connection, pools: Sequence[Pool], *, dry_run: bool = False) -> Applied:
+def apply(
+    connection: sa.Connection, pools: Sequence[Pool], *, detach: bool = False, dry_run: bool = False
+) -> Applied:
     """Make the stored pools those of the file. Raises `ConfigError` before anything is changed.
 
-    A new target gets all of its pool's zones; a target that still holds zones is not removed, and a pool
-    that the file leaves out stays.
+    A new target gets all of its pool's zones, and a pool that the file leaves out stays. A target that still
+    holds zones is not removed; with `detach` it is, and keeps them as they are.
     """
     known = {entry.pool.name: entry for entry in read(connection)}
     owners = {name: entry.pool.name for entry in known.values() for name in entry.target_ids}
@@ -130,7 +130,8 @@ def apply(connection: sa.Connection, pools: Sequence[Pool], *, dry_run: bool = F
         for one in wanted.targets:
             if owners.get(one.name, wanted.name) != wanted.name:
                 raise ConfigError(f"target {one.name} belongs to pool {owners[one.name]}; names are unique")
-        _refuse_removals(connection, known.get(wanted.name), wanted)
+        if not detach:
+            _refuse_removals(connection, known.get(wanted.name), wanted)
     done = Applied()
     for wanted in pools:
         current = known.get(wanted.name)
@@ -143,6 +144,7 @@ def apply(connection: sa.Connection, pools: Sequence[Pool], *, dry_run: bool = F
             done.lines.append(
                 f"pool {wanted.name}: changed, version {current.version} → {current.version + 1}"
             )
+        done.lines += [_removal(connection, *gone, wanted) for gone in _removed(current, wanted)]
         if not dry_run:
             done.lines += _store(connection, wanted, current)
     done.lines += [
@@ -174,6 +176,8 @@ def _store(connection: sa.Connection, wanted: Pool, current: KnownPool | None) -
             connection, target, [{"pool_id": pool_id, "name": one.name, "is_removed": False, "failures": 0}]
         )
         row = connection.execute(sa.select(target).where(target.c.name == one.name)).one()
+        if row.is_removed:  # a worker may have gone on with it for a moment after its removal
+            _forget_deliveries(connection, row.id)
         connection.execute(
             sa.update(target).where(target.c.id == row.id).values(is_removed=False, pool_id=pool_id)
         )
@@ -182,10 +186,17 @@ def _store(connection: sa.Connection, wanted: Pool, current: KnownPool | None) -
         count = _start_deliveries(connection, pool_id, row.id)
         if count:
             said.append(f"target {one.name}: {count} zones to deliver")
-    for name in set(current.target_ids if current else ()) - {one.name for one in wanted.targets}:
-        connection.execute(sa.update(target).where(target.c.name == name).values(is_removed=True))
-        said.append(f"target {name}: removed")
+    for _, target_id in _removed(current, wanted):
+        _forget_deliveries(connection, target_id)
+        values = {"is_removed": True, "paused_at": None, "paused_until": None, "pause_reason": None}
+        connection.execute(sa.update(target).where(target.c.id == target_id).values(**values))
     return said
+
+
+def _forget_deliveries(connection: sa.Connection, target_id: int) -> None:
+    """Whoever is at work there loses the claim. A target that comes back is compared with what it has."""
+    connection.execute(sa.delete(withheld).where(withheld.c.target_id == target_id))
+    connection.execute(sa.delete(delivery).where(delivery.c.target_id == target_id))
 
 
 def _start_deliveries(connection: sa.Connection, pool_id: int, target_id: int) -> int:
@@ -205,24 +216,37 @@ def _start_deliveries(connection: sa.Connection, pool_id: int, target_id: int) -
     return connection.execute(sa.insert(delivery).from_select(columns, missing)).rowcount
 
 
-def _refuse_removals(connection: sa.Connection, current: KnownPool | None, wanted: Pool) -> None:
+def _removed(current: KnownPool | None, wanted: Pool) -> list[tuple[str, int]]:
+    """The targets that the file has lost."""
     names = {one.name for one in wanted.targets}
-    for name, target_id in (current.target_ids if current else {}).items():
-        if name in names:
-            continue
-        held = connection.execute(
-            sa.select(sa.func.count())
-            .select_from(delivery)
-            .where(
-                delivery.c.target_id == target_id,
-                delivery.c.state.in_(("present", "creating", "ahead", "held")),
-            )
-        ).scalar_one()
-        if held:
+    found = current.target_ids if current else {}
+    return [(name, target_id) for name, target_id in found.items() if name not in names]
+
+
+def _holds(connection: sa.Connection, target_id: int) -> int:
+    """How many zones of ours the target has, or may have in part."""
+    query = sa.select(sa.func.count()).select_from(delivery)
+    is_there = delivery.c.state.in_(("present", "creating", "ahead", "held"))
+    return connection.execute(query.where(delivery.c.target_id == target_id, is_there)).scalar_one()
+
+
+def _refuse_removals(connection: sa.Connection, current: KnownPool | None, wanted: Pool) -> None:
+    for name, target_id in _removed(current, wanted):
+        if held := _holds(connection, target_id):
             raise ConfigError(
-                f"pool {wanted.name}: target {name} still holds {held} zones; "
-                "delete or move them before it is removed"
+                f"pool {wanted.name}: target {name} is not in the file and still holds {held} zones: delete "
+                "them before it is removed, or apply with --detach, which leaves them there as they are"
             )
+
+
+def _removal(connection: sa.Connection, name: str, target_id: int, wanted: Pool) -> str:
+    open_ones = sa.select(sa.func.count()).select_from(delivery)
+    open_ones = open_ones.where(delivery.c.target_id == target_id, delivery.c.due_at.is_not(None))
+    count = connection.execute(open_ones).scalar_one()
+    forgotten = f"; {count} deliveries that were due are forgotten" if count else ""
+    held = _holds(connection, target_id)
+    detached = f", {held} zones stay there as they are" if held else ""
+    return f"target {name}: removed from pool {wanted.name}{detached}{forgotten}"
 
 
 def _there_are(names: Any) -> str:

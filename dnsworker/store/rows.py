@@ -47,6 +47,8 @@ class ZoneRow:
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None
+    frozen_at: datetime | None
+    freeze_reason: str | None
 
     @classmethod
     def of(cls, row: Any) -> ZoneRow:

@@ -14,6 +14,7 @@ from dev.servers import PostgreSQL, PowerDNS, RabbitMQ, Server
 from dev.stack import Stack
 from dnsworker import Client
 from tests.acceptance.comparison import assert_all_agree, client_of
+from tests.acceptance.leaks import assert_no_leak
 
 NewZone = Callable[..., str]
 _numbers = itertools.count(1)
@@ -27,6 +28,7 @@ def stack(rabbitmq: RabbitMQ, postgresql: PostgreSQL, _database_template: str) -
     with powerdns, Stack(workers=2, powerdns=powerdns, **shared) as running:
         yield running
         written = {worker.name: worker.log_path.read_text() for worker in running.workers}
+    assert_no_leak(running, **written)
     # What no single test sees: locks taken in two orders, and errors that nobody foresaw.
     assert "deadlock detected" not in postgresql.log_path.read_text()
     for name, text in written.items():

@@ -42,7 +42,7 @@ def main() -> None:
     def keep() -> None:
         corpora.save(asked.target, [path.read_bytes() for path in folder.iterdir()])
 
-    limits = [f"-max_total_time={asked.seconds}", "-timeout=10", "-rss_limit_mb=2048", "-max_len=4096"]
+    limits = [f"-max_total_time={asked.seconds}", "-timeout=60", "-rss_limit_mb=2048", "-max_len=4096"]
     atheris.Setup([sys.argv[0], *limits, f"-artifact_prefix={folder}/found-", str(folder)], run)
     atheris.Fuzz()
 

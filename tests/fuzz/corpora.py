@@ -15,7 +15,7 @@ from tests.samples import SAMPLES
 
 FOLDER = Path(__file__).with_name("corpus")
 #: More are not kept: each is run by every `make test`.
-MOST = 400
+MOST = 200
 
 
 def load(target: str) -> list[bytes]:

@@ -222,3 +222,54 @@ def test_retry_makes_what_is_open_due_and_knows_its_operation(system: Run) -> No
 
 def test_no_broker_means_no_queues_to_declare(system: Run) -> None:
     assert "there is no broker" in system("queues", "declare").stderr
+
+
+def test_targets_are_paused_and_resumed_and_status_says_so(system: Run) -> None:
+    assert system("target", "pause", "nowhere").stderr.endswith("no target 'nowhere'; there are: served\n")
+    assert system("target", "pause").exit_code == 2
+    told = system("target", "pause", "served", "--for", "1h30m", "--reason", "new disks").stdout
+    assert "served  paused until 20" in told
+    assert "by operator: new disks" in told
+    assert "paused       served paused until 20" in system("status").stdout
+    assert "ends in " in system("target", "show").stdout
+    submit(system, "zone", "create", "example.org", "--email", "a@example.org")
+    take_in()
+    assert "ALL WRITES ARE OFF" not in system("status").stdout
+    assert system("target", "pause", "--all").stdout == "all targets  paused by operator until resumed\n"
+    for command in ("status", "target show"):
+        assert system(*command.split()).stdout.startswith("ALL WRITES ARE OFF: all targets are paused by op")
+    assert "ends with `dnsworker target resume --all`" in system("target", "resume", "served").stderr
+    assert "still paused by its own name: served" in system("target", "resume", "--all").stdout
+    assert "served  resumed, due now at served" in system("target", "resume", "served").stdout
+    assert "served  not paused" in system("target", "resume", "served").stdout
+    deliver()
+
+
+def test_a_target_that_the_file_has_lost_is_detached_only_when_it_is_meant(
+    system: Run, tmp_path: Path
+) -> None:
+    submit(system, "zone", "create", "example.org", "--email", "a@example.org")
+    deliver()
+    path = tmp_path / "pools.yaml"
+    path.write_text(POOLS.replace("served", "other"), encoding="utf-8")
+    refused = system("pool", "apply", str(path))
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (1, 1)
+    assert "or apply with --detach, which leaves them there as they are" in refused.stderr
+    told = system("pool", "apply", str(path), "--detach").stdout
+    assert "target served: removed from pool default, 1 zones stay there as they are" in told
+    assert "served" not in system("target", "show").stdout
+
+
+def test_a_zone_is_frozen_and_thawed(system: Run) -> None:
+    assert "ZoneNotFound" in system("zone", "freeze", "example.org").stderr
+    submit(system, "zone", "create", "example.org", "--email", "a@example.org")
+    take_in()
+    assert "frozen by operator: audit" in system("zone", "freeze", "example.org", "--reason", "audit").stdout
+    assert "frozen by operator: audit (" in system("zone", "show", "example.org").stdout
+    assert "frozen       1 zones; the first:\n  example.org. frozen by operator: audit" in (
+        system("status").stdout
+    )
+    submit(system, "zone", "delete", "example.org")
+    take_in()
+    assert "example.org.  thawed, due now at served" in system("zone", "thaw", "example.org").stdout
+    assert "ZoneNotFound" in system("zone", "thaw", "example.org").stderr

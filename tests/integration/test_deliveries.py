@@ -417,7 +417,7 @@ def test_a_plan_of_several_messages_broken_off_in_the_middle_goes_on(tmp_path: P
 
 def test_a_worker_that_was_replaced_writes_nothing_down(world: World) -> None:
     world.put("www", "192.0.2.1")
-    known = world.runtime._directory.of_target("one")
+    known = world.runtime._directory.by_name("default")
     target_id = known.target_ids["one"]
     with world.engine.begin() as connection:
         stale = deliveries.claim_next(connection, target_id, "one", owner=1, lease_s=-1.0)
@@ -434,7 +434,7 @@ def test_a_worker_that_was_replaced_writes_nothing_down(world: World) -> None:
 
 def test_claims_of_a_dead_worker_are_taken_over_at_once(world: World) -> None:
     operation = world.put("www", "192.0.2.1")
-    known = world.runtime._directory.of_target("one")
+    known = world.runtime._directory.by_name("default")
     with world.engine.begin() as connection:
         claim = deliveries.claim_next(connection, known.target_ids["one"], "one", owner=4242, lease_s=3600.0)
     assert claim is not None

@@ -127,7 +127,7 @@ def unfenced(tmp_path: Path) -> Iterator[World]:
 def test_what_a_replaced_worker_wrote_late_is_found_and_put_right(unfenced: World) -> None:
     world = unfenced
     world.put("www", "192.0.2.1")
-    known = world.runtime._directory.of_target("one")
+    known = world.runtime._directory.by_name("default")
     target_id = known.target_ids["one"]
     in_request, go_on = threading.Event(), threading.Event()
     apply = MemoryBackend.apply

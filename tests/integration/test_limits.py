@@ -176,7 +176,7 @@ def test_two_workers_make_no_request_that_they_have_not_taken(
     limits = {"requests_per_second": 100, "burst": 4}
     with a_world(tmp_path, "one", url=url, pool=pool_of(one=limits), **settings) as world:
         create(world, 12)
-        budget = world.runtime._directory.of_target("one").pool.target("one").limits.budget
+        budget = world.runtime._directory.by_name("default").pool.target("one").limits.budget
         with two_workers(world) as runtimes:
             work(runtimes, lambda: all(not one.due_at for one in rows(world, "one")), "one")
         requests = world.servers["one"].requests

@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from dnsworker.cli import cli, output
 from dnsworker.cli.change import progress_line
-from dnsworker.cli.pool import print_targets
 from dnsworker.cli.session import Session
+from dnsworker.cli.target import print_targets
 from dnsworker.errors import (
     NoAnswer,
     OperationFailed,
@@ -252,10 +252,17 @@ BAD_ARGUMENTS = [
     (["pool", "apply"], 2, "Give FILE or set DNSWORKER_POOLS"),
     (["pool", "apply", "/"], 2, "is a directory"),
     (["target", "show", "x"], 1, "start one with `dnsworker up`"),
+    (["target", "pause", "x", "--for", "soon"], 2, "'soon' is no duration of up to a year, such as 90s"),
+    (["target", "pause", "x", "--for", "0s"], 2, "'0s' is no duration"),
+    (["target", "pause", "x", "--all"], 2, "give NAME or --all"),
+    (["target", "pause", "x", "--reason", "x" * 501], 2, "of at most 500 characters"),
     (["status"], 1, "start one with `dnsworker up`"),
     (["worker", "-c", "0"], 2, "--concurrency"),
     (["worker", "-c", "many"], 2, "--concurrency"),
     (["queues", "declare"], 1, "DNSWORKER_BROKER_URL is not set"),
+    (["queues", "dead"], 1, "DNSWORKER_BROKER_URL is not set"),
+    (["queues", "requeue"], 2, "give an ID or --all"),
+    (["queues", "discard", "x"], 2, "would be gone for good; say --yes"),
     (["completion", "tcsh"], 2, "tcsh"),
     (["up", "--port", "99999"], 2, "--port"),
 ]
@@ -345,9 +352,12 @@ def test_the_commands_are_those_of_the_design() -> None:
     assert {" ".join(path) for path in commands(cli)} == {
         "up", "demo", "worker", "beat", "backends", "status", "schema", "completion",
         "zone create", "zone update", "zone delete", "zone show", "zone list", "zone import", "zone export",
+        "zone freeze", "zone thaw",
         "record create", "record update", "record put", "record delete", "record list",
         "operation show", "operation list", "operation wait", "operation retry",
-        "target show", "pool show", "pool check", "pool apply", "queues declare", "db upgrade", "db restored",
+        "operation cancel",
+        "target show", "target pause", "target resume", "pool show", "pool check", "pool apply",
+        "queues declare", "queues dead", "queues requeue", "queues discard", "db upgrade", "db restored",
     }  # fmt: skip
 
 

@@ -35,6 +35,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "bench": ("dev",),
     "chaos": ("dev",),
     "tests": ("dev",),
+    "tests/fuzz/__main__.py": ("dev", "fuzz"),
 }
 
 

@@ -38,6 +38,18 @@ def test_a_payload_read_again_is_the_same_payload() -> None:
         assert second.changes == first.changes
 
 
+@pytest.mark.parametrize(
+    ("timer", "outside"),
+    [
+        ("refresh", 59), ("refresh", 604_801), ("retry", 29), ("expire", 3599), ("expire", 31_536_001),
+        ("minimum", 86_401), ("minimum", -1),
+    ],
+)  # fmt: skip
+def test_soa_timers_out_of_bounds_are_refused_with_the_bound(timer: str, outside: int) -> None:
+    with pytest.raises(InvalidRequest, match=rf"^update_zone: {timer}: Input should be .* than or equal to"):
+        parse_request("update_zone", {"zone": "example.org", timer: outside})
+
+
 def test_names_and_data_are_canonical() -> None:
     assert parse_request("put_record", PUT).payload() == {
         "zone": "example.org.",

@@ -1,0 +1,165 @@
+"""With 50,000 zones, one of two targets dead and all its deliveries due: what looks for work reads by index.
+
+Every statement that the sweep, a wake-up and `status` send is explained by PostgreSQL, whoever adds one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dnsworker import reports
+from dnsworker.names import Name
+from tests.world import World, a_world
+
+ZONES = 50_000
+#: Tables that grow with the zones: nobody reads one of them from end to end.
+LARGE = ("zone", "delivery", "operation", "journal", "recordset", "observation", "withheld", "submission")
+FILL = [
+    """
+    INSERT INTO zone (id, pool_id, name, status, is_deleted, revision, serial, mname, email, ttl, refresh,
+                      retry, expire, minimum, looks, created_at, updated_at)
+    SELECT 1000 + n, pool.id, 'z' || n || '.example.', 'DEGRADED', false, 2, 2, 'ns1.example.net.',
+           'a@example.net', 3600, 3600, 600, 86400, 3600, 0, now(), now()
+    FROM generate_series(1, {zones}) AS n, pool
+    """,
+    """
+    INSERT INTO operation (id, kind, zone, zone_id, payload, digest, status, revision, serial, received_at,
+                           accepted_at, finished_at, is_untold)
+    SELECT 'o' || n, 'put_record', 'z' || n || '.example.', 1000 + n, '{{}}', '', 'ACTIVE', 2, 2,
+           now() - interval '1 day', now(), now(), false
+    FROM generate_series(1, {zones}) AS n
+    """,
+    """
+    INSERT INTO delivery (zone_id, target_id, goal, wanted_revision, state, delivered_revision, must_read,
+                          force, epoch, attempts, due_at, last_code, last_error)
+    SELECT zone.id, target.id, 'present', 2, 'present', CASE target.name WHEN 'two' THEN 1 ELSE 2 END, false,
+           false, 3, CASE target.name WHEN 'two' THEN 5 ELSE 0 END,
+           CASE target.name WHEN 'two' THEN now() - interval '1 hour' END, 'Unreachable', 'nobody answers'
+    FROM zone, target WHERE zone.id > 1000
+    """,
+    """
+    INSERT INTO journal (zone_id, revision, serial, name, type, after, operation_id, at)
+    SELECT 1000 + n, 2, 2, 'www.z' || n || '.example.', 'A', '{{"ttl": 60, "data": ["192.0.2.1"]}}',
+           'o' || n, now()
+    FROM generate_series(1, {zones}) AS n
+    """,
+    """
+    INSERT INTO recordset (zone_id, name, type, ttl, data, sort_key)
+    SELECT 1000 + n, owner || 'z' || n || '.example.', type, 60, '["192.0.2.1"]', convert_to(owner, 'UTF8')
+    FROM generate_series(1, {zones}) AS n, (VALUES ('', 'NS'), ('www.', 'A')) AS rrset (owner, type)
+    """,
+    """
+    INSERT INTO observation (zone_id, nameserver, verified_revision, serial, seen_at)
+    SELECT 1000 + n, '192.0.2.53:53', 2, 2, now() FROM generate_series(1, {zones}) AS n
+    """,
+    """
+    INSERT INTO withheld (zone_id, target_id, name, type, operation_id, revision, message, at)
+    SELECT 1000 + n, target.id, 'www.z' || n || '.example.', 'A', 'o' || n, 2, 'refused', now()
+    FROM generate_series(1, {zones}) AS n, target WHERE target.name = 'two'
+    """,
+    """
+    INSERT INTO submission (client, zone, last_number, voids, updated_at)
+    SELECT 'c' || n, 'z' || n || '.example.', 1, '[]', now() FROM generate_series(1, {zones}) AS n
+    """,
+    "UPDATE target SET failures = 9, open_until = now() + interval '1 hour' WHERE name = 'two'",
+    "ANALYZE",
+]
+
+
+@pytest.fixture(scope="module")
+def large(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    postgresql = request.getfixturevalue("postgresql")
+    url = postgresql.create_database("large", request.getfixturevalue("_database_template"))
+    folder = tmp_path_factory.mktemp("large")
+    pool = {"threshold_percentage": 50}
+    with a_world(folder, "one", "two", url=url, pool=pool) as world:
+        for statement in FILL:
+            postgresql.execute(statement.format(zones=ZONES), database="large")
+        postgresql.execute("VACUUM", database="large")
+        yield world
+    postgresql.drop_database("large")
+
+
+@contextmanager
+def statements(world: World) -> Iterator[list[tuple[str, Any]]]:
+    """What is sent to the database meanwhile, with its parameters."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(
+        _connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
+    ) -> None:
+        if not many and statement.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
+            sent.append((statement, parameters))
+
+    engine = world.runtime._engine
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
+
+
+def read_from_end_to_end(world: World, sent: list[tuple[str, Any]]) -> list[str]:
+    """Which of the statements scan a large table, with PostgreSQL's plan."""
+    found = []
+    with world.engine.connect() as connection:
+        for statement, parameters in dict.fromkeys((text, repr(values)) for text, values in sent):
+            values = next(values for text, values in sent if (text, repr(values)) == (statement, parameters))
+            (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values).scalar_one()
+            for node in _nodes(plan["Plan"]):
+                if node["Node Type"].endswith("Seq Scan") and node.get("Relation Name") in LARGE:
+                    found.append(f"{statement}\n{json.dumps(plan, indent=1)}")
+    return found
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+WORK: dict[str, Callable[[World], object]] = {
+    "sweep": lambda world: world.runtime.sweep(),
+    "wake-up": lambda world: world.runtime.deliver("one"),
+    "wake-up of the dead": lambda world: world.runtime.deliver("two"),
+    "change": lambda world: world.end_of(
+        world.submit("put_record", zone="z77.example.", name="x", type="A", data=["192.0.2.1"])
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WORK)
+def test_work_is_found_by_index(large: World, what: str) -> None:
+    with statements(large) as sent:
+        WORK[what](large)
+    assert sent
+    assert read_from_end_to_end(large, sent) == []
+
+
+REPORTS: dict[str, Callable[[sa.Connection], object]] = {
+    "status": reports.status,
+    "show_zone": lambda connection: reports.show_zone(connection, Name("z77.example."), None),
+    "show_operation": lambda connection: reports.show_operation(connection, "o77"),
+}
+
+
+@pytest.mark.parametrize("what", REPORTS)
+def test_an_operators_questions_are_answered_by_index(large: World, what: str) -> None:
+    with statements(large) as sent, large.runtime._engine.connect() as connection:
+        assert REPORTS[what](connection)
+    assert sent
+    assert read_from_end_to_end(large, sent) == []
+
+
+def test_a_dead_targets_backlog_costs_few_messages(large: World) -> None:
+    """It is rows; a wake-up names the target and not a zone."""
+    large.signals.woken.clear()
+    for _ in range(3):
+        large.runtime.sweep()
+    assert len(large.signals.woken) <= 3 * 2
