@@ -18,6 +18,7 @@ import dns.query
 import dns.tsigkeyring
 import dns.update
 
+from chaos.clock import Clock
 from chaos.restoration import Restoration
 from chaos.system import LEASE_S, TARGETS, UNFENCED, WORKERS, ZONES, System
 from chaos.tap import Tap
@@ -96,6 +97,22 @@ class Pause(Fault):
 
     def undo(self, system: System) -> None:
         system.worker(self.victim).cont()
+
+
+class ClockStep(Fault):
+    """A worker's clock is stepped, and later back: by less than TSIG and rndc allow, or by an hour."""
+
+    name, part = "clock", "worker"
+    victims, ways, lasts_s = WORKERS, ("+45", "-45", "+3600", "-3600"), (3.0, 9.0)
+
+    def do(self, system: System) -> None:
+        Clock(system.clocks, self.victim).step(float(self.way))
+
+    def undo(self, system: System) -> None:
+        Clock(system.clocks, self.victim).step(0.0)
+
+    def __str__(self) -> str:
+        return f"{self.name}: that of {self.victim} steps by {self.way} s, {self.hold_s:g} s"
 
 
 class ServerFault(Fault):
@@ -301,7 +318,7 @@ class Beat(Fault):
 
 
 _ALL = (
-    *(Kill, Term, Pause, Broker, Reorder, Duplicate, Database, Restore, Redis),
+    *(Kill, Term, Pause, ClockStep, Broker, Reorder, Duplicate, Database, Restore, Redis),
     *(Target, Slow, Cut, Lost, Wipe, Edit, Beat),
 )
 FAULTS: dict[str, type[Fault]] = {fault.name: fault for fault in _ALL}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from chaos.tap import Tap
 from dev.pool import pool_of, to_yaml
 from dev.program import Program
 from dev.servers import Bind, Knot, PowerDNS, Server
+from dev.servers.folders import make_folder, remove_folder
 from dev.stack import Stack
 from dnsworker import Client, database
 
@@ -38,8 +40,8 @@ SETTINGS = {"DNSWORKER_LEASE_S": str(LEASE_S), "DNSWORKER_RETRY_CAP_S": "4"}
 #: RabbitMQ 3.10 needs this long to write a new quorum queue down (docs/operating.md).
 BROKER_SETTLES_S = 10.0
 SUBMIT_TIMEOUT_S = 2.0
-#: Read by `chaos.worker` alone.
-SABOTAGE = "CHAOS_SABOTAGE"
+#: Read by `chaos.worker` alone: the mechanism that is missing, and the folder of the workers' clocks.
+SABOTAGE, CLOCKS = "CHAOS_SABOTAGE", "CHAOS_CLOCKS"
 
 Nameserver = Bind | PowerDNS | Knot
 
@@ -55,6 +57,8 @@ class System:
     lines: dict[str, Line]
     #: The pool without the lines.
     pool_yaml: str
+    #: Where the clocks of workers are.
+    clocks: Path
     engine: sa.Engine
     #: Not running, until a fault starts it.
     second_beat: Program
@@ -121,6 +125,8 @@ def a_system(sabotage: str | None = None) -> Iterator[System]:
         targets: dict[str, Nameserver] = {"bind": bind, "powerdns": powerdns, "knot": knot}
         for server in targets.values():
             stack.enter_context(server)
+        clocks = make_folder("clocks")
+        stack.callback(remove_folder, clocks)
         lines = {name: Line() for name in targets}
         pool = pool_of(targets)
         text = to_yaml(pool)
@@ -135,8 +141,8 @@ def a_system(sabotage: str | None = None) -> Iterator[System]:
                 bind=bind,
                 powerdns=powerdns,
                 pool_yaml=linked,
-                settings=SETTINGS if sabotage is None else {**SETTINGS, SABOTAGE: sabotage},
-                worker="dnsworker" if sabotage is None else "chaos.worker",
+                settings={**SETTINGS, SABOTAGE: sabotage or "", CLOCKS: str(clocks)},
+                worker="chaos.worker",
             )
         )
         engine = database.connect(running.env["DNSWORKER_DATABASE_URL"])
@@ -144,4 +150,4 @@ def a_system(sabotage: str | None = None) -> Iterator[System]:
         second_beat = running.new_beat("beat-2")
         stack.callback(second_beat.stop)
         settles_at = time.monotonic() + BROKER_SETTLES_S
-        yield System(running, targets, lines, text, engine, second_beat, settles_at)
+        yield System(running, targets, lines, text, clocks, engine, second_beat, settles_at)

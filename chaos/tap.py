@@ -51,12 +51,14 @@ class Tap(threading.Thread):
             channel.basic_cancel(tag)
             again = self.held * self._copies
             self._rng.shuffle(again)
+            channel.tx_select()  # one answer for all: waiting for each could outlast the grace of those held
             for message in again:
                 copy = amqp.Message(message.body, **message.properties)
-                channel.basic_publish_confirm(copy, queue.exchange.name, queue.routing_key)
+                channel.basic_publish(copy, queue.exchange.name, queue.routing_key)
             for message in self.held:
                 assert message.delivery_tag is not None
                 channel.basic_ack(message.delivery_tag)
+            channel.tx_commit()
 
     def _connect(self) -> amqp.Connection:
         assert self._url.hostname
@@ -65,7 +67,6 @@ class Tap(threading.Thread):
             userid=unquote(self._url.username or "guest"),
             password=unquote(self._url.password or "guest"),
             virtual_host=unquote(self._url.path[1:]) or "/",
-            confirm_publish=True,
         )
         connection.connect()
         return connection

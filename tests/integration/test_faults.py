@@ -25,7 +25,7 @@ from dnsworker.plan import Plan
 from dnsworker.records import RRset
 from dnsworker.requests import parse_request
 from dnsworker.runtime import Runtime
-from dnsworker.store import deliveries
+from dnsworker.store import deliveries, operations
 from tests.world import MemoryBackend, World, a_world
 
 WWW = ("www.example.org.", "A")
@@ -187,6 +187,21 @@ def test_a_worker_that_never_sweeps_takes_its_lock_again_when_it_was_lost(postgr
     assert owners
     assert owners[0] != before
     assert not other.is_dead(owners[0])
+
+
+def test_two_sweeps_that_tell_the_same_outcomes_do_not_wait_for_each_other(postgresql_world: World) -> None:
+    """They would take the rows in two orders: a deadlock."""
+    world = postgresql_world
+    first, second = (world.end_of(world.put("www", f"192.0.2.{number}")).id for number in (1, 2))
+    with world.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE operation SET is_untold = true"))
+    with world.engine.begin() as one, world.engine.begin() as other:
+        other.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
+        operations.told(one, [first])
+        operations.told(other, [second, first])
+        operations.told(one, [first, second])
+    with world.engine.connect() as connection:
+        assert {first, second}.isdisjoint(operations.untold(connection, 0.0, 100))
 
 
 def test_gaps_stay_open_for_those_who_waited_while_the_database_was_away(postgresql_world: World) -> None:
