@@ -119,14 +119,14 @@ def _no_doubt() -> None:
 
 
 SABOTAGES = {
-    "fence": Sabotage("updates require no SOA", ("pause", "cut"), _no_fence),
+    "fence": Sabotage("updates require no SOA", ("pause", "slow", "cut"), _no_fence),
     "ack": Sabotage("messages are acknowledged unhandled", ("kill", "database"), _acknowledge_early),
     "order": Sabotage("operations take effect as they arrive", ("reorder",), _no_order),
     "once": Sabotage("a repeated message is a new operation", ("duplicate",), _take_twice),
-    "epoch": Sabotage("a replaced worker may still write its rows", ("pause",), _no_epoch),
+    "epoch": Sabotage("a replaced worker may still write its rows", ("pause", "slow"), _no_epoch),
     "verification": Sabotage("nameservers are believed without an answer", ("target",), _no_verification),
     "outbox": Sabotage("an outcome is told once, or never", ("redis", "kill"), _no_outbox),
-    "read back": Sabotage("nothing is read back before writing", ("kill", "lost", "edit"), _no_reading_back),
+    "read back": Sabotage("nothing is read back before writing", ("kill", "lost", "slow"), _no_reading_back),
     "sweep": Sabotage("nobody looks for what fell by the wayside", ("kill", "broker"), _no_sweep),
     "patience": Sabotage("tasks don't wait for the database", ("database",), _no_patience),
     "doubt": Sabotage("an old database is believed", ("restore",), _no_doubt),
