@@ -56,8 +56,8 @@ bench: servers ## measure the whole system beside its goals, on servers of its o
 	$(BIN)/python -m bench.hybrid
 	$(BIN)/python -m bench.refill --zones 1000
 
-chaos: servers ## break the whole system at random, check what it promises: SEED=7 DURATION=120 FAULTS=kill,pause
-	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(if $(FAULTS),--faults $(FAULTS))
+chaos: servers ## break the whole system at random, check what it promises: SEED=7 DURATION=120 FAULTS=kill,pause SABOTAGE=fence
+	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SABOTAGE),--sabotage $(SABOTAGE))
 
 fuzz: $(VENV)/.dev ## what outsiders can send, by coverage, ten minutes a target: TARGET=rdata SECONDS=600
 	$(PIP_INSTALL) -e '.[fuzz]'

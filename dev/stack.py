@@ -69,9 +69,11 @@ class Stack:
         template: str | None = None,
         beat: bool = True,
         flower: bool = False,
+        worker: str = "dnsworker",
     ) -> None:
         """`workers`: how many that take every queue, or the queues (`-Q`) of each. `settings`: more
         environment (`{"DNSWORKER_RETRY_BASE_S": "0.1"}`). `pool_yaml`: instead of BIND and PowerDNS.
+        `worker`: the module that is run as one.
         """
         self.folder = make_folder("stack")
         given = (bind, powerdns, rabbitmq, database, redis)
@@ -89,7 +91,7 @@ class Stack:
         self.beat = self.new_beat() if beat else None
         self.flower: Program | None = None
         self.flower_url = ""
-        self._wants_flower = flower
+        self._wants_flower, self._worker_module = flower, worker
 
     def start(self) -> Self:
         """All of it, up to workers that take messages. Raises `ServerError` with the log of what failed."""
@@ -216,7 +218,13 @@ class Stack:
 
     def _new_worker(self, queues: str | None) -> Program:
         name = f"worker-{len(self.workers) + 1}"
-        arguments = ["dnsworker", "worker", "-n", f"{name}@localhost", *(("-Q", queues) if queues else ())]
+        arguments = [
+            self._worker_module,
+            "worker",
+            "-n",
+            f"{name}@localhost",
+            *(("-Q", queues) if queues else ()),
+        ]
         self.workers.append(self._program(name, arguments, " ready."))
         return self.workers[-1]
 

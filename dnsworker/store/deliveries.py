@@ -26,6 +26,8 @@ TARGETS_AT_ONCE = 50
 BLOCKED = ("foreign", "ahead", "held")
 #: There is nothing of ours; `emptied`: the zone stays, because the target can't remove it.
 AWAY = ("absent", "emptied", "foreign", "never")
+#: Our zone was complete there when we looked last.
+THERE = ("present", "ahead", "held")
 #: What is due first: what somebody waits for; then what has to be repaired or filled, at a rate of its own.
 CHANGE, REPAIR = 0, 1
 #: The state of a delivery that isn't blocked any more.
@@ -479,7 +481,17 @@ def retry_operation(connection: sa.Connection, operation_id: str) -> list[str]:
                 delivery.c.state.in_(BLOCKED),
             ),
         )
-        .values(due_at=now(), priority=CHANGE, attempts=0, must_read=True, state=RELEASED)
+        .values(
+            due_at=now(),
+            priority=CHANGE,
+            attempts=0,
+            must_read=True,
+            state=RELEASED,
+            # A deletion has no other word for "I mean it".
+            force=sa.or_(
+                delivery.c.force, sa.and_(delivery.c.state.in_(BLOCKED), delivery.c.goal == "absent")
+            ),
+        )
     )
     connection.execute(sa.delete(withheld).where(withheld.c.operation_id == operation_id))
     query = (

@@ -128,9 +128,12 @@ def untold(connection: sa.Connection, older_than_s: float, limit: int) -> list[s
 
 
 def told(connection: sa.Connection, operation_ids: Iterable[str]) -> None:
-    connection.execute(
-        sa.update(operation).where(operation.c.id.in_(list(operation_ids))).values(is_untold=False)
-    )
+    """Those that somebody else notes as told at this moment are left to them: two that each wait for a row of
+    the other's are a deadlock."""
+    query = sa.select(operation.c.id).where(operation.c.id.in_(list(operation_ids)), operation.c.is_untold)
+    ids = list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
+    if ids:
+        connection.execute(sa.update(operation).where(operation.c.id.in_(ids)).values(is_untold=False))
 
 
 def lock_order(connection: sa.Connection, client: str, zone: str) -> Any:

@@ -25,7 +25,7 @@ from dnsworker.plan import Plan
 from dnsworker.records import RRset
 from dnsworker.requests import parse_request
 from dnsworker.runtime import Runtime
-from dnsworker.store import deliveries
+from dnsworker.store import deliveries, operations
 from tests.world import MemoryBackend, World, a_world
 
 WWW = ("www.example.org.", "A")
@@ -191,6 +191,37 @@ def test_a_worker_that_never_sweeps_takes_its_lock_again_when_it_was_lost(server
     assert owners
     assert owners[0] != before
     assert not other.is_dead(owners[0])
+
+
+def test_two_sweeps_that_tell_the_same_outcomes_do_not_wait_for_each_other(postgresql_world: World) -> None:
+    """They would take the rows in two orders: a deadlock."""
+    world = postgresql_world
+    first, second = (world.end_of(world.put("www", f"192.0.2.{number}")).id for number in (1, 2))
+    with world.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE operation SET is_untold = true"))
+    with world.engine.begin() as one, world.engine.begin() as other:
+        other.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
+        operations.told(one, [first])
+        operations.told(other, [second, first])
+        operations.told(one, [first, second])
+    with world.engine.connect() as connection:
+        assert {first, second}.isdisjoint(operations.untold(connection, 0.0, 100))
+
+
+def test_gaps_stay_open_for_those_who_waited_while_the_database_was_away(postgresql_world: World) -> None:
+    """Their wait counts as grace by the database's clock, but is none: they come in a moment."""
+    world = postgresql_world
+    second = world.put("www", "192.0.2.2", order={"client": "one", "number": 2, "skips": []})
+    with world.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE operation SET received_at = '2020-01-01 00:00:00'"))
+        connection.execute(
+            sa.text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        )
+    world.runtime.sweep()
+    assert world.show(second).status == Status.HELD
+    first = world.put("www", "192.0.2.1", order={"client": "one", "number": 1, "skips": []})
+    assert world.end_of(first).status.has_succeeded
+    assert world.end_of(second).status.has_succeeded
 
 
 def test_a_database_that_ends_between_two_statements_is_away(
