@@ -173,32 +173,17 @@ def list_operations(
 
 def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
     """All targets, by pool and name."""
-    is_due = delivery.c.due_at  # counted where it is set
-    due = sa.func.count(is_due)
-    failing = sa.func.count(sa.case((delivery.c.attempts > 0, is_due)))
-    repairs = sa.func.count(sa.case((delivery.c.priority == deliveries.REPAIR, is_due)))
-    blocked = sa.func.count(sa.case((delivery.c.state.in_(("foreign", "ahead", "held")), delivery.c.zone_id)))
     query = (
         sa.select(
             target.c.id, target.c.name, pool.c.name.label("pool"), target.c.failures, target.c.open_until,
             target.c.last_error, target.c.last_error_at,
             sa.case((target.c.rests_until > now(), target.c.rests_until)).label("rests_until"),
-            due.label("backlog"), repairs.label("repairs"),
-            failing.label("failing"), blocked.label("blocked"),
-            sa.func.min(delivery.c.due_at).label("oldest_due_at"),
         )
         .join(pool, pool.c.id == target.c.pool_id)
-        .outerjoin(
-            delivery,
-            sa.and_(
-                delivery.c.target_id == target.c.id,
-                sa.or_(delivery.c.due_at.is_not(None), delivery.c.state.in_(("foreign", "ahead", "held"))),
-            ),
-        )
         .where(target.c.is_removed.is_(False))
-        .group_by(target.c.id, pool.c.name)
         .order_by(pool.c.name, target.c.name)
     )  # fmt: skip
+    backlogs, blocked = _backlogs(connection), _blocked(connection)
     known = {one.name: one for entry in pools.read(connection) for one in entry.pool.targets}
     paused = stops.of_targets(connection)
     found = []
@@ -208,6 +193,7 @@ def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
         limits = one.limits if one else Limits()
         document = _plain(row) | {"type": one.type if one else None}
         del document["id"]
+        document |= backlogs.get(row.id, NO_BACKLOG) | {"blocked": blocked.get(row.id, 0)}
         document["paused"] = stop and stop.reason
         document["paused_until"] = stop and _text(stop.until)
         document["breaker"] = "open" if row.open_until is not None else "closed"
@@ -216,6 +202,32 @@ def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
         document["burst"] = limits.budget.burst if limits.budget else None
         found.append(document)
     return found
+
+
+#: Of a target that has everything.
+NO_BACKLOG: dict[str, Any] = {"backlog": 0, "repairs": 0, "failing": 0, "oldest_due_at": None}
+
+
+def _backlogs(connection: sa.Connection) -> dict[int, dict[str, Any]]:
+    """What is due, by target: all of it stands in an index."""
+    query = (
+        sa.select(
+            delivery.c.target_id,
+            sa.func.count().label("backlog"),
+            sa.func.count(sa.case((delivery.c.priority == deliveries.REPAIR, 1))).label("repairs"),
+            sa.func.count(sa.case((delivery.c.attempts > 0, 1))).label("failing"),
+            sa.func.min(delivery.c.due_at).label("oldest_due_at"),
+        )
+        .where(delivery.c.due_at.is_not(None))
+        .group_by(delivery.c.target_id)
+    )
+    found = {row.target_id: _plain(row) for row in connection.execute(query)}
+    return {key: {name: one[name] for name in NO_BACKLOG} for key, one in found.items()}
+
+
+def _blocked(connection: sa.Connection) -> dict[int, int]:
+    query = sa.select(delivery.c.target_id, sa.func.count()).where(delivery.c.state.in_(deliveries.BLOCKED))
+    return {row[0]: row[1] for row in connection.execute(query.group_by(delivery.c.target_id))}
 
 
 def status(connection: sa.Connection) -> dict[str, Any]:
@@ -259,16 +271,15 @@ def status(connection: sa.Connection) -> dict[str, Any]:
 def latest_refusals(connection: sa.Connection, limit: int = 5) -> dict[str, Any]:
     """How many RRsets targets refuse and do without, and the latest of them."""
     refused = withheld.c.type != "SOA"  # a whole zone that is somebody else's has a status of its own
+    latest = sa.select(withheld).where(refused).order_by(withheld.c.at.desc()).limit(limit).subquery()
     query = (
         sa.select(
-            zone.c.name.label("zone"), target.c.name.label("target"), withheld.c.name, withheld.c.type,
-            withheld.c.message, withheld.c.operation_id.label("operation"), withheld.c.at,
+            zone.c.name.label("zone"), target.c.name.label("target"), latest.c.name, latest.c.type,
+            latest.c.message, latest.c.operation_id.label("operation"), latest.c.at,
         )
-        .join(zone, zone.c.id == withheld.c.zone_id)
-        .join(target, target.c.id == withheld.c.target_id)
-        .where(refused)
-        .order_by(withheld.c.at.desc())
-        .limit(limit)
+        .join(zone, zone.c.id == latest.c.zone_id)
+        .join(target, target.c.id == latest.c.target_id)
+        .order_by(latest.c.at.desc())
     )  # fmt: skip
     count = sa.select(sa.func.count()).select_from(withheld).where(refused)
     return {

@@ -305,6 +305,7 @@ delivery = sa.Table(
         "target_id",
         "priority",
         "due_at",
+        postgresql_include=["attempts"],  # for `status`, which counts them
         postgresql_where=sa.text("due_at IS NOT NULL"),
         sqlite_where=sa.text("due_at IS NOT NULL"),
     ),
@@ -314,6 +315,13 @@ delivery = sa.Table(
         "compare_at",
         postgresql_where=sa.text("compare_at IS NOT NULL AND due_at IS NULL"),
         sqlite_where=sa.text("compare_at IS NOT NULL AND due_at IS NULL"),
+    ),
+    sa.Index(
+        "ix_delivery_blocked",
+        "state",
+        "target_id",
+        postgresql_where=sa.text("state IN ('foreign', 'ahead', 'held')"),
+        sqlite_where=sa.text("state IN ('foreign', 'ahead', 'held')"),
     ),
     sa.Index(
         "ix_delivery_ahead",
@@ -342,6 +350,7 @@ withheld = sa.Table(
     sa.Column("message", Text, nullable=False),
     sa.Column("at", Moment, nullable=False),
     sa.Index("ix_withheld_operation_id", "operation_id"),
+    sa.Index("ix_withheld_at", "at"),
 )
 
 observation = sa.Table(

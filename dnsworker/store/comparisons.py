@@ -179,7 +179,7 @@ def mass_ahead(connection: sa.Connection) -> str | None:
     ahead = connection.execute(sa.select(sa.func.count()).select_from(delivery).where(IS_AHEAD)).scalar_one()
     if ahead <= MANY_AHEAD:
         return None
-    living = sa.select(sa.func.count()).select_from(zone).where(zone.c.is_deleted.is_(False))
+    living = sa.select(sa.func.count()).select_from(zone).where(zone.c.status != "DELETED")
     zones = connection.execute(living).scalar_one()
     if ahead <= SHARE_AHEAD * zones:
         return None

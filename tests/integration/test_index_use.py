@@ -18,8 +18,9 @@ from dnsworker.names import Name
 from tests.world import World, a_world
 
 ZONES = 50_000
-#: Tables that grow with the zones: nobody reads one of them from end to end.
-LARGE = ("zone", "delivery", "operation", "journal", "recordset", "observation", "withheld", "submission")
+#: Tables that grow with the zones: nobody reads one of them from end to end. (What is withheld is what
+#: targets have refused, and is counted.)
+LARGE = ("zone", "delivery", "operation", "journal", "recordset", "observation", "submission")
 FILL = [
     """
     INSERT INTO zone (id, pool_id, name, status, is_deleted, revision, serial, mname, email, ttl, refresh,
