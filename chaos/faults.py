@@ -18,8 +18,14 @@ import dns.query
 import dns.tsigkeyring
 import dns.update
 
-from chaos.system import LEASE_S, TARGETS, WORKERS, ZONES, System
+from chaos.clock import Clock
+from chaos.restoration import Restoration
+from chaos.system import LEASE_S, TARGETS, UNFENCED, WORKERS, ZONES, System
+from chaos.tap import Tap
 from dev.servers import PowerDNS
+
+#: By then a request that was sent to a target before the database went away has been carried out.
+SENT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,10 @@ class Fault(ABC):
     ways: ClassVar[tuple[str, ...]]
     #: Between `do` and `undo`, from and to.
     lasts_s: ClassVar[tuple[float, float]]
-    #: A target may have other contents than the database knows of: it is noticed with the zone's next change.
-    needs_touch: ClassVar[bool] = False
+    #: Targets that may have other contents than the database knows of: it is noticed with the next change.
+    needs_touch: ClassVar[tuple[str, ...]] = ()
+    #: No other fault is at work meanwhile.
+    is_alone: ClassVar[bool] = False
 
     victim: str
     way: str
@@ -82,13 +90,29 @@ class Pause(Fault):
 
     name, part = "pause", "worker"
     victims, ways, lasts_s = WORKERS, ("SIGSTOP",), (LEASE_S + 1, LEASE_S + 5)
-    needs_touch = True  # what it sends after waking up may reach a server without a fence
+    needs_touch = UNFENCED  # where what it sends after waking up is not refused
 
     def do(self, system: System) -> None:
         system.worker(self.victim).pause()
 
     def undo(self, system: System) -> None:
         system.worker(self.victim).cont()
+
+
+class ClockStep(Fault):
+    """A worker's clock is stepped, and later back: by less than TSIG and rndc allow, or by an hour."""
+
+    name, part = "clock", "worker"
+    victims, ways, lasts_s = WORKERS, ("+45", "-45", "+3600", "-3600"), (3.0, 9.0)
+
+    def do(self, system: System) -> None:
+        Clock(system.clocks, self.victim).step(float(self.way))
+
+    def undo(self, system: System) -> None:
+        Clock(system.clocks, self.victim).step(0.0)
+
+    def __str__(self) -> str:
+        return f"{self.name}: that of {self.victim} steps by {self.way} s, {self.hold_s:g} s"
 
 
 class ServerFault(Fault):
@@ -119,6 +143,32 @@ class Broker(ServerFault):
         super().do(system)
 
 
+class Reorder(Fault):
+    """A share of the submissions is held back and arrives later, in another order."""
+
+    name, part = "reorder", "broker"
+    victims, ways, lasts_s = ("submissions",), ("once",), (1.0, 6.0)
+    copies: ClassVar[int] = 1
+
+    def do(self, system: System) -> None:
+        rng = random.Random(f"{self.hold_s}")
+        system.tap = Tap(system.stack.env["DNSWORKER_BROKER_URL"], self.copies, rng)
+        system.tap.start()
+
+    def undo(self, system: System) -> None:
+        assert system.tap is not None
+        system.tap.release()
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.victim} arrive {self.way}, {self.hold_s:g} s"
+
+
+class Duplicate(Reorder):
+    """The same, and each arrives three times."""
+
+    name, ways, copies = "duplicate", ("three times",), 3
+
+
 class Database(ServerFault):
     """PostgreSQL, or only all connections to it."""
 
@@ -133,6 +183,29 @@ class Database(ServerFault):
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
             )
+
+
+class Restore(Fault):
+    """PostgreSQL goes back to a backup that was made when the fault began."""
+
+    name, part, is_alone = "restore", "database", True
+    victims, ways, lasts_s = ("postgresql",), ("an earlier",), (3.0, 10.0)
+
+    def do(self, system: System) -> None:
+        system.restorations.append(Restoration.begin(system))
+        system.stack.postgresql.back_up()
+
+    def undo(self, system: System) -> None:
+        system.note_losses()
+        system.stack.postgresql.stop()
+        time.sleep(SENT_S)
+        system.restorations[-1].note_what_is_held(system)
+        system.stack.postgresql.restore()
+        system.stack.postgresql.start()
+        system.engine.dispose()  # whose connections are those of before
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.victim} goes back by {self.hold_s:g} s"
 
 
 class Redis(ServerFault):
@@ -152,7 +225,7 @@ class Wipe(Fault):
 
     name, part = "wipe", "target"
     victims, ways, lasts_s = TARGETS, ("wipe",), (0.0, 3.0)
-    needs_touch = True
+    needs_touch = TARGETS
 
     def do(self, system: System) -> None:
         system.targets[self.victim].wipe()
@@ -170,7 +243,7 @@ class Edit(Fault):
 
     name, part = "edit", "target"
     victims, ways, lasts_s = ("bind", "knot"), ZONES, (0.0, 1.0)
-    needs_touch = True
+    needs_touch = TARGETS
 
     def do(self, system: System) -> None:
         server = system.targets[self.victim]
@@ -188,6 +261,49 @@ class Edit(Fault):
         return f"{self.name}: a record in {self.way} at {self.victim}"
 
 
+class LineFault(Fault):
+    """Trouble between the workers and a target: `way` says which."""
+
+    part, victims = "target", TARGETS
+
+    def do(self, system: System) -> None:
+        system.lines[self.victim].fail(self.way)  # type: ignore[arg-type]
+
+    def undo(self, system: System) -> None:
+        system.lines[self.victim].heal()
+
+    def __str__(self) -> str:
+        return f"{self.name}: the line to {self.victim} is {self.way}, {self.hold_s:g} s"
+
+
+class Slow(LineFault):
+    """Each request waits: less than its time-out, or more."""
+
+    name = "slow"
+    ways, lasts_s = ("0.3", "3", "7"), (3.0, 9.0)
+
+    def do(self, system: System) -> None:
+        system.lines[self.victim].fail("slow", delay_s=float(self.way))
+
+    def __str__(self) -> str:
+        return f"{self.name}: each request to {self.victim} waits {self.way} s, {self.hold_s:g} s"
+
+
+class Cut(LineFault):
+    """The network is cut: connections reset, or nothing passes, and what was sent is lost or arrives late."""
+
+    name = "cut"
+    ways, lasts_s = ("reset", "silent", "late"), (1.0, LEASE_S + 4)
+    needs_touch = UNFENCED  # where what arrives late is not refused
+
+
+class Lost(LineFault):
+    """Writes are carried out, and the answers to them lost."""
+
+    name = "lost"
+    ways, lasts_s = ("lossy",), (1.0, 6.0)
+
+
 class Beat(Fault):
     """Two beats at once."""
 
@@ -201,6 +317,10 @@ class Beat(Fault):
         system.second_beat.stop()
 
 
-FAULTS: dict[str, type[Fault]] = {
-    fault.name: fault for fault in (Kill, Term, Pause, Broker, Database, Redis, Target, Wipe, Edit, Beat)
-}
+_ALL = (
+    *(Kill, Term, Pause, ClockStep, Broker, Reorder, Duplicate, Database, Restore, Redis),
+    *(Target, Slow, Cut, Lost, Wipe, Edit, Beat),
+)
+FAULTS: dict[str, type[Fault]] = {fault.name: fault for fault in _ALL}
+#: Those of a run that names none. A restore loses operations, and takes half a minute to get over each time.
+USUAL = [name for name in FAULTS if name != Restore.name]

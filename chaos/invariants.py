@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
-from chaos.faults import Pause
+from chaos.faults import Cut, Fault, Pause
 from chaos.nemesis import Nemesis
-from chaos.system import UNFENCED, System
+from chaos.system import TARGETS, UNFENCED, ZONES, System
 from chaos.watcher import Fall, Watcher
-from chaos.workload import Workload
+from chaos.workload import Confirmed, Workload
 from dev import traces
 from dev.readback import Withheld, differences, holders
 from dev.servers import ServerError
 from dev.servers.process import wait_until
-from dnsworker import queues, reports
+from dnsworker import queues, reports, serials
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import ZoneNotFound
 from dnsworker.names import Name
@@ -47,33 +48,67 @@ class Run:
     watcher: Watcher
 
 
-def wait_for_rest(run: Run, within_s: float) -> float:
-    """Until nothing is under way, or the time is over; seconds that it took."""
-    begun = time.monotonic()
+def comes_to_rest(run: Run, within_s: float) -> bool:
+    """Whether nothing is under way any more before the time is over."""
 
     def is_at_rest() -> bool:
-        return not any(True for check in (ended, no_row_is_open) for _ in check(run))
+        return not any(True for check in (unended, no_row_is_open) for _ in check(run))
 
-    with contextlib.suppress(ServerError):  # the invariants say what isn't
+    try:
         wait_until(is_at_rest, within_s, "rest")
-    return time.monotonic() - begun
+    except ServerError:  # the invariants say what isn't
+        return False
+    return True
 
 
-def ended(run: Run) -> Iterator[str]:
-    """Every confirmed submission has the outcome that the model foresaw."""
-    with run.system.engine.connect() as connection:
-        columns = (operation.c.id, operation.c.status, operation.c.code, operation.c.message)
-        rows = {row.id: row for row in connection.execute(sa.select(*columns))}
+def wait_for_standstill(system: System, within_s: float) -> None:
+    """Until everything that can is done, and the rest waits for an operator; or the time is over."""
+
+    def is_still() -> bool:
+        with system.engine.connect() as connection:
+            due = sa.select(sa.func.count()).where(
+                sa.or_(delivery.c.due_at.is_not(None), delivery.c.owner.is_not(None))
+            )
+            waiting = sa.select(sa.func.count()).where(operation.c.status.in_(("PENDING", "HELD")))
+            queue = queue_lengths(system).get(queues.intake_queue().name, 0)
+            return not (
+                connection.execute(due).scalar_one() or connection.execute(waiting).scalar_one() or queue
+            )
+
+    with contextlib.suppress(ServerError):
+        wait_until(is_still, within_s, "everything to stand still")
+
+
+def unended(run: Run) -> Iterator[str]:
+    """Every confirmed submission has an outcome."""
+    rows = _operations(run)
     for one in run.workload.confirmed:
-        what = f"{one.submission.kind} of {one.zone} ({one.id})"
         row = rows.get(one.id)
         if row is None:
-            yield f"{what} was confirmed, and is nowhere"
+            yield f"{_described(one)} was confirmed, and is nowhere"
         elif not Status(row.status).is_final:
-            yield f"{what} is {row.status}"
-        elif row.code != one.refusal:
-            yield f"{what} ended with {row.code or 'success'}, not {one.refusal or 'success'}: {row.message}"
+            yield f"{_described(one)} is {row.status}"
     yield from run.workload.failures
+
+
+def as_foreseen(run: Run) -> Iterator[str]:
+    """It is the outcome that the model foresaw."""
+    rows = _operations(run)
+    for one in run.workload.confirmed:
+        row = rows.get(one.id)
+        if row is not None and Status(row.status).is_final and row.code != one.refusal:
+            ends = f"ended with {row.code or 'success'}, not {one.refusal or 'success'}"
+            yield f"{_described(one)} {ends}: {row.message}"
+
+
+def _operations(run: Run) -> dict[str, Any]:
+    columns = (operation.c.id, operation.c.status, operation.c.code, operation.c.message)
+    with run.system.engine.connect() as connection:
+        return {row.id: row for row in connection.execute(sa.select(*columns))}
+
+
+def _described(one: Confirmed) -> str:
+    return f"{one.submission.kind} of {one.zone} ({one.id})"
 
 
 def as_modelled(run: Run) -> Iterator[str]:
@@ -98,16 +133,24 @@ def as_modelled(run: Run) -> Iterator[str]:
                 yield f"{name}: {owner} {type_} is {is_} in the database, {should} in the model"
 
 
-def delivered(run: Run) -> Iterator[str]:
+def delivered(run: Run, excepted: Collection[str] = ()) -> Iterator[str]:
     """Every target, read back in full, holds what the database says, but for what it refuses."""
+    if set(TARGETS) <= set(excepted):
+        return
     for name in run.workload.models:
         desired, instead = _desired(run.system, name)
         if desired is None:
-            for holder in holders(run.system.pool_yaml, Name(name)):
+            for holder in set(holders(run.system.pool_yaml, Name(name))) - set(excepted):
                 yield f"{holder} has {name}, which the database hasn't"
         else:
             for difference in differences(run.system.pool_yaml, desired, instead):
-                yield f"{name} at {difference}"
+                if not difference.startswith(tuple(excepted)):
+                    yield f"{name} at {difference}"
+
+
+def nothing_lost_by_restores(run: Run) -> Iterator[str]:
+    """After a restore no nameserver lost what the database has forgotten."""
+    yield from run.system.losses
 
 
 def no_row_is_open(run: Run) -> Iterator[str]:
@@ -134,13 +177,38 @@ def monotone(run: Run) -> Iterator[str]:
 
 
 def pardoned_falls(run: Run) -> list[Fall]:
-    """What a writer that slept beyond its lease may have done, where no server stops such a one."""
-    naps = [event for event in run.nemesis.history if isinstance(event.fault, Pause)]
-    return [
-        fall
-        for fall in run.watcher.falls
-        if fall.nameserver in UNFENCED and any(nap.begun <= fall.at <= nap.ended + WAKING_S for nap in naps)
-    ]
+    """What a writer that slept beyond its lease may have done, where no server stops such a one, and a
+    request that was that long on its way."""
+    return [fall for fall in run.watcher.falls if _is_pardoned(run, fall)]
+
+
+def _is_pardoned(run: Run, fall: Fall) -> bool:
+    naps = [event for event in run.nemesis.history if _may_come_late(event.fault)]
+    return fall.nameserver in UNFENCED and any(nap.begun <= fall.at <= nap.ended + WAKING_S for nap in naps)
+
+
+def true_when_said(run: Run) -> Iterator[str]:
+    """No nameserver showed a serial from before an operation after that was said to have arrived."""
+    offset_s = time.time() - time.monotonic()
+    arrived = (Status.ACTIVE.value, Status.SUPERSEDED.value)
+    columns = (operation.c.id, operation.c.zone, operation.c.serial, operation.c.finished_at)
+    with run.system.engine.connect() as connection:
+        query = sa.select(*columns).where(operation.c.status.in_(arrived), operation.c.kind != "delete_zone")
+        rows = connection.execute(query).all()
+    ended = {zone: [row for row in rows if row.zone == zone] for zone in ZONES}
+    for (nameserver, _, zone_name), sights in run.watcher.seen.items():
+        for sight in sights:
+            for row in ended[zone_name]:
+                said = row.finished_at.timestamp() - offset_s
+                if sights[0].at < said < sight.until and serials.is_ahead(row.serial, sight.serial):
+                    late = Fall(sight.until, nameserver, zone_name, row.serial, sight.serial)
+                    if not _is_pardoned(run, late):
+                        yield f"{row.id} was said to have arrived when {late}"
+                        break
+
+
+def _may_come_late(fault: Fault) -> bool:
+    return isinstance(fault, Pause) or (isinstance(fault, Cut) and fault.way == "late")
 
 
 def no_dead_letter(run: Run) -> Iterator[str]:
@@ -181,11 +249,14 @@ def no_surprise(run: Run) -> Iterator[str]:
 
 
 INVARIANTS: dict[str, Callable[[Run], Iterator[str]]] = {
-    "outcomes": ended,
+    "outcomes": unended,
+    "foreseen": as_foreseen,
     "database": as_modelled,
     "targets": delivered,
+    "restores": nothing_lost_by_restores,
     "rows": no_row_is_open,
     "serials": monotone,
+    "arrivals": true_when_said,
     "dead letters": no_dead_letter,
     "queues": queues_are_empty,
     "errors": no_surprise,

@@ -33,7 +33,7 @@ class Event:
     ended: float
 
 
-def draw(seed: int, names: Sequence[str]) -> Iterator[Step]:
+def draw(seed: int, names: Sequence[str], pairs: float = PAIRS) -> Iterator[Step]:
     """Without end, and the same for the same arguments. A round has each fault once, so none is left out."""
     rng = random.Random(f"{seed}/faults")
     while True:
@@ -41,9 +41,9 @@ def draw(seed: int, names: Sequence[str]) -> Iterator[Step]:
         rng.shuffle(names_left)
         while names_left:
             faults = [FAULTS[names_left.pop()].draw(rng)]
-            if rng.random() < PAIRS:
+            if rng.random() < pairs:
                 other = FAULTS[rng.choice(names)].draw(rng)
-                if other.part != faults[0].part:
+                if other.part != faults[0].part and not any(one.is_alone for one in (other, *faults)):
                     faults.append(other)
             yield Step(round(rng.uniform(*PAUSE_S), 1), tuple(faults))
 
@@ -51,9 +51,10 @@ def draw(seed: int, names: Sequence[str]) -> Iterator[Step]:
 class Nemesis:
     """Does the faults of a seed for as long as it is let."""
 
-    def __init__(self, system: System, seed: int, names: Sequence[str]) -> None:
+    def __init__(self, system: System, seed: int, names: Sequence[str], pairs: float = PAIRS) -> None:
+        """`pairs`: the share of steps in which two faults are at work, where there are two that may."""
         self._system = system
-        self._steps = draw(seed, names)
+        self._steps = draw(seed, names, pairs)
         self.history: list[Event] = []
 
     def run(self, duration_s: float, say: Callable[[str], None]) -> None:

@@ -20,12 +20,13 @@ ANSWER_S = 0.5
 PAUSE_S = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sight:
-    """A serial seen for the first time, or again after another one."""
+    """A serial seen for the first time, or again after another one; and for the last time before the next."""
 
     at: float
     serial: int
+    until: float
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,16 @@ class Watcher:
     def _watch(self, name: str, server: Nameserver) -> None:
         while not self._stop.wait(PAUSE_S):
             for zone in ZONES:
-                life = self._system.lives[name]
+                life, asked = self._system.lives[name], time.monotonic()
                 serial = _serial(server, zone)
                 # An answer belongs to the life in which it was asked for, unless that ended meanwhile.
                 if serial is not None and life == self._system.lives[name]:
-                    self._note(self.seen.setdefault((name, life, zone), []), serial)
+                    self._note(self.seen.setdefault((name, life, zone), []), serial, asked)
 
-    def _note(self, sights: list[Sight], serial: int) -> None:
+    def _note(self, sights: list[Sight], serial: int, asked: float) -> None:
         if not sights or sights[-1].serial != serial:
-            sights.append(Sight(time.monotonic(), serial))
+            sights.append(Sight(asked, serial, asked))
+        sights[-1].until = asked
 
 
 def _serial(server: Nameserver, zone: str) -> int | None:

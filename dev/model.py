@@ -6,7 +6,7 @@ Written from the documentation alone, so that it shares no mistake with the code
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,13 +38,14 @@ class Step:
     owner: str
     address: str
     ttl: int | None
+    force: bool = False
 
     def submit(self, client: Client, zone: str, operation_id: str | None = None) -> Operation:
         if self.kind == "delete":
             return client.delete_record(zone, self.owner, "A", operation_id=operation_id)
         method = getattr(client, f"{self.kind}_record")
         operation: Operation = method(
-            zone, self.owner, "A", [self.address], ttl=self.ttl, operation_id=operation_id
+            zone, self.owner, "A", [self.address], ttl=self.ttl, force=self.force, operation_id=operation_id
         )
         return operation
 
@@ -70,10 +71,26 @@ class Batch:
 class Creation:
     """Of the zone, with the default TTL 3600."""
 
+    force: bool = False
     kind: str = "create_zone"
 
     def submit(self, client: Client, zone: str, operation_id: str | None = None) -> Operation:
-        return client.create_zone(zone, email=EMAIL, ttl=DEFAULT_TTL, operation_id=operation_id)
+        return client.create_zone(
+            zone, email=EMAIL, ttl=DEFAULT_TTL, force=self.force, operation_id=operation_id
+        )
+
+
+@dataclass(frozen=True)
+class Import:
+    """All RRsets of the zone in a file, which says nothing of its NS: owner, address and TTL of each."""
+
+    rrsets: tuple[tuple[str, str, int], ...]
+    kind: str = "import_zone"
+
+    def submit(self, client: Client, zone: str, operation_id: str | None = None) -> Operation:
+        soa = f"@ {DEFAULT_TTL} IN SOA ns.{zone} hostmaster.example.org. 1 3600 600 604800 300"
+        lines = [f"{owner} {ttl} IN A {address}" for owner, address, ttl in self.rrsets]
+        return client.import_zone(zone, text="\n".join([soa, *lines, ""]), operation_id=operation_id)
 
 
 @dataclass(frozen=True)
@@ -110,6 +127,11 @@ class Model:
             if self.exists:
                 return "ZoneExists"
             self.exists, self.ttl = True, DEFAULT_TTL
+            return None
+        if isinstance(submission, Import):
+            if not self.exists:
+                self.exists, self.ttl = True, DEFAULT_TTL
+            self.rrsets = {owner: (address, ttl) for owner, address, ttl in submission.rrsets}
             return None
         if not self.exists:
             return "ZoneNotFound"
@@ -150,7 +172,10 @@ def steps(count: int, seed: int) -> Iterator[Step]:
         yield step(rng, number)
 
 
-def step(rng: random.Random, number: int) -> Step:
-    """`number` becomes an address: 62,500 of them differ."""
-    address = f"192.{number // 62_500}.{number // 250 % 250}.{number % 250 + 1}"
-    return Step(rng.choice(KINDS), rng.choice(OWNERS), address, rng.choice((None, 60, 300)))
+def step(rng: random.Random, number: int, owners: Sequence[str] = OWNERS) -> Step:
+    return Step(rng.choice(KINDS), rng.choice(owners), address_of(number), rng.choice((None, 60, 300)))
+
+
+def address_of(number: int) -> str:
+    """62,500 of them differ."""
+    return f"192.{number // 62_500}.{number // 250 % 250}.{number % 250 + 1}"

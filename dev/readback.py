@@ -40,14 +40,18 @@ def differences(pool_yaml: str, desired: ZoneContents, withheld: Withheld | None
     return found
 
 
-def holders(pool_yaml: str, zone: Name) -> list[str]:
-    """The targets that have the zone."""
-    held = []
+def held(pool_yaml: str, zone: Name) -> dict[str, ZoneContents | None]:
+    """What each target has of the zone."""
+    found = {}
     for target in _targets(pool_yaml):
         with _backend(target) as backend:
-            if backend.read_zone(zone) is not None:
-                held.append(target.name)
-    return held
+            found[target.name] = backend.read_zone(zone)
+    return found
+
+
+def holders(pool_yaml: str, zone: Name) -> list[str]:
+    """The targets that have the zone."""
+    return [name for name, contents in held(pool_yaml, zone).items() if contents is not None]
 
 
 def _targets(pool_yaml: str) -> tuple[Target, ...]:

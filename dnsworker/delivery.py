@@ -33,6 +33,7 @@ from dnsworker.errors import (
     ZoneChanged,
     ZoneMissing,
 )
+from dnsworker.lineage import Lineage
 from dnsworker.liveness import ProcessLock
 from dnsworker.pools import build_options
 from dnsworker.precedence import Precedence, Slots
@@ -69,6 +70,10 @@ class _ProbeTaken(Exception):
     """Somebody else probes the target."""
 
 
+class _Restored(Exception):
+    """The database is another one."""
+
+
 class Deliverer:
     """Handles what is due for a target; `on_progress` hears of every zone whose state may have changed."""
 
@@ -78,6 +83,7 @@ class Deliverer:
         directory: PoolDirectory,
         settings: Settings,
         lock: ProcessLock,
+        lineage: Lineage,
         *,
         on_progress: Callable[[int], None],
         on_retry: Callable[[str, float], None],
@@ -86,6 +92,7 @@ class Deliverer:
         """Raises `ConfigError`."""
         self._engine, self._reading = engine, reading(engine)
         self._directory, self._settings, self._lock = directory, settings, lock
+        self._lineage = lineage
         self._on_progress, self._on_retry, self._call_later = on_progress, on_retry, call_later
         self._guard = threading.Lock()
         self._turnstile = Turnstile(engine, settings, on_retry=on_retry)
@@ -180,9 +187,16 @@ class Deliverer:
                 # Only now: a probe that finds nothing due would be spent for nothing.
                 if claim is not None and not breakers.may_probe(connection, target_id, probe_s=PROBE_S):
                     raise _ProbeTaken
+                # In this transaction: the database may be replaced at any moment before.
+                if claim is not None and not self._lineage.holds(connection):
+                    raise _Restored
         except _ProbeTaken:
             self._precedence.ended(claim)
             return None
+        except _Restored:
+            self._precedence.ended(claim)
+            self._lineage.doubt()
+            return self._claim_next(known, target, target_id)
         except BaseException:
             self._precedence.ended(claim)
             raise

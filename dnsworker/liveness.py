@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import threading
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,8 @@ class ProcessLock(Protocol):
 
     #: What the other workers know this process by.
     owner: int
+    #: Since when the database has been there without a break, by the monotonic clock.
+    since: float
 
     def take(self) -> None: ...
     def release(self) -> None: ...
@@ -50,6 +53,7 @@ class SessionLock:
         self._guard = threading.Lock()
         self._connection: sa.Connection | None = None
         self.owner = _new_owner()
+        self.since = float("inf")
 
     def take(self) -> None:
         """Take the lock, or make sure that it is still held; a lost one is replaced by a new owner's."""
@@ -68,6 +72,7 @@ class SessionLock:
             self._try(connection, self.owner)
             connection.commit()
             self._connection = connection
+            self.since = time.monotonic()
 
     def release(self) -> None:
         with self._guard:
@@ -78,12 +83,12 @@ class SessionLock:
         if owner == self.owner:
             return False
         with self._engine.begin() as connection:
+            if not self._is_postgresql:
+                query = sa.text("SELECT IS_FREE_LOCK(:key)")
+                return connection.execute(query, {"key": f"dnsworker-{owner}"}).scalar() == 1
             if not self._try(connection, owner):
                 return False
-            if self._is_postgresql:
-                connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": owner})
-            else:
-                connection.execute(sa.text("SELECT RELEASE_LOCK(:key)"), {"key": f"dnsworker-{owner}"})
+            connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": owner})
         return True
 
     @property
@@ -117,6 +122,7 @@ class FileLock:
         self._stem = database.name
         self._descriptor: int | None = None
         self.owner = _new_owner()
+        self.since = float("-inf")  # a file is always there
 
     def take(self) -> None:
         if self._descriptor is None:

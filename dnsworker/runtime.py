@@ -6,6 +6,7 @@ One object per process. Tasks call it; it never knows that Celery exists.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from dnsworker import database, reports
 from dnsworker.delivery import Deliverer, free_dead_owner
 from dnsworker.errors import DNSWorkerError
 from dnsworker.intake import Intake, Taken
+from dnsworker.lineage import Lineage
 from dnsworker.liveness import process_lock
 from dnsworker.operations import Outcome
 from dnsworker.requests import parse_query
@@ -29,6 +31,8 @@ BATCH = 500
 TELL_AGAIN_S = 5.0
 #: A zone that the sweep has found due for a look comes up again after this long, if nothing comes of it.
 LOOK_AGAIN_S = 30.0
+#: How long those who waited for the database may take to notice that it is back (`tasks.patience`).
+RETURN_S = 10.0
 
 
 class Signals(Protocol):
@@ -48,12 +52,13 @@ class Runtime:
         self._reading = database.reading(self._engine)
         self._directory = PoolDirectory(self._engine)
         self._lock = process_lock(self._engine)
+        self._lineage = Lineage(self._engine, settings.redis())
         #: So many zones are ahead that nothing is repaired.
         self._is_alarmed = False
         self._intake = Intake(self._engine, self._directory, settings)
         self._verifier = Verifier(self._engine, self._directory, settings, self._settled)
         self._deliverer = Deliverer(
-            self._engine, self._directory, settings, self._lock,
+            self._engine, self._directory, settings, self._lock, self._lineage,
             on_progress=self._verifier.look, on_retry=self._wake_later,
             call_later=self._verifier.call_later,
         )  # fmt: skip
@@ -62,12 +67,14 @@ class Runtime:
         """Raises `ConfigError` when the database isn't this code's."""
         database.check_version(self._engine)
         self._lock.take()
+        self._lineage.recall()
         self._verifier.start()
 
     def stop(self) -> None:
         self._deliverer.stop()
         self._verifier.stop()
         self._lock.release()
+        self._lineage.close()
         self._engine.dispose()
 
     # --- what tasks call -------------------------------------------------------------------------------
@@ -114,8 +121,9 @@ class Runtime:
     def sweep(self) -> dict[str, int]:
         """Find what fell by the wayside, by index and in bounded batches; returns how much of each."""
         self._lock.take()  # a lock lost with its connection is taken anew
+        self._lineage.look()
         self._deliverer.give_back_unended()
-        closed = self._intake.close_gaps()
+        closed = self._intake.close_gaps() if self._may_close_gaps() else Taken()
         self._spread(closed)
         self.take_in()
         with self._reading.connect() as connection:
@@ -158,6 +166,10 @@ class Runtime:
             log.warning("not so many zones are ahead any more: repairs go on")
         self._is_alarmed = alarm is not None
         return targets
+
+    def _may_close_gaps(self) -> bool:
+        """What is missing may have waited for the database all the while, and comes in a moment."""
+        return time.monotonic() - self._lock.since >= min(RETURN_S, self._settings.ordering_grace_s)
 
     # --- spreading the word ----------------------------------------------------------------------------
 

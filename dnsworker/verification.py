@@ -237,6 +237,8 @@ class Verifier:
         zone = examination.zone
         with self._engine.begin() as connection:
             locked = zones.lock(connection, zone.id)
+            if locked.revision < zone.revision:  # the database was restored while we asked
+                return LOOK_AGAIN_S
             known = {one.nameserver: one for one in observations.of_zone(connection, zone.id).values()}
             for row in seen:
                 # Another worker may have seen more in the meantime.

@@ -6,13 +6,13 @@ import secrets
 
 import dns.message
 import dns.name
-import dns.opcode
 import dns.query
 import dns.rcode
 import dns.tsig
 import dns.update
 
 from dev.servers import Bind, Knot
+from dev.writes import has_update
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.testing import CountingProxy, Proxy, ServerUnderTest, dns_requests
@@ -59,21 +59,6 @@ class UpdatableServer(ServerUnderTest):
     def query(self, name: Name, type: str) -> dns.message.Message:
         query = dns.message.make_query(name, type, flags=0)
         return dns.query.tcp(query, self.server.address, port=self.server.port, timeout=5)
-
-
-def has_update(request: bytes) -> bool:
-    """Over TCP: two bytes of length, two of id, then the flags with the opcode."""
-    return len(request) > 4 and (request[4] >> 3) & 15 == dns.opcode.UPDATE
-
-
-def changes_zones(request: bytes) -> bool:
-    """Of rndc: a command that changes something, after the `null` that fetches a nonce."""
-    return any(word in request for word in (b"addzone", b"modzone", b"delzone"))
-
-
-def commits(request: bytes) -> bool:
-    """Of Knot's control protocol."""
-    return b"conf-commit" in request or b"zone-commit" in request
 
 
 def add_to_bind(server: Bind, zone: Name, serial: int) -> None:

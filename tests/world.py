@@ -151,6 +151,11 @@ class MemoryBackend(Backend):
         self._request("ask")
         return change_id not in (self.server.spreading or ())
 
+    def notify(self, zone: Name) -> None:
+        if not self.capabilities.notifies:
+            super().notify(zone)
+        self._request("notify")
+
     def delete_zone(self, zone: Name) -> None:
         self._request("delete")
         current = self.server.zones.pop(zone, None)

@@ -71,6 +71,26 @@ class PostgreSQL(Server):
         finally:
             connection.close()
 
+    def back_up(self) -> None:
+        """Copy the running cluster (pg_basebackup), in place of an earlier copy."""
+        backup = self.folder / "backup"
+        shutil.rmtree(backup, ignore_errors=True)
+        argv = [_postgres_program("pg_basebackup"), "--pgdata", str(backup), "--checkpoint", "fast"]
+        argv += ["--host", self.address, "--port", str(self.port), "--username", USER, "--no-sync"]
+        argv += ["--wal-method", "fetch"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            raise ServerError(f"pg_basebackup ended with status {done.returncode}: {done.stderr.strip()}")
+
+    def restore(self) -> None:
+        """Put the copy in the place of the cluster, which is stopped; start it to go on from there."""
+        self.stop()
+        shutil.rmtree(self.folder / "data")
+        shutil.copytree(self.folder / "backup", self.folder / "data")
+        if self.user:
+            for path in (self.folder / "data", *(self.folder / "data").rglob("*")):
+                shutil.chown(path, self.user)
+
     def _claim_ports(self) -> None:
         self.port = self._port()
 

@@ -28,3 +28,21 @@ def upgrade(session: Session) -> None:
         output.print_json({"database": mask_url(url), "version": version})
     else:
         output.say(f"{mask_url(url)} has schema version {version}")
+
+
+@db.command()
+@with_session
+def restored(session: Session) -> None:
+    """Say that the database was restored from a backup: targets are compared before they are written to.
+
+    Workers find out by themselves, if one has run all the while or Redis has; else say so before you start
+    them. What a target has and the database doesn't know makes the zone `ahead` there.
+    """
+    from dnsworker.store import lineage
+
+    with session.connection(writes=True) as connection:
+        count = lineage.doubt_everything(connection)
+    if session.as_json:
+        output.print_json({"deliveries": count})
+    else:
+        output.say(f"{count} deliveries will be compared with their targets before anything is written there")

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from dnsworker import comparison, plan, serials
 from dnsworker.backend import Backend, ZoneDelta, load_backend
 from dnsworker.contents import ZoneContents
+from dnsworker.convergence import doubt
 from dnsworker.convergence.creation import Creation
 from dnsworker.convergence.ledger import REPAIRED, Again, Blocked, Ledger, Work
 from dnsworker.convergence.look import tells_by_serial
@@ -39,7 +40,7 @@ from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA
 from dnsworker.settings import Settings
 from dnsworker.store import journal, zones
-from dnsworker.store.deliveries import AWAY, Claim
+from dnsworker.store.deliveries import AWAY, THERE, Claim
 from dnsworker.store.journal import Entry
 from dnsworker.store.pools import KnownPool
 
@@ -80,7 +81,7 @@ class Convergence:
             except Again:
                 continue
             except ZoneMissing:
-                if work.delivery.state != "present" or surprises > 1:
+                if work.delivery.state not in THERE or surprises > 1:
                     raise
                 surprises += 1
                 log.warning("zone %s is gone from %s", work.zone.name, self._ledger.claim.target)
@@ -137,6 +138,8 @@ class Convergence:
         is_doubtful = state in ("absent", "emptied") and work.delivery.must_read  # somebody may be late
         if state in AWAY and not is_doubtful:
             return self._ledger.finish(work, state, None)
+        if doubt.is_in_doubt(work):
+            doubt.raise_if_alive(work, self._backend.read_zone(work.zone.name))
         with self._ledger.writing():
             self._backend.delete_zone(work.zone.name)
         return self._ledger.finish(work, "absent" if self._capabilities.creates_zones else "emptied", None)
@@ -231,8 +234,12 @@ class Convergence:
             return self._bring(work, delta.soa, differences, work.entries)
         contents = self._read_zone(work.zone.name)
         if contents is None:
+            doubt.raise_if_gone_meanwhile(work)
             raise ZoneMissing(f"the server has no zone {work.zone.name}")
         differences = self._ledger.differences(work, comparison.side_by_side(contents, wanted), wanted)
+        doubt.raise_if_newer(self._ledger, work, contents, differences, repairs=self._means_to_repair(work))
+        if doubt.is_in_doubt(work):  # no longer: part of what follows may be all that is done now
+            self._ledger.note(soa=contents.soa.rdata)
         self._stop_if_ahead(work, contents.soa, differences)
         return self._bring(work, contents.soa, differences, work.entries)
 

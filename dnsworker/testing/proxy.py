@@ -53,6 +53,10 @@ class Proxy:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """End all connections that are open now."""
         with self._lock:
             connections = list(self._open)
         for connection in connections:

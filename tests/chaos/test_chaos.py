@@ -5,24 +5,29 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from chaos.faults import FAULTS
 from chaos.nemesis import Step, draw
+from chaos.sabotage import SABOTAGES
 from dev.program import ROOT
 
 KEPT, REFUSED = 0, 2
 
 
-def test_a_short_run_breaks_no_promise() -> None:
-    done = _chaos("--seed", "7", "--duration", "15", "--faults", "kill,database,target")
+def test_a_short_run_breaks_no_promise(tmp_path: Path) -> None:
+    plot = tmp_path / "timeline.svg"
+    done = _chaos("--seed", "7", "--duration", "15", "--faults", "kill,database,target", "--plot", str(plot))
     assert done.returncode == KEPT, done.stdout + done.stderr
     rows = dict(line.split(None, 1) for line in done.stdout.splitlines())
     assert rows["seed"] == "7"
     assert rows["violations"] == "0"
     assert int(rows["faults"].split()[0]) >= 2
     assert "ACTIVE" in rows["operations"]
+    assert rows["timeline"] == str(plot)
+    assert plot.read_text().startswith("<svg")
 
 
 def test_a_seed_gives_the_same_faults_again() -> None:
@@ -43,6 +48,8 @@ def test_no_fault_is_left_out() -> None:
         (("--duration", "0"), "'0' is not a number of seconds"),
         (("--duration", "nan"), "'nan' is not a number of seconds"),
         (("--seed", "-1"), "'-1' is not a whole number"),
+        (("--sabotage", "everything"), "invalid choice: 'everything'"),
+        (("--plot", "no/such/folder/file"), "'no/such/folder' is not a folder"),
         (("--logs", "no/such/folder"), "'no/such/folder' is not a folder"),
     ],
 )
@@ -53,6 +60,14 @@ def test_what_cannot_be_done_is_refused_before_anything_starts(
     assert done.returncode == REFUSED
     assert words in done.stderr.splitlines()[-1]
     assert not done.stdout
+
+
+def test_what_sabotages_take_out_is_still_there_to_be_taken_out() -> None:
+    """In a process of their own, which they spoil."""
+    code = "from chaos.sabotage import SABOTAGES\nfor one in SABOTAGES.values(): one.apply()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(set(one.faults) <= set(FAULTS) for one in SABOTAGES.values())
 
 
 def _first(seed: int) -> list[Step]:

@@ -20,6 +20,7 @@ from backends.bind9 import BACKEND
 from backends.bind9.backend import SECONDARY, SIGNING, SIGNING_INLINE
 from dev.servers import Bind
 from dev.servers.process import wait_until
+from dev.writes import changes_zones, has_update
 from dnsworker.addresses import Address
 from dnsworker.backend import Backend
 from dnsworker.names import Name
@@ -36,7 +37,6 @@ from dnsworker.testing import (
     rndc_requests,
 )
 from dnsworker.testing.contents_cases import ContentsCases
-from tests.updatable import changes_zones, has_update
 
 #: BIND's own policy `default` cuts TTLs off at a day.
 POLICY = """

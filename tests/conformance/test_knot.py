@@ -8,10 +8,11 @@ import pytest
 
 from backends.knot import BACKEND
 from dev.servers import Knot
+from dev.socketproxy import SocketProxy
+from dev.writes import commits
 from dnsworker.backend import Backend
 from dnsworker.testing import BackendConformance, RequestCases
-from tests.socketproxy import SocketProxy
-from tests.updatable import UpdatableServer, commits
+from tests.updatable import UpdatableServer
 
 
 class KnotUnderTest(UpdatableServer):

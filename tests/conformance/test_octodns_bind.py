@@ -17,6 +17,7 @@ import pytest
 from backends.bind9 import BACKEND as BIND9
 from backends.octodns import BACKEND
 from dev.servers import Bind
+from dev.writes import has_update
 from dnsworker.backend import Backend, Options, Receipt
 from dnsworker.contents import ZoneContents
 from dnsworker.names import Name
@@ -30,7 +31,6 @@ from dnsworker.testing import (
     ServerUnderTest,
     dns_requests,
 )
-from tests.updatable import has_update
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*Will be removed in 2\.0:DeprecationWarning")
 

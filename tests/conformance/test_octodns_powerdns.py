@@ -12,6 +12,7 @@ import pytest
 from backends.octodns import BACKEND
 from backends.powerdns import convert
 from dev.servers import PowerDNS
+from dev.writes import is_http_write
 from dnsworker.backend import Backend
 from dnsworker.names import Name
 from dnsworker.plan import Plan
@@ -39,7 +40,7 @@ class PowerDNSUnderTest(ServerUnderTest):
 
     def __init__(self, server: PowerDNS) -> None:
         self.server = server
-        self.proxy = Proxy(server.address, server.api_port, loses=_is_write)
+        self.proxy = Proxy(server.address, server.api_port, loses=is_http_write)
         self.counter = CountingProxy(server.address, server.api_port, http_requests)
 
     def new_backend(self, **kwargs: Any) -> Backend:
@@ -78,10 +79,6 @@ class PowerDNSUnderTest(ServerUnderTest):
     def query(self, name: Name, type: str) -> dns.message.Message:
         query = dns.message.make_query(name, type, flags=0)
         return dns.query.tcp(query, self.server.address, port=self.server.port, timeout=5)
-
-
-def _is_write(request: bytes) -> bool:
-    return request.startswith((b"PATCH ", b"POST ", b"DELETE "))
 
 
 @pytest.fixture(scope="module")

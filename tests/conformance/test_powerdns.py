@@ -11,6 +11,7 @@ import pytest
 
 from backends.powerdns import BACKEND, SECONDARY, convert
 from dev.servers import PowerDNS
+from dev.writes import is_http_write
 from dnsworker.addresses import Address
 from dnsworker.backend import Backend
 from dnsworker.names import Name
@@ -44,7 +45,7 @@ class PowerDNSUnderTest(ServerUnderTest):
     def __init__(self, server: PowerDNS, **options: object) -> None:
         self.server = server
         self.options = options
-        self.proxy = Proxy(server.address, server.api_port, loses=_is_write)
+        self.proxy = Proxy(server.address, server.api_port, loses=is_http_write)
         self.counter = CountingProxy(server.address, server.api_port, http_requests)
 
     def new_backend(self, **options: object) -> Backend:
@@ -82,10 +83,6 @@ class PowerDNSUnderTest(ServerUnderTest):
     def query(self, name: Name, type: str) -> dns.message.Message:
         query = dns.message.make_query(name, type, flags=0)
         return dns.query.tcp(query, self.server.address, port=self.server.port, timeout=5)
-
-
-def _is_write(request: bytes) -> bool:
-    return request.startswith((b"PATCH ", b"POST ", b"DELETE "))
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 
 from backends.route53 import BACKEND, batches
 from dev.servers import Route53
+from dev.writes import is_http_write
 from dnsworker.backend import Backend
 from dnsworker.plan import Plan
 from dnsworker.testing import BackendConformance, Lab, Proxy, RequestCases, ServerUnderTest
@@ -18,7 +19,7 @@ from dnsworker.testing.request_cases import Account
 class Route53UnderTest(ServerUnderTest):
     def __init__(self, server: Route53) -> None:
         self.server = server
-        self.proxy = Proxy(server.address, server.port, loses=_is_write)
+        self.proxy = Proxy(server.address, server.port, loses=is_http_write)
 
     def new_backend(self, **options: object) -> Backend:
         model = BACKEND.options_model.model_validate({**self.server.target_options(), **options})
@@ -54,10 +55,6 @@ class Route53UnderTest(ServerUnderTest):
     def counted(self) -> tuple[Backend, Callable[[], int]]:
         """The stand-in keeps a list: retries of boto3's own would be in it."""
         return self.new_backend(), lambda: len(self.server.requests())
-
-
-def _is_write(request: bytes) -> bool:
-    return request.startswith((b"POST ", b"DELETE "))
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ import dns.tsig
 import pytest
 
 from dev.servers import Bind, Knot, Nsd, PowerDNS, Route53, Server
+from dev.writes import changes_zones, commits
 from dnsworker.backend import Backend, load_backend
 from dnsworker.contents import ZoneContents
 from dnsworker.names import Name
@@ -37,8 +38,6 @@ from tests.tlsproxy import TlsProxy
 from tests.updatable import (
     add_to_bind,
     add_to_knot,
-    changes_zones,
-    commits,
     remove_from_bind,
     remove_from_knot,
 )

@@ -23,9 +23,9 @@ import dns.opcode
 import dns.rcode
 import dns.tsig
 
+from dev.socketproxy import SocketProxy
+from dev.writes import has_update
 from dnsworker.testing import Proxy
-from tests.socketproxy import SocketProxy
-from tests.updatable import has_update
 
 #: What happens to answers: `cut`, to all of them in the middle; `lose`, to those to writes, once these are
 #: carried out.

@@ -90,6 +90,11 @@ def submit(run: Run, *arguments: str) -> str:
     return str(json.loads(result.stdout)["id"])
 
 
+def test_after_a_restore_all_deliveries_are_to_be_compared(system: Run) -> None:
+    assert system("db", "restored").stdout.startswith("0 deliveries will be compared")
+    assert json.loads(system("db", "restored", "--json").stdout) == {"deliveries": 0}
+
+
 def test_db_upgrade_is_safe_to_repeat(run: Run) -> None:
     first, second = run("db", "upgrade"), run("db", "upgrade")
     assert (first.exit_code, second.exit_code) == (0, 0)

@@ -18,6 +18,7 @@ import pytest
 from backends.knot import BACKEND, transaction
 from backends.knot.control import ControlSocket
 from dev.servers import Knot
+from dev.socketproxy import SocketProxy
 from dnsworker.backend import Backend
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import (
@@ -34,7 +35,6 @@ from dnsworker.names import Name
 from dnsworker.plan import Plan, split
 from dnsworker.records import SOA, RRset
 from dnsworker.testing.lab import edited, many, whole_plan
-from tests.socketproxy import SocketProxy
 
 #: More than one update holds.
 LARGE = 3000

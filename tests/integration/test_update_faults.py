@@ -14,6 +14,7 @@ import pytest
 
 from backends import dns_tsig
 from dev.servers import Bind, Knot
+from dev.writes import has_update
 from dnsworker.backend import Backend, load_backend
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import (
@@ -29,7 +30,7 @@ from dnsworker.plan import make_plan
 from dnsworker.records import RRset
 from dnsworker.testing import Proxy
 from dnsworker.testing.lab import edited, many
-from tests.updatable import add_to_bind, add_to_knot, has_update, remove_from_bind, remove_from_knot
+from tests.updatable import add_to_bind, add_to_knot, remove_from_bind, remove_from_knot
 
 _numbers = itertools.count(1)
 

@@ -352,12 +352,12 @@ def test_the_commands_are_those_of_the_design() -> None:
     assert {" ".join(path) for path in commands(cli)} == {
         "up", "demo", "worker", "beat", "backends", "status", "schema", "completion",
         "zone create", "zone update", "zone delete", "zone show", "zone list", "zone import", "zone export",
-        "zone freeze", "zone thaw", "zone diff", "zone sync",
+        "zone freeze", "zone thaw", "zone notify", "zone diff", "zone sync",
         "record create", "record update", "record put", "record delete", "record list",
         "operation show", "operation list", "operation wait", "operation retry",
         "operation cancel",
         "target show", "target pause", "target resume", "pool show", "pool check", "pool apply",
-        "queues declare", "queues dead", "queues requeue", "queues discard", "db upgrade",
+        "queues declare", "queues dead", "queues requeue", "queues discard", "db upgrade", "db restored",
     }  # fmt: skip
 
 
