@@ -173,6 +173,10 @@ def test_sync_leaves_what_is_blocked_and_asks_which_side_is_right(world: World) 
     assert "ahead: serial " in result.stdout
     assert "say which side is right with --keep" in result.stdout
     assert STRANGER.key in world.served("one")
+    world.servers["one"].requests.clear()
+    assert run("zone", "sync", "example.org", "--target", "one").exit_code == 1
+    world.runtime.deliver("one")
+    assert world.servers["one"].requests == []
 
 
 def test_keep_database_overwrites_what_is_ahead(world: World) -> None:

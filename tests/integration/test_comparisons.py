@@ -337,9 +337,10 @@ def test_the_sweep_finds_what_is_stale_and_due_by_index(world: World) -> None:
         comparisons.mass_ahead(connection)
         comparisons.hasten(connection, 1)
         sa.event.remove(connection, "before_cursor_execute", note)
+        used: set[str] = set()
         for statement, parameters in statements:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
-            steps = [row.detail for row in plan if "delivery" in row.detail]
-            assert steps
-            for step in steps:
+            for step in [row.detail for row in plan if "delivery" in row.detail]:
                 assert step.startswith("SEARCH") or "USING COVERING INDEX" in step, f"{step}: {statement}"
+                used |= {index for index in ("due", "compare", "ahead") if f"ix_delivery_{index}" in step}
+    assert used == {"due", "compare", "ahead"}
