@@ -51,6 +51,7 @@ unit: $(VENV)/.dev ## the tests that need no server
 
 bench: servers ## measure the whole system beside its goals, on servers of its own (see bench/README.md)
 	$(BIN)/python -m bench.hybrid
+	$(BIN)/python -m bench.refill --zones 1000
 
 chaos: servers ## break the whole system at random, check what it promises: SEED=7 DURATION=120 FAULTS=kill,pause SABOTAGE=fence
 	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SABOTAGE),--sabotage $(SABOTAGE))

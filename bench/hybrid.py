@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import socket
 import statistics
 import sys
 import time
@@ -19,12 +18,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-import dns.message
 import sqlalchemy as sa
 
 from bench.figures import Figures, table
+from bench.serving import NotServed, Resolver
 from dev.hybrid import Hybrid, a_hybrid
-from dev.servers import Bind, ServerError
+from dev.servers import ServerError
 from dev.servers.process import wait_until
 from dev.stack import stop_in_order
 from dnsworker import Client, database, reports
@@ -38,13 +37,8 @@ FAULTY = ("cloud", "knot")
 #: More than a worker has threads (16): what waits for the two would fill it if it were let.
 ZONES = tuple(f"bench{number}.test." for number in range(24))
 
-#: Between two questions to BIND: short beside what is measured, and it leaves the processor to the others.
-POLL_S = 0.002
 #: Between two changes: what one still makes the other targets do must not be in the time of the next.
 PAUSE_S = 0.15
-#: A datagram may get lost.
-ANSWER_S = 0.5
-SERVED_WITHIN_S = 30.0
 #: The one setting that isn't as it ships (300 s). Between two rounds all back-offs must end; and targets in
 #: trouble that are tried more often are the harder case.
 SETTINGS = {"DNSWORKER_RETRY_CAP_S": "4"}
@@ -57,14 +51,10 @@ class NothingMeasured(Exception):
     """What was to be measured did not take place."""
 
 
-class NotServed(Exception):
-    """BIND didn't serve a change for so long that no ratio need be taken."""
-
-
 class Bench:
     """Rounds of changes to a running system, seen from outside: a client submits, BIND is asked."""
 
-    def __init__(self, hybrid: Hybrid, client: Client, engine: sa.Engine, bind: socket.socket) -> None:
+    def __init__(self, hybrid: Hybrid, client: Client, engine: sa.Engine, bind: Resolver) -> None:
         self._hybrid, self._client, self._engine, self._bind = hybrid, client, engine, bind
         self._numbers = itertools.count(1)
 
@@ -94,13 +84,13 @@ class Bench:
     def _change_every_zone(self) -> None:
         """Not measured: nothing is new to anybody then, and what is to have a backlog has one."""
         for zone, address in [(zone, self._put(zone)) for zone in ZONES]:
-            self._wait_until_served(zone, address)
+            self._bind.wait_until_served(zone, address)
 
     def _time(self, changes: int) -> list[float]:
         took = []
         for zone in itertools.islice(itertools.cycle(ZONES), changes):
             begun = time.monotonic()
-            self._wait_until_served(zone, self._put(zone))
+            self._bind.wait_until_served(zone, self._put(zone))
             took.append(time.monotonic() - begun)
             time.sleep(PAUSE_S)
         return took
@@ -110,23 +100,6 @@ class Bench:
         address = f"2001:db8::{next(self._numbers):x}"
         self._client.put_record(zone, "www", "AAAA", [address])
         return address
-
-    def _wait_until_served(self, zone: str, address: str) -> None:
-        question = dns.message.make_query(f"www.{zone}", "AAAA").to_wire()
-        # Nothing else in an answer looks like it, so no answer need be parsed.
-        octets = socket.inet_pton(socket.AF_INET6, address)
-        deadline = time.monotonic() + SERVED_WITHIN_S
-        while octets not in self._ask(question):
-            if time.monotonic() > deadline:
-                raise NotServed(f"BIND didn't serve a change of {zone} within {SERVED_WITHIN_S:g} s")
-            time.sleep(POLL_S)
-
-    def _ask(self, question: bytes) -> bytes:
-        self._bind.send(question)
-        try:
-            return self._bind.recv(65535)
-        except TimeoutError:
-            return b""
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -187,7 +160,7 @@ def a_bench() -> Iterator[Bench]:
         try:
             with (
                 Client(env["DNSWORKER_BROKER_URL"], env["DNSWORKER_RESULT_URL"]) as client,
-                _asking(hybrid.bind) as bind,
+                Resolver(hybrid.bind) as bind,
             ):
                 yield Bench(hybrid, client, engine, bind)
         finally:
@@ -241,13 +214,6 @@ def _writable(text: str) -> Path:
     except OSError as exc:
         raise argparse.ArgumentTypeError(f"can't write {text}: {exc.strerror}") from exc
     return path
-
-
-def _asking(server: Bind) -> socket.socket:
-    asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    asking.settimeout(ANSWER_S)
-    asking.connect((server.address, server.port))
-    return asking
 
 
 def _say(words: str) -> None:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from dnsworker.addresses import Address
 from dnsworker.capabilities import Capabilities as Capabilities  # part of the contract
 from dnsworker.contents import ZoneContents
-from dnsworker.errors import ConfigError, ZoneMissing
+from dnsworker.errors import ConfigError, Unsupported, ZoneMissing
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.records import SOA, Key, RRset
@@ -145,7 +145,11 @@ class Backend(ABC):
         """
 
     def read_soa(self, zone: Name) -> SOA | None:
-        """The zone's SOA from the target itself; None as in `read_zone`."""
+        """The zone's SOA from the target itself; None as in `read_zone`.
+
+        Zones in which nothing changes are looked at by it; where it isn't overridden, by `read_zone`, and
+        less often.
+        """
         contents = self.read_zone(zone)
         return contents.soa if contents else None
 
@@ -213,6 +217,14 @@ class Backend(ABC):
 
         Without `creates_zones`: leave it with its SOA and `ZoneContents.skeleton`, at a serial above.
         """
+
+    def notify(self, zone: Name) -> None:
+        """Have the zone's secondaries told to look (NOTIFY), now; a *pull* target is told to look itself.
+
+        Returns when the server has said that it will, and not when it is done. Raises `ZoneMissing`, and
+        `Unsupported` without `notifies`.
+        """
+        raise Unsupported(f"{self.target} can't be told to notify anybody", zone=zone)
 
     @abstractmethod
     def check(self) -> Health:

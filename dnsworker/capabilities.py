@@ -47,6 +47,8 @@ class Capabilities:
     signs: Literal["no", "dynamic", "inline", "hidden"] = "no"
     #: The target transfers from a primary; `apply` is a NOTIFY.
     pull: bool = False
+    #: `notify` works: on an operator's word, beside what the server tells its secondaries by itself.
+    notifies: bool = False
     #: Zones that one target can hold, and RRsets in one zone; None: no limit of its own.
     max_zones: int | None = None
     max_rrsets: int | None = None

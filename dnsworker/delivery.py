@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from dnsworker import retry
 from dnsworker.backend import Backend, load_backend
-from dnsworker.convergence import Blocked, Convergence, Resting, Stopped, storable
+from dnsworker.convergence import Blocked, Convergence, Resting, Stopped, look, storable
 from dnsworker.database import AWAY, reading
 from dnsworker.errors import (
     BackendError,
@@ -36,8 +36,9 @@ from dnsworker.errors import (
 from dnsworker.lineage import Lineage
 from dnsworker.liveness import ProcessLock
 from dnsworker.pools import build_options
+from dnsworker.precedence import Precedence, Slots
 from dnsworker.settings import Settings
-from dnsworker.store import breakers, deliveries, zones
+from dnsworker.store import breakers, comparisons, deliveries, zones
 from dnsworker.store.deliveries import Claim
 from dnsworker.store.pools import KnownPool, PoolDirectory
 from dnsworker.turnstile import Turnstile
@@ -53,6 +54,8 @@ SLOTS = 4
 #: How long one probe of an open breaker may take.
 PROBE_S = 15.0
 RETRY_AT_ONCE_S = 0.001
+#: After a look that came to nothing, because the target couldn't be asked.
+LOOK_AGAIN_S = 60.0
 #: How often a doubt about a delivery that somebody else has now is brought up again.
 DOUBT_AGAIN_S = 1.0
 #: With these the target has answered, whatever it said.
@@ -69,36 +72,6 @@ class _ProbeTaken(Exception):
 
 class _Restored(Exception):
     """The database is another one."""
-
-
-class Slots:
-    """How many deliveries to one target this process runs at once.
-
-    A wake-up that finds no slot leaves a mark; whoever gives a slot back looks for it. So no wake-up waits
-    in a thread, and none is lost.
-    """
-
-    def __init__(self) -> None:
-        self._taken = 0
-        self._is_marked = False
-        self._guard = threading.Lock()
-
-    def enter(self, count: int) -> bool:
-        """Take one of `count` slots, which may be more or fewer the next time."""
-        with self._guard:
-            self._is_marked = True
-            if self._taken >= count:
-                return False
-            self._taken += 1
-            self._is_marked = False
-            return True
-
-    def leave(self) -> bool:
-        """Whether somebody came by in the meantime and has to be served."""
-        with self._guard:
-            self._taken -= 1
-            marked, self._is_marked = self._is_marked, False
-            return marked
 
 
 class Deliverer:
@@ -123,6 +96,7 @@ class Deliverer:
         self._on_progress, self._on_retry, self._call_later = on_progress, on_retry, call_later
         self._guard = threading.Lock()
         self._turnstile = Turnstile(engine, settings, on_retry=on_retry)
+        self._precedence = Precedence(settings, self._turnstile.come_back)
         self._slots: dict[str, Slots] = defaultdict(Slots)
         self._backends: dict[tuple[str, int], list[Backend]] = {}
         self._owners_checked: dict[str, float] = {}
@@ -141,10 +115,11 @@ class Deliverer:
         while known is not None and slots.enter(self._slots_for(target, known)):
             try:
                 while known is not None and (claim := self._claim(known, target)) is not None:
-                    if self._deliver(known, claim):
-                        done += 1
-                    else:
-                        failed += 1
+                    try:
+                        is_done = self._deliver(known, claim)
+                    finally:
+                        self._precedence.ended(claim)
+                    done, failed = done + is_done, failed + (not is_done)
                     known = self._directory.of_target(target)
             finally:
                 is_marked = slots.leave()
@@ -193,16 +168,21 @@ class Deliverer:
 
     def _claim_next(self, known: KnownPool, target: str, target_id: int) -> Claim | None:
         limits = known.pool.target(target).limits
-        if not self._turnstile.lets_in(target, target_id, limits):
+
+        def has_due(connection: sa.Connection) -> bool:
+            return self._precedence.has_due(connection, known, target)
+
+        if not self._turnstile.lets_in(target, target_id, limits, has_due):
             return None
+        claim = None
         try:
             with self._engine.begin() as connection:
                 if limits.concurrency and not deliveries.has_room(connection, target_id, limits.concurrency):
                     return None
                 if not breakers.may_try(connection, target_id):
                     return None
-                claim = deliveries.claim_next(
-                    connection, target_id, target, owner=self._lock.owner, lease_s=self._settings.lease_s
+                claim = self._precedence.claim(
+                    connection, known, target, slots=self._slots_for(target, known), owner=self._lock.owner
                 )
                 # Only now: a probe that finds nothing due would be spent for nothing.
                 if claim is not None and not breakers.may_probe(connection, target_id, probe_s=PROBE_S):
@@ -211,10 +191,15 @@ class Deliverer:
                 if claim is not None and not self._lineage.holds(connection):
                     raise _Restored
         except _ProbeTaken:
+            self._precedence.ended(claim)
             return None
         except _Restored:
+            self._precedence.ended(claim)
             self._lineage.doubt()
             return self._claim_next(known, target, target_id)
+        except BaseException:
+            self._precedence.ended(claim)
+            raise
         return claim
 
     def _keep_lock(self) -> None:
@@ -237,17 +222,22 @@ class Deliverer:
     # --- one delivery ----------------------------------------------------------------------------------
 
     def _deliver(self, known: KnownPool, claim: Claim) -> bool:
+        """Whether it came to its end; that of a look is to have looked, whatever was seen."""
         convergence: Convergence | None = None
         try:
             with self._backend(known, claim.target) as backend:
                 budget = known.pool.target(claim.target).limits.budget
                 metered = self._turnstile.metered(backend, claim, budget)
-                convergence = Convergence(self._engine, known, claim, metered, self._settings)
-                convergence.run()
-                self._note_ds_records(claim, metered)
+                if claim.is_look:
+                    look(self._engine, claim, metered, self._settings)
+                else:
+                    convergence = Convergence(self._engine, known, claim, metered, self._settings)
+                    convergence.run()
+                    self._note_ds_records(claim, metered)
             with self._engine.begin() as connection:
                 breakers.succeeded(connection, claim.target_id)
-            self._hasten_followers(known, claim)
+            if not claim.is_look:
+                self._hasten_followers(known, claim)
         except ClaimLost as exc:
             log.warning("%s", exc, extra={"zone_id": claim.zone_id, "target": claim.target})
             self._doubt(claim)
@@ -267,7 +257,8 @@ class Deliverer:
             self._failed(claim, Unforeseen(f"{type(exc).__name__}: {words}"), convergence)
             return False
         finally:
-            self._on_progress(claim.zone_id)
+            if not claim.is_look:
+                self._on_progress(claim.zone_id)
         return True
 
     def _hasten_followers(self, known: KnownPool, claim: Claim) -> None:
@@ -303,7 +294,7 @@ class Deliverer:
 
     def _doubt(self, claim: Claim) -> None:
         """What this worker sent may have come after what its successor read: have the target read again."""
-        if self._is_stopping:
+        if self._is_stopping or claim.is_look:
             return
         try:
             with self._engine.begin() as connection:
@@ -321,7 +312,10 @@ class Deliverer:
         delay_s = reason.retry_after_s or 0.0
         try:
             with self._engine.begin() as connection:
-                deliveries.postpone(connection, claim, delay_s, must_read=_has_written(convergence))
+                if claim.is_look:
+                    comparisons.looked(connection, claim, delay_s)
+                else:
+                    deliveries.postpone(connection, claim, delay_s, must_read=_has_written(convergence))
         except ClaimLost:
             self._doubt(claim)
             return
@@ -348,7 +342,7 @@ class Deliverer:
                     log.warning("%s: %s", claim.target, failure, extra=where)
                     deliveries.fail(
                         connection, claim, code=failure.code, message=message, delay_s=None,
-                        must_read=True, attempts=attempts, state=failure.state,
+                        must_read=True, attempts=attempts, state=failure.state, compare_at=None,
                     )  # fmt: skip
                     breakers.succeeded(connection, claim.target_id)
                     return
@@ -363,12 +357,15 @@ class Deliverer:
                     decision.delay_s if isinstance(decision, retry.Retry) else self._settings.retry_cap_s
                 )
                 # The delivery before its target, as everywhere: two orders of locking are a deadlock.
-                deliveries.fail(
-                    connection, claim, code=error.code, message=message, delay_s=delay_s,
-                    must_read=_has_written(convergence)
-                    or (isinstance(decision, retry.Retry) and decision.reads_back),
-                    attempts=attempts,
-                )  # fmt: skip
+                if claim.is_look:
+                    comparisons.looked(connection, claim, max(delay_s, LOOK_AGAIN_S))
+                else:
+                    deliveries.fail(
+                        connection, claim, code=error.code, message=message, delay_s=delay_s,
+                        must_read=_has_written(convergence)
+                        or (isinstance(decision, retry.Retry) and decision.reads_back),
+                        attempts=attempts,
+                    )  # fmt: skip
                 if is_limited:
                     breakers.probe_again(connection, claim.target_id, delay_s)
                     breakers.rest(connection, claim.target_id, message, delay_s=delay_s)
@@ -385,6 +382,9 @@ class Deliverer:
         except sa.exc.SQLAlchemyError:
             self._keep_unended(claim)
             raise
+        if claim.is_look:
+            log.warning("%s: can't be looked at: %s: %s", claim.target, error.code, message, extra=where)
+            return
         log.warning(
             "%s: %s: %s; attempt %d, again in %.1f s",
             claim.target, error.code, message, attempts, delay_s, extra=where,

@@ -188,6 +188,10 @@ class Metered(Backend):
         self._before_a_request()
         self._backend.delete_zone(zone)
 
+    def notify(self, zone: Name) -> None:
+        self._before_a_request()
+        self._backend.notify(zone)
+
     def check(self) -> Health:
         self._before_a_request()
         return self._backend.check()

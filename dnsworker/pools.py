@@ -84,6 +84,8 @@ class Limits(_Part):
     requests_per_second: float | None = Field(default=None, ge=0.001, le=100_000)
     #: Requests that may be made at once after a pause; None: one second's worth.
     burst: int | None = Field(default=None, ge=1, le=100_000)
+    #: Deliveries that nobody waits for: of what has to be repaired, and to a new target.
+    repairs_per_second: float = Field(default=20.0, ge=0.001, le=100_000)
 
     @property
     def budget(self) -> Budget | None:

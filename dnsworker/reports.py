@@ -16,7 +16,7 @@ from dnsworker.names import Name
 from dnsworker.operations import NameserverReport, Outcome, Status, TargetReport
 from dnsworker.pools import Limits
 from dnsworker.settlement import Standing
-from dnsworker.store import pools, stops, zones
+from dnsworker.store import comparisons, deliveries, pools, stops, zones
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
 from dnsworker.tables import delivery, now, operation, pool, target, withheld, zone
@@ -177,13 +177,17 @@ def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
     failing = sa.func.count(delivery.c.zone_id).filter(
         delivery.c.attempts > 0, delivery.c.due_at.is_not(None)
     )
+    repairs = sa.func.count(delivery.c.zone_id).filter(
+        delivery.c.priority == deliveries.REPAIR, delivery.c.due_at.is_not(None)
+    )
     blocked = sa.func.count(delivery.c.zone_id).filter(delivery.c.state.in_(("foreign", "ahead", "held")))
     query = (
         sa.select(
             target.c.id, target.c.name, pool.c.name.label("pool"), target.c.failures, target.c.open_until,
             target.c.last_error, target.c.last_error_at,
             sa.case((target.c.rests_until > now(), target.c.rests_until)).label("rests_until"),
-            due.label("backlog"), failing.label("failing"), blocked.label("blocked"),
+            due.label("backlog"), repairs.label("repairs"),
+            failing.label("failing"), blocked.label("blocked"),
             sa.func.min(delivery.c.due_at).label("oldest_due_at"),
         )
         .join(pool, pool.c.id == target.c.pool_id)
@@ -236,6 +240,7 @@ def status(connection: sa.Connection) -> dict[str, Any]:
     frozen, frozen_first = stops.frozen_zones(connection, FROZEN_SHOWN)
     return {
         "at": _text(connection.execute(sa.select(now())).scalar()),
+        "alarm": comparisons.mass_ahead(connection),
         "zones": {row[0]: row[1] for row in connection.execute(by_status)},
         "operations": {row[0]: row[1] for row in connection.execute(open_operations)},
         "oldest_operation": None

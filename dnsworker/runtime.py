@@ -20,7 +20,7 @@ from dnsworker.operations import Outcome
 from dnsworker.requests import parse_query
 from dnsworker.settings import Settings
 from dnsworker.settlement import Settled
-from dnsworker.store import deliveries, operations, zones
+from dnsworker.store import comparisons, deliveries, operations, zones
 from dnsworker.store.pools import PoolDirectory
 from dnsworker.verification import Verifier
 
@@ -54,6 +54,8 @@ class Runtime:
         self._lock = process_lock(self._engine)
         redis_url = settings.redis_url
         self._lineage = Lineage(self._engine, redis_url.get_secret_value() if redis_url else None)
+        #: So many zones are ahead that nothing is repaired.
+        self._is_alarmed = False
         self._intake = Intake(self._engine, self._directory, settings)
         self._verifier = Verifier(self._engine, self._directory, settings, self._settled)
         self._deliverer = Deliverer(
@@ -131,8 +133,7 @@ class Runtime:
         with self._engine.begin() as connection:
             looks = zones.take_for_a_look(connection, BATCH, LOOK_AGAIN_S)
         dead = sum(free_dead_owner(self._engine, self._lock, owner) for owner in owners)
-        with self._reading.connect() as connection:
-            targets = deliveries.targets_with_due(connection, 0.0)
+        targets = self._targets_with_due()
         for target in targets:
             self._signals.wake_delivery(target)
         for zone_id in looks:
@@ -149,6 +150,27 @@ class Runtime:
     def _may_close_gaps(self) -> bool:
         """What is missing may have waited for the database all the while, and comes in a moment."""
         return time.monotonic() - self._lock.since >= min(RETURN_S, self._settings.ordering_grace_s)
+
+    def _targets_with_due(self) -> list[str]:
+        """Targets at which something is to be done now; only changes while so many zones are ahead."""
+        looked_at = [
+            name for known in self._directory.all() for name in known.target_ids if known.compares(name)
+        ]
+        with self._reading.connect() as connection:
+            alarm = comparisons.mass_ahead(connection)
+            if alarm is None:
+                priorities = (deliveries.CHANGE, deliveries.REPAIR)
+                targets = deliveries.targets_with_due(connection, priorities=priorities, looked_at=looked_at)
+            else:
+                targets = deliveries.targets_with_due(
+                    connection, priorities=(deliveries.CHANGE,), looked_at=()
+                )
+        if alarm is not None and not self._is_alarmed:
+            log.error("%s", alarm)
+        elif alarm is None and self._is_alarmed:
+            log.warning("not so many zones are ahead any more: repairs go on")
+        self._is_alarmed = alarm is not None
+        return targets
 
     # --- spreading the word ----------------------------------------------------------------------------
 

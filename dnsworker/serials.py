@@ -6,6 +6,8 @@ Separate because a plain `<` on serials is the oldest bug in this field.
 from __future__ import annotations
 
 MODULUS = 2**32
+#: So many seconds ahead of our last serial. Others' edits count up to it, too, but not that many unnoticed.
+LEAST_LOST = 3600
 SAFE_STEP = 2**30  # two steps below this never add up to an undefined one in a server's journal
 
 
@@ -50,6 +52,15 @@ def next_serial(last: int | None, *, parts: int, unix_time: int, highest_seen: i
         return now
     least = add(floor, max(parts, 1))
     return now if is_ahead(now, least) and distance(floor, now) < SAFE_STEP else least
+
+
+def may_be_a_lost_one(found: int, last: int, *, unix_time: int) -> bool:
+    """Whether a serial ahead of our last is one that we may have given since, and forgotten.
+
+    That is a Unix time, as `next_serial` gives it, of a moment between our last one and now. Whoever edits by
+    hand counts on by one, or writes a date.
+    """
+    return is_ahead(found, add(last, LEAST_LOST)) and not is_ahead(found, unix_time % MODULUS)
 
 
 def steps_between(start: int, end: int) -> list[int]:

@@ -57,6 +57,11 @@ class Settings(BaseSettings):
     #: A change may remove this share of a zone's RRsets without `force`, counted from `guard_minimum` on.
     guard_share: float = Field(default=0.3, gt=0, le=1)
     guard_minimum: int = Field(default=10, ge=1)
+    #: How often a zone in which nothing changes is looked at, at each target: by its serial; in full.
+    compare_serial_s: float = Field(default=3600.0, gt=0)
+    compare_full_s: float = Field(default=86400.0, gt=0)
+    #: Looks at one target a minute, over all workers.
+    compare_per_minute: float = Field(default=1200.0, gt=0)
     #: How long a nameserver has to answer one question.
     query_timeout_s: float = Field(default=1.0, gt=0)
     #: The built-in nameserver of `dnsworker up`.

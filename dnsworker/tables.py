@@ -113,6 +113,9 @@ target = sa.Table(
     sa.Column("rest_reason", sa.Text),
     # Its budget, where Redis doesn't keep it: paid for up to then, µs since 1970 (`dnsworker.budget`).
     sa.Column("paid_us", sa.BigInteger),
+    # Likewise what is done there in the background (`dnsworker.precedence`).
+    sa.Column("repairs_paid_us", sa.BigInteger, nullable=False, default=0),
+    sa.Column("looks_paid_us", sa.BigInteger, nullable=False, default=0),
     sa.Index("ix_target_pool_id", "pool_id"),
 )
 
@@ -270,6 +273,11 @@ delivery = sa.Table(
     sa.Column("lease_until", Moment),
     # The clock.
     sa.Column("due_at", Moment),
+    # What is due: 0 a change that somebody waits for, 1 what has to be repaired or filled.
+    sa.Column("priority", sa.SmallInteger, nullable=False, default=0),
+    # When to look whether the target still has it (None: it has nothing of ours); when all was read there.
+    sa.Column("compare_at", Moment),
+    sa.Column("compared_at", Moment),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("last_code", sa.String(64)),
     sa.Column("last_error", sa.Text),
@@ -281,9 +289,23 @@ delivery = sa.Table(
     sa.Index(
         "ix_delivery_due",
         "target_id",
+        "priority",
         "due_at",
         postgresql_where=sa.text("due_at IS NOT NULL"),
         sqlite_where=sa.text("due_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "ix_delivery_compare",
+        "target_id",
+        "compare_at",
+        postgresql_where=sa.text("compare_at IS NOT NULL AND due_at IS NULL"),
+        sqlite_where=sa.text("compare_at IS NOT NULL AND due_at IS NULL"),
+    ),
+    sa.Index(
+        "ix_delivery_ahead",
+        "state",
+        postgresql_where=sa.text("state = 'ahead'"),
+        sqlite_where=sa.text("state = 'ahead'"),
     ),
     sa.Index(
         "ix_delivery_owner",

@@ -40,17 +40,20 @@ class Turnstile:
     def close(self) -> None:
         self._meter.close()
 
-    def lets_in(self, target: str, target_id: int, limits: Limits) -> bool:
+    def lets_in(
+        self, target: str, target_id: int, limits: Limits, has_due: Callable[[sa.Connection], bool]
+    ) -> bool:
         """Take the first request of the next delivery; where it can't be had at once, come back for it.
 
-        Nothing is taken while there is nothing to do. (Two workers may see the same last delivery, and one of
-        them has paid for nothing: but only where more than one request was to be had at once.)
+        Nothing is taken while there is nothing to do, as `has_due` says. (Two workers may see the same last
+        delivery, and one of them has paid for nothing: but only where more than one request was to be had at
+        once.)
         """
         budget = limits.budget
         if budget is None:
             return True
         with self._reading.connect() as connection:
-            if not breakers.may_try(connection, target_id) or not deliveries.has_due(connection, target_id):
+            if not breakers.may_try(connection, target_id) or not has_due(connection):
                 return False
             if limits.concurrency and deliveries.claimed(connection, target_id) >= limits.concurrency:
                 return False

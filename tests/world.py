@@ -102,6 +102,11 @@ class MemoryBackend(Backend):
         self._request("read")
         return self.server.zones.get(zone)
 
+    def read_soa(self, zone: Name) -> SOA | None:
+        self._request("soa")
+        found = self.server.zones.get(zone)
+        return found.soa if found else None
+
     def create_zone(self, zone: ZoneContents) -> Receipt | None:
         self._request("create")
         if self.server.primary is not None:
@@ -145,6 +150,11 @@ class MemoryBackend(Backend):
     def has_arrived(self, zone: Name, change_id: str) -> bool:
         self._request("ask")
         return change_id not in (self.server.spreading or ())
+
+    def notify(self, zone: Name) -> None:
+        if not self.capabilities.notifies:
+            super().notify(zone)
+        self._request("notify")
 
     def delete_zone(self, zone: Name) -> None:
         self._request("delete")

@@ -42,6 +42,7 @@ PRIMARY = Capabilities(
     reads_changes=True,
     fencing="server",
     fences_rrsets=True,
+    notifies=True,
 )
 #: As a secondary it is sent nothing but "look". What changed it can tell only if its primary gave it IXFRs.
 SECONDARY = replace(
@@ -181,6 +182,10 @@ class Bind9Backend(Backend):
     def delete_zone(self, zone: Name) -> None:
         self._requests.begin()
         self._zones.remove(zone)
+
+    def notify(self, zone: Name) -> None:
+        self._requests.begin()
+        self._zones.run("refresh" if self.capabilities.pull else "notify", zone)
 
     def check(self) -> Health:
         self._requests.begin()

@@ -40,6 +40,7 @@ class KnotBackend(Backend):
         reads_back=True,
         reads_changes=True,
         fencing="server",
+        notifies=True,
         fences_rrsets=True,  # a plan with this fence comes in messages: a transaction looks at the SOA
     )
     options_model: ClassVar[type[Options]] = KnotOptions
@@ -143,6 +144,10 @@ class KnotBackend(Backend):
         # Whoever may use the control socket may delete; with a key that isn't the server's, we do not.
         dns_transfer.read_soa(self._dns, zone)
         self._zones.remove(zone)
+
+    def notify(self, zone: Name) -> None:
+        self._requests.begin()
+        self._zones.notify(zone)
 
     def check(self) -> Health:
         self._requests.begin()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from backends.knot import transaction
 from backends.knot.control import CommandFailed, ControlSocket, Session
 from dnsworker.contents import ZoneContents
-from dnsworker.errors import Busy, ServerFailure, Unsupported
+from dnsworker.errors import Busy, ServerFailure, Unsupported, ZoneMissing
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 
@@ -119,6 +119,13 @@ class ConfiguredZones:
                 session.run("conf-unset", section="zone", id=zone)
             if _standing(session, zone) is not None:
                 raise Busy(f"knotd still has {zone} after it was removed", zone=zone)
+
+    def notify(self, zone: Name) -> None:
+        """Have the remotes of the zone's `notify` told."""
+        with self._control.session() as session:
+            if _standing(session, zone) is None:
+                raise ZoneMissing(f"knotd has no zone {zone}", zone=zone)
+            self._run(session, "zone-notify", zone=zone)
 
     @contextmanager
     def _configuration(self, session: Session) -> Iterator[None]:

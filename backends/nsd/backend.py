@@ -51,7 +51,13 @@ class NsdBackend(Backend):
     """One nsd, with `remote-control` and a pattern that names its primaries."""
 
     capabilities = Capabilities(
-        atomic="message", creates_zones=True, hides_new_zones=True, reads_back=True, fencing="none", pull=True
+        atomic="message",
+        creates_zones=True,
+        hides_new_zones=True,
+        reads_back=True,
+        fencing="none",
+        pull=True,
+        notifies=True,
     )
     options_model: ClassVar[type[Options]] = NsdOptions
 
@@ -129,6 +135,10 @@ class NsdBackend(Backend):
             return looks >= _LOOKS
 
         self._wait(has_gone, lambda: Busy(f"NSD still serves {zone}", zone=zone))
+
+    def notify(self, zone: Name) -> None:
+        self._requests.begin()
+        self._order("transfer", zone)
 
     def check(self) -> Health:
         self._requests.begin()

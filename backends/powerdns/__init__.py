@@ -38,7 +38,9 @@ PRIMARY = Capabilities(
     signs="hidden",
 )
 #: As a secondary it is sent nothing but "fetch".
-SECONDARY = replace(PRIMARY, max_message_bytes=None, pull=True)
+SECONDARY = replace(PRIMARY, max_message_bytes=None, pull=True, notifies=True)
+#: Of a zone of another kind PowerDNS tells nobody.
+NOTIFYING_KINDS = ("Master", "Primary")
 
 
 class PowerDNS(Backend):
@@ -62,7 +64,9 @@ class PowerDNS(Backend):
         assert isinstance(options, PowerDNSOptions), "options are an options_model"
         if options.mode == "secondary":
             return SECONDARY
-        return replace(PRIMARY, sets_serial=bool(options.soa_edit_api))
+        return replace(
+            PRIMARY, sets_serial=bool(options.soa_edit_api), notifies=options.kind in NOTIFYING_KINDS
+        )
 
     @classmethod
     def writes_to(cls, options: Options) -> tuple[str, ...]:
@@ -138,7 +142,7 @@ class PowerDNS(Backend):
             )
         self._zones.ensure_settings(plan.zone, settings, plan.changes)
         self._zones.patch(plan.zone, plan.changes, plan.desired_soa)
-        if settings["kind"] in ("Master", "Primary"):
+        if settings["kind"] in NOTIFYING_KINDS:
             self._zones.notify_secondaries(plan.zone)
         if not self.capabilities.sets_serial:
             return Receipt(soa=plan.desired_soa)
@@ -154,6 +158,15 @@ class PowerDNS(Backend):
     def delete_zone(self, zone: Name) -> None:
         self._zones.begin()
         self._zones.delete(zone)
+
+    def notify(self, zone: Name) -> None:
+        self._zones.begin()
+        if self._secondary is not None:
+            self._zones.retrieve(zone)
+        elif self.capabilities.notifies:
+            self._zones.notify(zone)
+        else:
+            super().notify(zone)
 
     def check(self) -> Health:
         self._zones.begin()

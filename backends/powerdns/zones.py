@@ -165,6 +165,11 @@ class Zones:
     def delete(self, zone: Name) -> None:
         self._is_present(self._call("DELETE", _path(zone), accept=(200, 204, 404)))
 
+    def notify(self, zone: Name) -> None:
+        """Have PowerDNS notify whoever the zone has for secondaries."""
+        if not self._is_present(self._call("PUT", f"{_path(zone)}/notify", accept=(200, 404))):
+            raise missing(zone)
+
     def notify_secondaries(self, zone: Name) -> None:
         """Only a courtesy, so failing is no error: PowerDNS finds the new serial itself within a minute."""
         try:

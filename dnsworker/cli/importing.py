@@ -23,7 +23,7 @@ from dnsworker.credentials import TsigKey
 from dnsworker.errors import ConfigError, InvalidRecord, InvalidRequest, Unsupported, ZoneMissing
 from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
-from dnsworker.pools import first_error
+from dnsworker.pools import Target, first_error
 from dnsworker.records import RRset
 
 if TYPE_CHECKING:
@@ -83,8 +83,6 @@ def from_server(server: Address, zone: Name, key: dns.tsig.Key | None, progress:
 
 def from_target(session: Session, name: str, zone: Name, progress: Progress) -> tuple[ZoneContents, str]:
     """The zone as the target has it, and the target's pool. Raises `BackendError`, `ConfigError`."""
-    from dnsworker.backend import load_backend
-    from dnsworker.pools import build_options
     from dnsworker.store import pools as store
 
     with session.connection() as connection:
@@ -93,21 +91,32 @@ def from_target(session: Session, name: str, zone: Name, progress: Progress) -> 
     if pool is None:
         there = ", ".join(target.name for one in pools for target in one.targets) or "none"
         raise ConfigError(f"no target {name!r}; there are: {there}")
-    target = pool.target(name)
-    backend = load_backend(target.type)(name, build_options(target), timeout_s=READ_TIMEOUT_S)
+    with progress.during(f"reading from {name}"):
+        contents = read_target(pool.target(name), zone)
+    if contents is None:
+        raise ZoneMissing(f"target {name} has no zone {zone}")
+    return judged(contents, f"the zone at target {name}", progress), pool.name
+
+
+def read_target(target: Target, zone: Name) -> ZoneContents | None:
+    """The zone as the target has it, without what its signer made; None where it says that it hasn't got it.
+
+    Raises `BackendError`, `ConfigError`.
+    """
+    from dnsworker.backend import load_backend
+    from dnsworker.pools import build_options
+
+    backend = load_backend(target.type)(target.name, build_options(target), timeout_s=READ_TIMEOUT_S)
     try:
         if not backend.capabilities.reads_back:
             raise Unsupported(f"a target of type {target.type} can't be read")
-        with progress.during(f"reading from {name}"):
-            contents = backend.read_zone(zone)
+        contents = backend.read_zone(zone)
     finally:
         backend.close()
-    if contents is None:
-        raise ZoneMissing(f"target {name} has no zone {zone}")
-    if backend.capabilities.signs != "no":
-        kept = {key: one for key, one in contents.rrsets.items() if key[1] not in SIGNER_TYPES}
-        contents = ZoneContents(soa=contents.soa, rrsets=kept, name=zone)
-    return judged(contents, f"the zone at target {name}", progress), pool.name
+    if contents is None or backend.capabilities.signs == "no":
+        return contents
+    kept = {key: one for key, one in contents.rrsets.items() if key[1] not in SIGNER_TYPES}
+    return ZoneContents(soa=contents.soa, rrsets=kept, name=zone)
 
 
 def judged(contents: ZoneContents, where: str, progress: Progress) -> ZoneContents:

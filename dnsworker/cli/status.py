@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dnsworker.cli import output
+from dnsworker.cli.program import FAILED
 from dnsworker.cli.session import Session, with_session
 from dnsworker.cli.target import NO_TARGETS, print_targets, say_all_paused
 
@@ -16,7 +17,8 @@ from dnsworker.cli.target import NO_TARGETS, print_targets, say_all_paused
 def status(session: Session) -> None:
     """The whole system on one screen.
 
-    Zones by status, backlog and breaker per target, the oldest unfinished operation, dead letters.
+    Zones by status, backlog and breaker per target, the oldest unfinished operation, dead letters. Exit
+    code 1 while nothing is repaired because so many zones are ahead of the database.
     """
     from dnsworker import reports
 
@@ -30,7 +32,15 @@ def status(session: Session) -> None:
         found["dead_letters"], broker_error = dead_letters(session.settings)
     if session.as_json:
         output.print_json({**found, "broker_error": broker_error})
-        return
+    else:
+        _print(found, broker_error)
+    if found["alarm"]:
+        click.get_current_context().exit(FAILED)
+
+
+def _print(found: dict[str, Any], broker_error: str | None) -> None:
+    if found["alarm"]:
+        output.say(f"{click.style('ALARM', fg='red')}        {found['alarm']}")
     if found.get("all_paused"):
         say_all_paused(found["all_paused"]["reason"])
     _print_counts("zones", found.get("zones") or {})

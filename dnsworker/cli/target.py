@@ -207,6 +207,8 @@ def print_targets(targets: list[dict[str, Any]], *, indent: str = "") -> None:
         ("BLOCKED", lambda one: one["blocked"]),
         ("BREAKER", lambda one: one["breaker"]),
     ]
+    if any(one.get("repairs") for one in targets):
+        columns.insert(4, ("REPAIRS", lambda one: one["repairs"]))
     if any(one.get("requests_per_second") for one in targets):
         columns.append(("BUDGET", _budget))
     if any(one.get("rests_until") for one in targets):

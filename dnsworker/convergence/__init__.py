@@ -1,6 +1,7 @@
 """Bringing one zone at one target to where it should be."""
 
 from dnsworker.convergence.ledger import Blocked, Resting, Stopped, storable
+from dnsworker.convergence.look import look
 from dnsworker.convergence.turns import Convergence
 
-__all__ = ["Blocked", "Convergence", "Resting", "Stopped", "storable"]
+__all__ = ["Blocked", "Convergence", "Resting", "Stopped", "look", "storable"]

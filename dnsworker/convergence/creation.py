@@ -45,6 +45,7 @@ class Creation:
             log.info("%s refuses to create %s as a whole: %s", self._ledger.claim.target, work.zone.name, exc)
             return self._fill_step_by_step(work, is_suspect)
         found = self._backend.read_zone(work.zone.name)
+        self._ledger.has_read = True
         if found is None:
             raise ZoneMissing(f"zone {work.zone.name} isn't there after it was created")
         dropped = self._ledger.differences(work, comparison.side_by_side(found, wanted.rrsets), wanted.rrsets)

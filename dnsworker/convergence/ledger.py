@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import chain, groupby
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ import sqlalchemy as sa
 from dnsworker import comparison, desired, plan, serials
 from dnsworker.backend import Receipt
 from dnsworker.capabilities import Capabilities
+from dnsworker.convergence.look import next_look_s
 from dnsworker.database import reading
 from dnsworker.errors import (
     AuthenticationFailed,
@@ -35,7 +37,7 @@ from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
 from dnsworker.settings import Settings
-from dnsworker.store import breakers, deliveries, journal, stops, zones
+from dnsworker.store import breakers, comparisons, deliveries, journal, stops, zones
 from dnsworker.store.deliveries import Claim, DeliveryRow, Withheld
 from dnsworker.store.journal import Entry
 from dnsworker.store.pools import KnownPool
@@ -121,10 +123,16 @@ class Ledger:
         claim: Claim,
         settings: Settings,
         capabilities: Capabilities,
+        *,
+        tells_by_serial: bool,
     ) -> None:
         self._engine, self.reading = engine, reading(engine)
         self._known, self.claim, self._settings = known, claim, settings
-        self._capabilities = capabilities
+        self._capabilities, self._tells_by_serial = capabilities, tells_by_serial
+        #: The target's contents were read as a whole.
+        self.has_read = False
+        #: What was found to differ stays so, until not so many zones are ahead any more.
+        self._is_deferred = False
         #: Others write to the zone faster than we read and write it: no serial stays where it was put.
         self.is_contended = False
         #: The target may have something that isn't noted yet.
@@ -218,15 +226,17 @@ class Ledger:
         with self._engine.begin() as connection:
             # The zone before its deliveries, as everywhere: two orders of locking are a deadlock.
             zones.update(connection, work.zone.id, look_at=now(desired.LOOK_GUARD_S), looks=0)
-            if soa is not None and self.is_contended:  # ours may stay behind, but not be used again
+            if soa is not None and serials.is_ahead(soa.serial, work.zone.serial):
+                # Ours may stay behind, but what others have shown isn't used again.
                 seen = zones.get(connection, work.zone.id).seen_serial
                 zones.update(connection, work.zone.id, seen_serial=serials.latest(seen, soa.serial))
             if state == "present":
                 apex = {(work.zone.name, "SOA"): work.zone.revision + 1}  # somebody else's zone is gone
                 deliveries.stop_withholding(connection, self.claim, apex | _last_changes(work.entries))
             if state == "present":
-                values |= self._unconfirmed(work.zone.revision)
+                values |= self._unconfirmed(work.zone.revision) | self._next_look(work)
             else:
+                values |= {"compare_at": None, "compared_at": None}
                 values["unconfirmed"] = self._spreading = None
             is_finished = deliveries.finish(
                 connection, self.claim, delivered_revision=work.zone.revision, goal=work.delivery.goal,
@@ -235,6 +245,35 @@ class Ledger:
             )  # fmt: skip
         self.has_written = False
         return is_finished
+
+    def _next_look(self, work: Work) -> dict[str, object]:
+        """When the target is looked at again: not before it has been read, where it is time for that."""
+        if self._is_deferred:
+            return {"compare_at": now(), "compared_at": None}
+        if not (self.has_read or work.delivery.must_read or work.delivery.compare_at is None):
+            return {}
+        values: dict[str, object] = {"compared_at": now()} if self.has_read else {}
+        next_s = next_look_s(self._settings, by_serial=self._tells_by_serial)
+        return values | {"compare_at": now(next_s)}
+
+    def is_unread(self, work: Work) -> bool:
+        """Whether it is time to read all that the target has."""
+        compared_at = work.delivery.compared_at
+        age_s = None if compared_at is None else (datetime.now(UTC) - compared_at).total_seconds()
+        return age_s is None or age_s > self._settings.compare_full_s
+
+    def hasten_looks(self) -> None:
+        """A target that has lost this zone may have lost others."""
+        with self._engine.begin() as connection:
+            comparisons.hasten(connection, self.claim.target_id)
+
+    def defers_repairs(self, work: Work) -> bool:
+        """Whether nothing is repaired because so many zones are ahead; looked at again when that is over."""
+        if work.delivery.force:
+            return False
+        with self.reading.connect() as connection:
+            self._is_deferred = comparisons.mass_ahead(connection) is not None
+        return self._is_deferred
 
     def _unconfirmed(self, revision: int) -> dict[str, object]:
         """The column of that name, with what was taken since it was written last."""
@@ -261,11 +300,15 @@ class Ledger:
             self.lift(above=soa.serial)
 
     def is_arrived(self, work: Work, soa: SOA) -> bool:
-        """Whether the target's SOA is the zone's; where others count on, a serial ahead of ours will do."""
+        """Whether the target's SOA is the zone's; where others count on, a serial ahead of ours will do.
+
+        So it will where others are expected to, and nothing of ours is on its way.
+        """
         if self._capabilities.sets_serial or soa.rdata == work.zone.soa.rdata:
             return True
         is_alike = soa.with_serial(work.zone.serial).rdata == work.zone.soa.rdata
-        return self.is_contended and is_alike and serials.is_ahead(soa.serial, work.zone.serial)
+        is_theirs = self.is_contended or (self._known.pool.is_shared and not work.entries)
+        return is_theirs and is_alike and serials.is_ahead(soa.serial, work.zone.serial)
 
     @property
     def _counts(self) -> bool:

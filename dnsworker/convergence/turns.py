@@ -11,6 +11,7 @@ No transaction is open during a network call, and every write names the claim's 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,11 +19,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from dnsworker import comparison, plan, serials
-from dnsworker.backend import Backend, ZoneDelta
+from dnsworker.backend import Backend, ZoneDelta, load_backend
 from dnsworker.contents import ZoneContents
 from dnsworker.convergence import doubt
 from dnsworker.convergence.creation import Creation
 from dnsworker.convergence.ledger import REPAIRED, Again, Blocked, Ledger, Work
+from dnsworker.convergence.look import tells_by_serial
 from dnsworker.convergence.sending import Sender
 from dnsworker.errors import (
     Behind,
@@ -33,6 +35,7 @@ from dnsworker.errors import (
     ZoneChanged,
     ZoneMissing,
 )
+from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA
 from dnsworker.settings import Settings
@@ -55,7 +58,11 @@ class Convergence:
     ) -> None:
         self._settings, self._pool = settings, known.pool
         self._backend, self._capabilities = backend, backend.capabilities
-        self._ledger = Ledger(engine, known, claim, settings, self._capabilities)
+        kind = load_backend(known.pool.target(claim.target).type)
+        self._ledger = Ledger(
+            engine, known, claim, settings, self._capabilities,
+            tells_by_serial=tells_by_serial(kind, self._capabilities),
+        )  # fmt: skip
         self._sender = Sender(backend, self._ledger)
         self._creation = Creation(backend, self._ledger, self._sender)
         backend.checkpoint = backend.renew = self._ledger.renew
@@ -78,10 +85,16 @@ class Convergence:
                     raise
                 surprises += 1
                 log.warning("zone %s is gone from %s", work.zone.name, self._ledger.claim.target)
+                self._ledger.hasten_looks()
+                if self._is_only_reported(work):
+                    if self._leave(work):
+                        return
+                    continue
                 repair = {"last_repair": "the zone was gone; created again", **REPAIRED}
                 self._ledger.note(
-                    state="absent", soa=None, **(repair if self._capabilities.creates_zones else {})
-                )
+                    state="absent", soa=None, drift=None,
+                    **(repair if self._capabilities.creates_zones else {}),
+                )  # fmt: skip
             except (ZoneChanged, OutcomeUnknown) as exc:
                 if work.delivery.state == "creating" or surprises > 1:
                     raise
@@ -133,7 +146,7 @@ class Convergence:
 
     def _begin(self, work: Work) -> bool:
         """The target never had our zone: make sure that it has nobody else's."""
-        found = self._backend.read_zone(work.zone.name)
+        found = self._read_zone(work.zone.name)
         creates_zones = self._capabilities.creates_zones
         if found is None and not creates_zones:
             self._creation.say_that_it_must_be_added(work)
@@ -167,7 +180,7 @@ class Convergence:
             with self._ledger.writing(is_message=True):
                 self._backend.apply(plan.make_plan(wanted.name, work.current_soa, wanted.soa, changes))
             return self._ledger.finish(work, "present", wanted.soa)
-        found = self._backend.read_zone(wanted.name)
+        found = self._read_zone(wanted.name)
         if found is None:
             raise ZoneMissing(f"zone {wanted.name} isn't there")
         wrong = self._ledger.differences(work, comparison.side_by_side(found, wanted.rrsets), wanted.rrsets)
@@ -197,6 +210,15 @@ class Convergence:
         self._ledger.note_spreading(left or None)
         return replace(work, delivery=replace(work.delivery, unconfirmed=left or None))
 
+    def _is_only_reported(self, work: Work) -> bool:
+        is_asked = work.delivery.force or work.entries
+        return self._pool.on_drift == "report" and not is_asked
+
+    def _leave(self, work: Work) -> bool:
+        """Somebody removed the zone, which is only to be told."""
+        self._ledger.note(drift="the zone is gone")
+        return self._ledger.finish(work, "present", work.current_soa)
+
     def _reconcile(self, work: Work) -> bool:
         """The target is not as we believe, or we don't know: ask it, then bring it home from there."""
         delta = self._changes_at_target(work)
@@ -207,27 +229,39 @@ class Convergence:
             believed = {key: actual.get(key, wanted.get(key)) for key in touched}
             found = {key: comparison.rrset_after(key, believed[key], delta) for key in touched}
             differences = self._ledger.differences(work, found, wanted)
+            if self._may_be_our_lost_work(work, delta.soa):
+                self._stop_if_ahead(work, delta.soa, differences)
             return self._bring(work, delta.soa, differences, work.entries)
-        contents = self._backend.read_zone(work.zone.name)
+        contents = self._read_zone(work.zone.name)
         if contents is None:
             doubt.raise_if_gone_meanwhile(work)
             raise ZoneMissing(f"the server has no zone {work.zone.name}")
         differences = self._ledger.differences(work, comparison.side_by_side(contents, wanted), wanted)
-        doubt.raise_if_newer(self._ledger, work, contents, differences, repairs=self._repairs(work))
+        doubt.raise_if_newer(self._ledger, work, contents, differences, repairs=self._means_to_repair(work))
         if doubt.is_in_doubt(work):  # no longer: part of what follows may be all that is done now
             self._ledger.note(soa=contents.soa.rdata)
+        self._stop_if_ahead(work, contents.soa, differences)
+        return self._bring(work, contents.soa, differences, work.entries)
+
+    def _may_be_our_lost_work(self, work: Work, soa: SOA) -> bool:
+        """Whether what the target tells of may be what a later database had us do there."""
+        others_count = self._ledger.is_contended or self._capabilities.signer_counts or self._pool.is_shared
+        moment = int(time.time())
+        return not others_count and serials.may_be_a_lost_one(soa.serial, work.zone.serial, unix_time=moment)
+
+    def _stop_if_ahead(self, work: Work, soa: SOA, differences: Sequence[RRsetChange]) -> None:
+        """A serial ahead of ours with contents that nothing explains: ours may be the side that is old."""
         asked = {entry.key for entry in work.entries}
         unasked = [change for change in differences if change.key not in asked]
-        is_ahead = serials.is_ahead(contents.soa.serial, work.zone.serial)
-        means_to_overwrite = unasked and self._repairs(work) and not self._capabilities.sets_serial
+        is_ahead = serials.is_ahead(soa.serial, work.zone.serial)
+        means_to_overwrite = unasked and self._means_to_repair(work) and not self._capabilities.sets_serial
         if is_ahead and means_to_overwrite and not work.delivery.force:
             raise Blocked(
                 "ahead",
-                f"serial {contents.soa.serial} at the target is ahead of ours ({work.zone.serial}) and "
-                f"{len(unasked)} RRsets differ; nothing more is written there until a change of the zone is "
-                "submitted with force=True, which keeps our side",
+                f"serial {soa.serial} at the target is ahead of ours ({work.zone.serial}) and "
+                f"{len(unasked)} RRsets differ; nothing more is written there until `dnsworker zone sync` "
+                "says with --keep which side is right, or a change is submitted with force=True",
             )
-        return self._bring(work, contents.soa, differences, work.entries)
 
     def _bring(
         self, work: Work, soa: SOA, differences: Sequence[RRsetChange], entries: Sequence[Entry]
@@ -235,12 +269,10 @@ class Convergence:
         """From what the target was found to have to what it should have."""
         asked = {entry.key for entry in entries}
         drift = [change for change in differences if change.key not in asked]
-        if drift and not self._repairs(work):
+        if drift and (not self._means_to_repair(work) or self._ledger.defers_repairs(work)):
             differences = [change for change in differences if change.key in asked]
-            said = (
-                f"{len(drift)} RRsets differ: {_listed(drift)}" if self._pool.on_drift == "report" else None
-            )
-            self._ledger.note(drift=said)
+            said = f"{len(drift)} RRsets differ: {_listed(drift)}"
+            self._ledger.note(drift=None if self._pool.on_drift == "ignore" else said)
             drift = []
         elif work.delivery.drift is not None:
             self._ledger.note(drift=None)
@@ -262,7 +294,7 @@ class Convergence:
             soa = self._sender.push(work, soa, work.groups, is_suspect)
         return self._sender.arrive(work, soa)
 
-    def _repairs(self, work: Work) -> bool:
+    def _means_to_repair(self, work: Work) -> bool:
         return self._pool.on_drift == "repair" or work.delivery.force
 
     def _send_drift_first(self, work: Work, soa: SOA, drift: Sequence[RRsetChange]) -> SOA:
@@ -328,10 +360,19 @@ class Convergence:
                 "held", f"a repair of what somebody else changed there is held back: {exc.message}"
             ) from exc
 
+    def _read_zone(self, zone: Name) -> ZoneContents | None:
+        contents = self._backend.read_zone(zone)
+        self._ledger.has_read = True
+        return contents
+
     def _changes_at_target(self, work: Work) -> ZoneDelta | None:
+        """None: all of it has to be read."""
         if not self._capabilities.reads_changes or work.delivery.soa is None:
             return None
-        return self._backend.read_changes(work.zone.name, work.current_soa)
+        delta = self._backend.read_changes(work.zone.name, work.current_soa)
+        has_moved = delta is not None and delta.soa.rdata != work.delivery.soa
+        # A serial that hasn't moved tells nothing of what was changed without one.
+        return delta if has_moved or not self._ledger.is_unread(work) else None
 
 
 def _listed(changes: Sequence[RRsetChange]) -> str:

@@ -136,7 +136,11 @@ def lift(
         revision=revision, serial=serial, seen_serial=serials.latest(zone.seen_serial, above),
         updated_at=now(), look_at=now(LOOK_GUARD_S), looks=0,
     )  # fmt: skip
-    deliveries.want(connection, zone_id, known.target_ids.values(), goal="present", revision=revision)
+    # Whoever lifts goes on by himself; for the other targets nobody waits.
+    deliveries.want(
+        connection, zone_id, known.target_ids.values(),
+        goal="present", revision=revision, priority=deliveries.REPAIR,
+    )  # fmt: skip
     return zones.get(connection, zone_id)
 
 

@@ -26,6 +26,14 @@ BLOCKED = ("foreign", "ahead", "held")
 AWAY = ("absent", "emptied", "foreign", "never")
 #: Our zone was complete there when we looked last.
 THERE = ("present", "ahead", "held")
+#: What is due first: what somebody waits for; then what has to be repaired or filled, at a rate of its own.
+CHANGE, REPAIR = 0, 1
+#: The state of a delivery that isn't blocked any more.
+RELEASED: sa.ColumnElement[str] = sa.case(
+    (delivery.c.state == "foreign", "never"),
+    (delivery.c.state.in_(BLOCKED), "present"),
+    else_=delivery.c.state,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,10 @@ class Claim:
     target_id: int
     target: str
     epoch: int
+    #: Nobody waits for it.
+    is_background: bool = False
+    #: Only to see whether the target is as it was left.
+    is_look: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,9 @@ class DeliveryRow:
     epoch: int
     lease_until: datetime | None
     due_at: datetime | None
+    priority: int
+    compare_at: datetime | None
+    compared_at: datetime | None
     attempts: int
     last_code: str | None
     last_error: str | None
@@ -103,13 +118,17 @@ def want(
     goal: str,
     revision: int,
     force: bool = False,
+    priority: int = CHANGE,
 ) -> None:
-    """Set what the targets should have. Due at once, except where a back-off or an operator is waited for."""
+    """Set what the targets should have. Due at once, except where a back-off or an operator is waited for.
+
+    As a `REPAIR` it doesn't hold up what is due already as a change.
+    """
     rows = [
         {
             "zone_id": zone_id, "target_id": target_id, "goal": goal, "wanted_revision": revision,
             "state": "never", "delivered_revision": 0, "must_read": False, "force": force, "epoch": 0,
-            "attempts": 0, "due_at": now(),
+            "attempts": 0, "due_at": now(), "priority": priority,
         }
         for target_id in sorted(target_ids)
     ]  # fmt: skip
@@ -119,7 +138,9 @@ def want(
         else_=now(),
     )
     if rows:
-        updates = {"goal": goal, "wanted_revision": revision, "due_at": due}
+        is_urgent = sa.and_(delivery.c.due_at.is_not(None), delivery.c.priority == CHANGE)
+        first = sa.case((is_urgent, CHANGE), else_=priority)  # before `due_at`: MariaDB sets one by one
+        updates = {"goal": goal, "wanted_revision": revision, "priority": first, "due_at": due}
         if force:  # drift that was only reported is to go, too
             must_read = sa.or_(delivery.c.must_read, delivery.c.drift.is_not(None))
             updates |= {"force": True, "must_read": must_read}
@@ -143,21 +164,25 @@ def has_room(connection: sa.Connection, target_id: int, concurrency: int) -> boo
     return claimed(connection, target_id) < concurrency
 
 
-def has_due(connection: sa.Connection, target_id: int) -> bool:
+def has_due(connection: sa.Connection, target_id: int, priority: int) -> bool:
     """Whether `claim_next` would find one, if nobody else is quicker."""
-    return (
-        connection.execute(sa.select(sa.literal(1)).where(*_free_and_due(target_id)).limit(1)).first()
-        is not None
-    )
+    query = sa.select(sa.literal(1)).where(*free_and_due(target_id, priority)).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def claim_next(
-    connection: sa.Connection, target_id: int, target_name: str, *, owner: int, lease_s: float
+    connection: sa.Connection,
+    target_id: int,
+    target_name: str,
+    *,
+    owner: int,
+    lease_s: float,
+    priority: int = CHANGE,
 ) -> Claim | None:
-    """Claim the target's most urgent due delivery; None when there is none that is free."""
+    """Claim what has been due at the target for longest; None when there is nothing that is free."""
     query = (
         sa.select(delivery.c.zone_id, delivery.c.epoch)
-        .where(*_free_and_due(target_id))
+        .where(*free_and_due(target_id, priority))
         .order_by(delivery.c.due_at)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -165,7 +190,7 @@ def claim_next(
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
-    claim = Claim(row.zone_id, target_id, target_name, row.epoch + 1)
+    claim = Claim(row.zone_id, target_id, target_name, row.epoch + 1, is_background=priority != CHANGE)
     connection.execute(
         sa.update(delivery)
         .where(_is(claim.zone_id, target_id))
@@ -336,28 +361,25 @@ def owners(connection: sa.Connection, target_id: int | None = None) -> list[int]
     return [owner for owner in connection.execute(query).scalars() if owner is not None]
 
 
-def targets_with_due(connection: sa.Connection, older_than_s: float) -> list[str]:
-    """Names of the targets that have a delivery due that nobody has taken, for at least that long.
-
-    What an operator has stopped is left out.
-    """
-    # One probe of the index for each target: an EXISTS would be planned as a join of all that is due.
-    first = (
-        sa.select(delivery.c.due_at)
-        .where(
-            delivery.c.target_id == target.c.id,
-            delivery.c.due_at <= now(-older_than_s),
-            sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
-            ~stops.is_frozen(delivery.c.zone_id),
-        )
-        .order_by(delivery.c.due_at)
-        .limit(1)
-        .scalar_subquery()
-    )
+def targets_with_due(
+    connection: sa.Connection, *, priorities: Sequence[int], looked_at: Sequence[str]
+) -> list[str]:
+    """Names of the targets that have a delivery of these priorities due that nobody has taken, or are among
+    `looked_at` and have one that it is time to look at. What an operator has stopped is left out."""
+    # A probe of the index for each target and priority: an EXISTS would be planned as a join of all of them.
+    wanted: list[sa.ColumnElement[bool]] = [
+        _first(delivery.c.due_at, free_and_due(target.c.id, one)).is_not(None) for one in priorities
+    ]
+    stale = _first(delivery.c.compare_at, free_to_look_at(target.c.id))
+    wanted.append(sa.and_(target.c.name.in_(looked_at), stale.is_not(None)))
     query = sa.select(target.c.name).where(
-        target.c.is_removed.is_(False), ~stops.is_paused(), first.is_not(None)
+        target.c.is_removed.is_(False), ~stops.is_paused(), sa.or_(*wanted)
     )
     return list(connection.execute(query).scalars())
+
+
+def _first(moment: sa.Column[Any], where: Sequence[sa.ColumnElement[bool]]) -> sa.ScalarSelect[Any]:
+    return sa.select(moment).where(*where).order_by(moment).limit(1).scalar_subquery()
 
 
 def of_zone(connection: sa.Connection, zone_id: int) -> list[DeliveryRow]:
@@ -458,13 +480,10 @@ def retry_operation(connection: sa.Connection, operation_id: str) -> list[str]:
         )
         .values(
             due_at=now(),
+            priority=CHANGE,
             attempts=0,
             must_read=True,
-            state=sa.case(
-                (delivery.c.state == "foreign", "never"),
-                (delivery.c.state.in_(BLOCKED), "present"),
-                else_=delivery.c.state,
-            ),
+            state=RELEASED,
             # A deletion has no other word for "I mean it".
             force=sa.or_(
                 delivery.c.force, sa.and_(delivery.c.state.in_(BLOCKED), delivery.c.goal == "absent")
@@ -480,9 +499,22 @@ def retry_operation(connection: sa.Connection, operation_id: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def _free_and_due(target_id: int) -> tuple[sa.ColumnElement[bool], ...]:
+def free_to_look_at(target_id: int | sa.Column[int]) -> tuple[sa.ColumnElement[bool], ...]:
+    """Nothing is due there, and the last look was long ago."""
     return (
         delivery.c.target_id == target_id,
+        delivery.c.compare_at <= now(),
+        delivery.c.due_at.is_(None),
+        sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
+        ~stops.is_frozen(delivery.c.zone_id),
+    )
+
+
+def free_and_due(target_id: int | sa.Column[int], priority: int) -> tuple[sa.ColumnElement[bool], ...]:
+    """Due, and nobody is at work on it."""
+    return (
+        delivery.c.target_id == target_id,
+        delivery.c.priority == priority,
         delivery.c.due_at <= now(),
         sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
         ~stops.is_frozen(delivery.c.zone_id),

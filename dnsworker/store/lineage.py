@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from dnsworker.store.deliveries import AWAY, BLOCKED
+from dnsworker.store.deliveries import AWAY, BLOCKED, CHANGE
 from dnsworker.tables import delivery, journal, now, zone
 
 #: Epochs of before the restore are never reached again: somebody may still be at work under one of them.
@@ -54,6 +54,7 @@ def doubt_everything(connection: sa.Connection) -> int:
         .where(delivery.c.state.not_in(AWAY))
         .values(
             soa=None,
+            priority=CHANGE,  # repairs stop when many are ahead, which is what this finds out
             must_read=True,
             state=sa.case((delivery.c.state == "creating", "present"), else_=delivery.c.state),
             # One that was at work all the while may have written down how far it got in the lost future.

@@ -16,6 +16,7 @@ from dnsworker.capabilities import Capabilities
 from dnsworker.database import reading
 from dnsworker.errors import ConfigError, PoolNotFound
 from dnsworker.pools import Pool, capabilities_of
+from dnsworker.store.deliveries import REPAIR
 from dnsworker.store.rows import insert_or_ignore
 from dnsworker.tables import delivery, now, pool, target, withheld, zone
 
@@ -41,6 +42,11 @@ class KnownPool:
             with suppress(ConfigError):
                 found[one.name] = capabilities_of(one)
         return found
+
+    def compares(self, target: str) -> bool:
+        """Whether zones in which nothing changes are to be looked at there."""
+        can = self.capabilities.get(target)
+        return self.pool.on_drift != "ignore" and can is not None and can.reads_back
 
 
 @dataclass(slots=True)
@@ -204,14 +210,14 @@ def _start_deliveries(connection: sa.Connection, pool_id: int, target_id: int) -
     missing = (
         sa.select(
             zone.c.id, sa.literal(target_id), sa.literal("present"), zone.c.revision, sa.literal("never"),
-            sa.literal(0), sa.false(), sa.false(), sa.literal(0), sa.literal(0), now(),
+            sa.literal(0), sa.false(), sa.false(), sa.literal(0), sa.literal(0), now(), sa.literal(REPAIR),
         )
         .outerjoin(delivery, sa.and_(delivery.c.zone_id == zone.c.id, delivery.c.target_id == target_id))
         .where(zone.c.pool_id == pool_id, zone.c.is_deleted.is_(False), delivery.c.zone_id.is_(None))
     )  # fmt: skip
     columns = [
         "zone_id", "target_id", "goal", "wanted_revision", "state",
-        "delivered_revision", "must_read", "force", "epoch", "attempts", "due_at",
+        "delivered_revision", "must_read", "force", "epoch", "attempts", "due_at", "priority",
     ]  # fmt: skip
     return connection.execute(sa.insert(delivery).from_select(columns, missing)).rowcount
 

@@ -119,6 +119,9 @@ class Fed(Backend):
         self._backend.delete_zone(zone)
         self._primary.drop(zone)
 
+    def notify(self, zone: Name) -> None:
+        self._backend.notify(zone)
+
     def check(self) -> Health:
         return self._backend.check()
 

@@ -117,6 +117,8 @@ class RequestCases(Case):
         account.call("read_rrsets", zone.name, [www])
         account.call("read_rrsets", zone.name, [(Name(f"absent.{zone.name}"), "A"), www, *few])
         account.call("read_rrsets", zone.name, list(zone.rrsets))
+        if account.backend.capabilities.notifies:
+            account.call("notify", zone.name)
         if account.backend.capabilities.reads_changes:
             account.call("read_changes", zone.name, zone.soa)
 

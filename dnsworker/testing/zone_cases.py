@@ -12,7 +12,7 @@ import pytest
 
 from dnsworker import serials
 from dnsworker.contents import ZoneContents
-from dnsworker.errors import ZoneMissing
+from dnsworker.errors import Unsupported, ZoneMissing
 from dnsworker.names import Name
 from dnsworker.plan import split
 from dnsworker.testing.case import Case, needs
@@ -45,6 +45,8 @@ class ZoneCases(Case):
             lab.backend.apply(whole_plan(zone, edited(zone, rrset(name, "www", "A", "192.0.2.1"))))
         with contextlib.suppress(ZoneMissing):  # or it says that it can't tell
             assert lab.backend.read_changes(name, zone.soa) is None
+        with pytest.raises(ZoneMissing if lab.capabilities.notifies else Unsupported):
+            lab.backend.notify(name)
 
     def test_a_child_of_a_zone_that_is_there_is_absent(self, lab: Lab) -> None:
         parent = lab.create(lab.zone())
@@ -58,10 +60,12 @@ class ZoneCases(Case):
         lab.converge(edited(child, rrset(child.name, "www", "A", "192.0.2.1")))
         lab.assert_holds(parent)
 
-    def test_creating_what_is_there_changes_nothing(self, lab: Lab) -> None:
+    def test_creating_what_is_there_changes_nothing_nor_does_a_notify(self, lab: Lab) -> None:
         name = lab.name()
         zone = lab.create(lab.zone(rrset(name, "www", "A", "192.0.2.1"), name=name))
         lab.backend.create_zone(zone)
+        if lab.capabilities.notifies:
+            lab.backend.notify(name)
         lab.assert_holds(zone)
 
     def test_creating_over_other_contents_leaves_exactly_the_new_ones(self, lab: Lab) -> None:

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bench import refill
+from bench.figures import Figures
+from bench.serving import Resolver
 from dev.program import ROOT
+from dev.servers import PostgreSQL, RabbitMQ, Redis
 
 MET, NOT_MET, REFUSED = 0, 1, 2
 
@@ -25,6 +29,26 @@ def test_one_short_round_of_the_hybrid_pool_prints_its_table(tmp_path: Path) -> 
     assert verdict.endswith(": not met" if done.returncode else ": met")
     figures = json.loads(found.read_text())
     assert figures["is_met"] is (figures["ratio"] <= figures["goal"])
+
+
+def test_a_wiped_server_is_filled_again_while_changes_are_timed(
+    rabbitmq: RabbitMQ, postgresql: PostgreSQL, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refill, "LIVE", refill.LIVE[:2])
+    shared = {"rabbitmq": rabbitmq, "postgresql": postgresql, "redis": redis}
+    with refill.a_bench("bind", 4, **shared) as bench, Resolver(bench.server) as resolver:
+        created_in_s = bench.create_zones()
+        before = Figures.of(bench.time_changes(resolver, 2))
+        during, refilled_in_s = bench.time_refill(resolver)
+        assert all(resolver.has(f"zone{number}.test.") for number in range(4))
+        found = refill.Found(before, Figures.of(during), 4, created_in_s, refilled_in_s, bench.load)
+    header, *rows, back, load, verdict = found.to_text().splitlines()
+    assert header.split() == ["samples", "median", "p95"]
+    assert [row.split()[0] for row in rows] == ["before", "during"]
+    assert back.startswith("4 zones made in ")
+    assert "worker-2" in load
+    assert verdict.startswith("ratio of the medians ")
+    assert json.loads(json.dumps(found.to_json()))["is_met"] is (found.ratio <= refill.GOAL)
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,9 @@ class MemoryBackend(Backend):
     """Sound; subclasses below spoil one thing each."""
 
     capabilities = Capabilities(
-        max_batch=1000, fencing="server", fences_rrsets=True, reads_changes=True, hides_new_zones=True
-    )
+        max_batch=1000, fencing="server", fences_rrsets=True, reads_changes=True, hides_new_zones=True,
+        notifies=True,
+    )  # fmt: skip
     options_model: ClassVar[type[Options]] = MemoryOptions
     server: MemoryServer
     loses: bool
@@ -119,6 +120,10 @@ class MemoryBackend(Backend):
 
     def read_zone(self, zone: Name) -> ZoneContents | None:
         return self._reach().get(zone)
+
+    def notify(self, zone: Name) -> None:
+        if zone not in self._reach():
+            raise ZoneMissing
 
     def read_changes(self, zone: Name, since: SOA) -> ZoneDelta | None:
         current = self._reach().get(zone)
@@ -342,6 +347,11 @@ class _TellsChangesOneByOne(MemoryBackend):
         return delta and replace(delta, added={**delta.added, passing: frozenset({(300, "192.0.2.9")})})
 
 
+class _NotifiesOfWhatItHasnt(MemoryBackend):
+    def notify(self, zone: Name) -> None:
+        self._reach()
+
+
 S = BackendConformance
 SPOILED: list[tuple[type[MemoryBackend], Callable[..., None], tuple[object, ...]]] = [
     (_TakesUnauthorizedForAbsent, S.test_wrong_credentials_are_never_taken_for_an_absent_zone, ()),
@@ -360,6 +370,7 @@ SPOILED: list[tuple[type[MemoryBackend], Callable[..., None], tuple[object, ...]
     (_TakesAnySerial, S.test_a_plan_goes_through_beside_what_others_did, (20,)),
     (_TakesAnySerial, S.test_an_old_plan_with_this_fence_doesnt_take_the_serial_down, ()),
     (_SaysDoneOfWhatItDoesntKnow, S.test_a_lost_answer_to_a_plan_beside_others_converges, ()),
+    (_NotifiesOfWhatItHasnt, S.test_an_absent_zone_reads_as_none_everywhere, ()),
     (_LosesTheTTL, S.test_a_ttl_changes_alone, ()),
     (_LowersText, S.test_text_is_kept_to_the_octet, ()),
     (_KeepsTheOldApexNS, S.test_the_apex_ns_are_exchanged, (["ns3.example.net."],)),

@@ -17,7 +17,15 @@ from backends.powerdns import BACKEND
 from dev.servers import PowerDNS
 from dnsworker.backend import Backend
 from dnsworker.contents import ZoneContents
-from dnsworker.errors import ClaimLost, RecordRejected, ServerFailure, Transient, Unsupported, ZoneChanged
+from dnsworker.errors import (
+    ClaimLost,
+    RecordRejected,
+    ServerFailure,
+    Transient,
+    Unsupported,
+    ZoneChanged,
+    ZoneMissing,
+)
 from dnsworker.names import Name
 from dnsworker.plan import Plan, RRsetChange, make_plan, split
 from dnsworker.records import SOA, RRset
@@ -326,6 +334,10 @@ def test_a_zone_of_kind_master_notifies_and_takes_changes(powerdns: PowerDNS, na
     zone = contents(name)
     backend.create_zone(zone)
     assert powerdns.api("GET", f"/zones/{name}?rrsets=false")["kind"] == "Master"
+    assert backend.capabilities.notifies
+    backend.notify(name)
+    with pytest.raises(ZoneMissing):
+        backend.notify(Name("absent.example."))
     backend.apply(adding(zone, rrset(name, "www", "A", "192.0.2.1")))
     assert served_serial(powerdns, name) == 2
     backend.close()

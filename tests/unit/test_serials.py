@@ -99,3 +99,22 @@ def test_a_long_way_is_walked_in_steps(start: int, end: int) -> None:
     if start != end:
         for before, after in itertools.pairwise([start, *walked]):
             assert 0 < serials.distance(before, after) < SAFE_STEP
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (1_795_000_000 + 1, False),  # an edit by hand
+        (1_795_000_000 + 600, False),  # many
+        (1_795_000_000 + 3601, True),
+        (1_795_000_000 + 86_400, True),
+        (1_795_000_000 + 86_401, False),  # of a moment that is to come
+        (2_026_112_601, False),  # a date
+        (1_795_000_000 - 3600, False),
+    ],
+)
+def test_a_serial_that_we_may_have_given_and_forgotten_is_a_time_since_our_last(
+    found: int, expected: bool
+) -> None:
+    last = 1_795_000_000
+    assert serials.may_be_a_lost_one(found, last, unix_time=last + 86_400) is expected
