@@ -7,7 +7,7 @@ CODE := dnsworker tasks backends migrations
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up stack servers test unit bench chaos fuzz lint format types build clean
+.PHONY: help setup demo up stack servers test acceptance unit bench chaos fuzz lint format types build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ servers: $(VENV)/.dev ## install the servers that the tests start (needs apt-get
 	$(BIN)/python -m dev.install
 
 stack: servers ## real RabbitMQ, PostgreSQL, Redis, BIND, PowerDNS, workers, beat and Flower, until Ctrl-C
-	$(BIN)/python -m dev.stack
+	$(BIN)/python -m dev.stack $(if $(DATABASE),--database $(DATABASE))
 
 # Two at a time, each with servers of its own; then the whole system, which needs the machine for itself.
 test: servers ## every test, against real servers that it starts and stops
@@ -45,6 +45,9 @@ ifeq ($(TESTS),tests)
 else
 	$(BIN)/python -m pytest $(TESTS)
 endif
+
+acceptance: servers ## the tests of the whole system, on DATABASE=postgresql, mariadb or sqlite
+	DNSWORKER_TEST_DATABASE=$(or $(DATABASE),postgresql) $(BIN)/python -m pytest tests/acceptance
 
 unit: $(VENV)/.dev ## the tests that need no server
 	$(BIN)/python -m pytest tests/unit

@@ -96,7 +96,10 @@ def translate_errors() -> Iterator[None]:
         yield
     except sa.exc.OperationalError as exc:
         words = str(exc.orig).strip().splitlines()[0]
-        raise (Busy if "locked" in words else Unreachable)(f"the served tables: {words}") from exc
+        # "database is locked", "deadlock detected", "Lock wait timeout exceeded"
+        raise (Busy if "lock" in words.lower() else Unreachable)(f"the served tables: {words}") from exc
+    except sa.exc.TimeoutError as exc:
+        raise Busy(f"the served tables: {exc}") from exc
     except sa.exc.DBAPIError as exc:
         raise Unreachable(f"the served tables: {type(exc.orig).__name__}") from exc
 

@@ -44,6 +44,7 @@ NEEDS = (
     Need("pdns-backend-sqlite3", ("/usr/lib/*/pdns/libgsqlite3backend.so",)),
     Need("rabbitmq-server", ("/usr/lib/rabbitmq/bin/rabbitmq-server",)),
     Need("postgresql", ("/usr/lib/postgresql/*/bin/initdb", "/usr/lib/postgresql/*/bin/postgres")),
+    Need("mariadb-server", ("mariadbd", "mariadb-install-db")),
     Need("redis-server", ("redis-server",)),
 )
 

@@ -21,7 +21,17 @@ from typing import Any, NoReturn, Self
 
 from dev.pool import pool_of, to_yaml
 from dev.program import ROOT, Program
-from dev.servers import Bind, PostgreSQL, PowerDNS, RabbitMQ, Redis, Server, ServerError, start_all
+from dev.servers import (
+    Bind,
+    MariaDB,
+    PostgreSQL,
+    PowerDNS,
+    RabbitMQ,
+    Redis,
+    ServerError,
+    SQLite,
+    start_all,
+)
 from dev.servers.folders import make_folder, remove_folder
 from dev.servers.ports import ADDRESS, claim_port
 from dev.servers.process import tail
@@ -31,14 +41,18 @@ SPLIT = ("dns.intake,dns.query,dns.sweep", "dns.deliver")
 COMMAND_TIMEOUT_S = 60.0
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+Database = PostgreSQL | MariaDB | SQLite
+#: What `--database` takes, and DNSWORKER_TEST_DATABASE.
+DATABASES: dict[str, type[Database]] = {"postgresql": PostgreSQL, "mariadb": MariaDB, "sqlite": SQLite}
+
 _numbers = itertools.count(1)
 
 
 class Stack:
     """Servers, workers and beat with one environment. What is passed in is used and left running.
 
-    A given RabbitMQ is shared by a vhost of one's own, a given PostgreSQL by a database (a copy of
-    `template`, which then is expected to be migrated).
+    A given RabbitMQ is shared by a vhost of one's own, a given database server by a database (a copy of
+    `template`, which then is expected to be migrated). Not given, it is PostgreSQL.
     """
 
     def __init__(
@@ -50,7 +64,7 @@ class Stack:
         bind: Bind | None = None,
         powerdns: PowerDNS | None = None,
         rabbitmq: RabbitMQ | None = None,
-        postgresql: PostgreSQL | None = None,
+        database: Database | None = None,
         redis: Redis | None = None,
         template: str | None = None,
         beat: bool = True,
@@ -62,11 +76,11 @@ class Stack:
         `worker`: the module that is run as one.
         """
         self.folder = make_folder("stack")
-        given = (bind, powerdns, rabbitmq, postgresql, redis)
+        given = (bind, powerdns, rabbitmq, database, redis)
         self.bind, self.powerdns = bind or Bind(), powerdns or PowerDNS()
-        self.rabbitmq, self.postgresql = rabbitmq or RabbitMQ(), postgresql or PostgreSQL()
+        self.rabbitmq, self.database = rabbitmq or RabbitMQ(), database or PostgreSQL()
         self.redis = redis or Redis()
-        every: tuple[Server, ...] = (self.bind, self.powerdns, self.rabbitmq, self.postgresql, self.redis)
+        every = (self.bind, self.powerdns, self.rabbitmq, self.database, self.redis)
         self.servers = [server for server in every if server not in given]
         self.pool_yaml, self._template = pool_yaml, template
         self.env: dict[str, str] = {"DNSWORKER_DATA_DIR": str(self.folder / "data"), **(settings or {})}
@@ -95,6 +109,12 @@ class Stack:
         if self._wants_flower:  # last: it asks the workers who they are
             self._new_flower().start()
         return self
+
+    @property
+    def postgresql(self) -> PostgreSQL:
+        """The database's server, for what only PostgreSQL can do."""
+        assert isinstance(self.database, PostgreSQL), f"the stack runs on {type(self.database).__name__}"
+        return self.database
 
     def worker(self, index: int) -> Program:
         return self.workers[index]
@@ -182,7 +202,7 @@ class Stack:
             "DNSWORKER_BROKER_URL": broker,
             "DNSWORKER_RESULT_URL": self.redis.url,
             "DNSWORKER_REDIS_URL": self.redis.url,
-            "DNSWORKER_DATABASE_URL": self.postgresql.create_database(name, self._template),
+            "DNSWORKER_DATABASE_URL": self.database.create_database(name, self._template),
             **self.env,
         }
 
@@ -190,8 +210,8 @@ class Stack:
         name, self._shared_name = self._shared_name, ""
         if name and self._shares_broker and self.rabbitmq.is_running:
             self.rabbitmq.remove_vhost(name)
-        if name and self.postgresql not in self.servers and self.postgresql.is_running:
-            self.postgresql.drop_database(name)
+        if name and self.database not in self.servers and self.database.is_running:
+            self.database.drop_database(name)
 
     def _program(self, name: str, arguments: Sequence[str], ready: str) -> Program:
         return Program(name, arguments, ready=ready, folder=self.folder, env=self.process_env)
@@ -223,11 +243,13 @@ def main() -> int:
     parser.add_argument("--workers", type=int, metavar="N", help="N workers that take every queue")
     parser.add_argument("--no-flower", action="store_true", help="without its web interface")
     parser.add_argument("--only-servers", action="store_true", help="no worker, no beat, no Flower")
+    parser.add_argument("--database", choices=DATABASES, default="postgresql", help="instead of PostgreSQL")
     options = parser.parse_args()
     stop_in_order()
-    print("starting RabbitMQ, PostgreSQL, Redis, BIND, PowerDNS and the workers …", flush=True)
+    name = DATABASES[options.database].__name__
+    print(f"starting RabbitMQ, {name}, Redis, BIND, PowerDNS and the workers …", flush=True)
     try:
-        with _wanted_stack(options) as stack:
+        with DATABASES[options.database]() as database, _wanted_stack(options, database) as stack:
             print(_greeting(stack), flush=True)
             _watch([*stack.workers, *filter(None, (stack.beat, stack.flower))])
     except ServerError as exc:
@@ -238,10 +260,10 @@ def main() -> int:
     return 0
 
 
-def _wanted_stack(options: argparse.Namespace) -> Stack:
+def _wanted_stack(options: argparse.Namespace, database: Database) -> Stack:
     if options.only_servers:
-        return Stack(workers=(), beat=False)
-    return Stack(workers=options.workers or SPLIT, flower=not options.no_flower)
+        return Stack(workers=(), beat=False, database=database)
+    return Stack(workers=options.workers or SPLIT, flower=not options.no_flower, database=database)
 
 
 def stop_in_order() -> None:

@@ -1,21 +1,30 @@
-"""Engines and schema versions: how a process comes to its database, and refuses one that isn't its own."""
+"""Engines and schema versions: how a process comes to its database, and refuses one that isn't its own.
+
+Every transaction is READ COMMITTED, where the database has levels: each statement sees what was committed
+when it began, so what is read after a lock was waited for is from after it. Whoever must see one moment asks
+for a `snapshot`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from dnsworker import mariadb, sqlite
 from dnsworker.errors import ConfigError
+from dnsworker.tables import MARIADB, metadata
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 CONNECT_TIMEOUT_S = 5
 #: A statement or a forgotten transaction that takes longer is a mistake, and holds locks.
 SESSION = {"statement_timeout": "60s", "idle_in_transaction_session_timeout": "60s"}
 
-#: What a database raises that can't be reached, is restarting or is overloaded: wait, then try again.
+#: What a database raises that can't be reached, is restarting or is overloaded, and what it raises to the one
+#: of two transactions that it ends so that the other can go on: wait, then try again.
 AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 
 
@@ -28,7 +37,7 @@ def connect(url: str, *, pool_size: int = 20) -> sa.Engine:
             "DNSWORKER_DATABASE_URL is not a database URL, such as postgresql://user@host/name"
         ) from exc
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite(parsed)
+        return sqlite.engine(parsed)
     options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 10, "pool_pre_ping": False}
     if parsed.get_backend_name() == "postgresql":
         # A connection whose server is gone is noticed in seconds, not after the kernel's two hours.
@@ -41,35 +50,23 @@ def connect(url: str, *, pool_size: int = 20) -> sa.Engine:
             "options": " ".join(f"-c {name}={value}" for name, value in SESSION.items()),
         }
         parsed = parsed.set(drivername="postgresql+psycopg2")
+    if parsed.get_backend_name() in MARIADB:
+        return mariadb.engine(parsed, options)
     return sa.create_engine(parsed, **options)
-
-
-def _sqlite(url: sa.URL) -> sa.Engine:
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=20)
-
-    @sa.event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # transactions are begun by `_begin`, not guessed by the driver
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        # A transaction that only reads says so (see `reading`); one that may write takes the write lock
-        # at once, because upgrading later fails at once when somebody else has written since.
-        reads = connection.get_execution_options().get("reads_only", False)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-    return engine
 
 
 def reading(engine: sa.Engine) -> sa.Engine:
     """The same engine for transactions that write nothing."""
     return engine.execution_options(reads_only=True)
+
+
+@contextmanager
+def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection whose reads all see one moment."""
+    with reading(engine).connect() as connection:
+        if engine.dialect.name != "sqlite":  # there every transaction is one
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        yield connection
 
 
 def on_commit(connection: sa.Connection, call: Callable[[], None]) -> None:
@@ -86,6 +83,8 @@ def upgrade(url: str) -> str:
     engine = connect(url)
     try:
         with engine.connect() as connection:
+            mariadb.check_server(connection)
+            _refuse_strangers_tables(connection)
             configuration = _alembic_config()
             configuration.attributes["connection"] = connection
             command.upgrade(configuration, "head")
@@ -111,9 +110,19 @@ def database_version(connection: sa.Connection) -> str | None:
     return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
+def _refuse_strangers_tables(connection: sa.Connection) -> None:
+    """Raises `ConfigError` where somebody else has a table of a name of ours."""
+    there = sa.inspect(connection).get_table_names()
+    if "alembic_version" not in there and (taken := sorted(metadata.tables.keys() & set(there))):
+        raise ConfigError(
+            f"the database has a table {taken[0]!r} that isn't dnsworker's: give it a database of its own"
+        )
+
+
 def check_version(engine: sa.Engine) -> None:
-    """Raises `ConfigError` when the database's schema isn't this code's."""
+    """Raises `ConfigError` when the server is too old, or the database's schema isn't this code's."""
     with reading(engine).connect() as connection:
+        mariadb.check_server(connection)
         found = database_version(connection)
     wanted = code_version()
     if found != wanted:

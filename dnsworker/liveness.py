@@ -83,12 +83,12 @@ class SessionLock:
         if owner == self.owner:
             return False
         with self._engine.begin() as connection:
+            if not self._is_postgresql:
+                query = sa.text("SELECT IS_FREE_LOCK(:key)")
+                return connection.execute(query, {"key": f"dnsworker-{owner}"}).scalar() == 1
             if not self._try(connection, owner):
                 return False
-            if self._is_postgresql:
-                connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": owner})
-            else:
-                connection.execute(sa.text("SELECT RELEASE_LOCK(:key)"), {"key": f"dnsworker-{owner}"})
+            connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": owner})
         return True
 
     @property

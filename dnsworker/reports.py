@@ -173,14 +173,11 @@ def list_operations(
 
 def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
     """All targets, by pool and name."""
-    due = sa.func.count(delivery.c.zone_id).filter(delivery.c.due_at.is_not(None))
-    failing = sa.func.count(delivery.c.zone_id).filter(
-        delivery.c.attempts > 0, delivery.c.due_at.is_not(None)
-    )
-    repairs = sa.func.count(delivery.c.zone_id).filter(
-        delivery.c.priority == deliveries.REPAIR, delivery.c.due_at.is_not(None)
-    )
-    blocked = sa.func.count(delivery.c.zone_id).filter(delivery.c.state.in_(("foreign", "ahead", "held")))
+    is_due = delivery.c.due_at  # counted where it is set
+    due = sa.func.count(is_due)
+    failing = sa.func.count(sa.case((delivery.c.attempts > 0, is_due)))
+    repairs = sa.func.count(sa.case((delivery.c.priority == deliveries.REPAIR, is_due)))
+    blocked = sa.func.count(sa.case((delivery.c.state.in_(("foreign", "ahead", "held")), delivery.c.zone_id)))
     query = (
         sa.select(
             target.c.id, target.c.name, pool.c.name.label("pool"), target.c.failures, target.c.open_until,

@@ -52,8 +52,7 @@ class Runtime:
         self._reading = database.reading(self._engine)
         self._directory = PoolDirectory(self._engine)
         self._lock = process_lock(self._engine)
-        redis_url = settings.redis_url
-        self._lineage = Lineage(self._engine, redis_url.get_secret_value() if redis_url else None)
+        self._lineage = Lineage(self._engine, settings.redis())
         #: So many zones are ahead that nothing is repaired.
         self._is_alarmed = False
         self._intake = Intake(self._engine, self._directory, settings)
@@ -147,10 +146,6 @@ class Runtime:
         }
         return found | {"untold": len(untold)}
 
-    def _may_close_gaps(self) -> bool:
-        """What is missing may have waited for the database all the while, and comes in a moment."""
-        return time.monotonic() - self._lock.since >= min(RETURN_S, self._settings.ordering_grace_s)
-
     def _targets_with_due(self) -> list[str]:
         """Targets at which something is to be done now; only changes while so many zones are ahead."""
         looked_at = [
@@ -171,6 +166,10 @@ class Runtime:
             log.warning("not so many zones are ahead any more: repairs go on")
         self._is_alarmed = alarm is not None
         return targets
+
+    def _may_close_gaps(self) -> bool:
+        """What is missing may have waited for the database all the while, and comes in a moment."""
+        return time.monotonic() - self._lock.since >= min(RETURN_S, self._settings.ordering_grace_s)
 
     # --- spreading the word ----------------------------------------------------------------------------
 

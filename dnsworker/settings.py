@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     broker_url: SecretStr | None = None
     #: Redis, where outcomes are pushed to waiters and queries answered.
     result_url: SecretStr | None = None
-    #: PostgreSQL or SQLite; unset means SQLite in `data_dir`.
+    #: PostgreSQL, MariaDB or SQLite; unset means SQLite in `data_dir`.
     database_url: SecretStr | None = None
     #: Redis for what workers share (rate budgets).
     redis_url: SecretStr | None = None

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -23,20 +24,26 @@ metadata = sa.MetaData(
     }
 )
 
+#: What SQLAlchemy calls MariaDB and MySQL.
+MARIADB = ("mysql", "mariadb")
+#: What only some databases have. MariaDB's indexes can't leave rows out; where that would bury the few that
+#: are looked for among all that ever were, others with a column more are in their place.
+NOT_ON_MARIADB, ON_MARIADB = {"only": ("postgresql", "sqlite")}, {"only": MARIADB}
+
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers only INTEGER keys by itself
-DnsName = sa.String(1024)  # 255 octets, each up to four characters when escaped
+#: MariaDB's indexes take keys of 3,072 octets, four for each character but in ASCII.
+Ascii = mysql.VARCHAR(1024, charset="ascii", collation="ascii_bin")
+#: 255 octets, each up to four characters when escaped.
+DnsName = sa.String(1024).with_variant(Ascii, *MARIADB)
 #: Compared octet by octet: a range of sort keys is a subtree, which a language's collation would break.
-SortKey = (
-    sa.String(1024)
-    .with_variant(sa.String(1024, collation="C"), "postgresql")
-    .with_variant(sa.String(1024, collation="utf8mb4_bin"), "mysql", "mariadb")
-)
+SortKey = DnsName.with_variant(sa.String(1024, collation="C"), "postgresql")
+Text = sa.Text().with_variant(mysql.MEDIUMTEXT(), *MARIADB)  # their TEXT ends at 64 KiB
 
 
 class Moment(sa.types.TypeDecorator[datetime]):
     """A point in time in UTC, to the microsecond, on every database."""
 
-    impl = sa.DateTime(timezone=True)
+    impl = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *MARIADB)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
@@ -100,17 +107,17 @@ target = sa.Table(
     # An operator's pause, with None until it is ended by hand; see `dnsworker.store.stops`.
     sa.Column("paused_at", Moment),
     sa.Column("paused_until", Moment),
-    sa.Column("pause_reason", sa.Text),
+    sa.Column("pause_reason", Text),
     # The breaker: failures in a row that say something about the whole target. It is open while `open_until`
     # is set; whoever moves an expired `open_until` on has taken the one probe.
     sa.Column("failures", sa.Integer, nullable=False, default=0),
     sa.Column("open_until", Moment),
-    sa.Column("last_error", sa.Text),
+    sa.Column("last_error", Text),
     sa.Column("last_error_at", Moment),
     sa.Column("last_success_at", Moment),
     # It asked for fewer requests, and gets none until then; in its own words.
     sa.Column("rests_until", Moment),
-    sa.Column("rest_reason", sa.Text),
+    sa.Column("rest_reason", Text),
     # Its budget, where Redis doesn't keep it: paid for up to then, µs since 1970 (`dnsworker.budget`).
     sa.Column("paid_us", sa.BigInteger),
     # Likewise what is done there in the background (`dnsworker.precedence`).
@@ -126,7 +133,7 @@ pause = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("paused_at", Moment, nullable=False),
     sa.Column("paused_until", Moment),
-    sa.Column("pause_reason", sa.Text),
+    sa.Column("pause_reason", Text),
 )
 
 zone = sa.Table(
@@ -136,7 +143,7 @@ zone = sa.Table(
     sa.Column("pool_id", sa.ForeignKey("pool.id"), nullable=False),
     sa.Column("name", DnsName, nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
-    sa.Column("reason", sa.Text),
+    sa.Column("reason", Text),
     sa.Column("is_deleted", sa.Boolean, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("serial", sa.BigInteger, nullable=False),
@@ -156,7 +163,7 @@ zone = sa.Table(
     sa.Column("deleted_at", Moment),
     # Since when an operator has nothing sent to any target.
     sa.Column("frozen_at", Moment),
-    sa.Column("freeze_reason", sa.Text),
+    sa.Column("freeze_reason", Text),
     sa.UniqueConstraint("pool_id", "name"),
     sa.Index("ix_zone_name", "name"),
     sa.Index("ix_zone_status", "status"),
@@ -205,7 +212,7 @@ operation = sa.Table(
     sa.Column("revision", sa.BigInteger),
     sa.Column("serial", sa.BigInteger),
     sa.Column("code", sa.String(64)),
-    sa.Column("message", sa.Text),
+    sa.Column("message", Text),
     sa.Column("received_at", Moment, nullable=False),
     sa.Column("accepted_at", Moment),
     sa.Column("finished_at", Moment),
@@ -225,13 +232,17 @@ operation = sa.Table(
         "zone_id",
         postgresql_where=sa.text("status = 'ACCEPTED'"),
         sqlite_where=sa.text("status = 'ACCEPTED'"),
+        info=NOT_ON_MARIADB,
     ),
     sa.Index(
         "ix_operation_untold",
         "finished_at",
         postgresql_where=sa.text("is_untold"),
         sqlite_where=sa.text("is_untold"),
+        info=NOT_ON_MARIADB,
     ),
+    sa.Index("ix_operation_zone_id_status", "zone_id", "status", info=ON_MARIADB),
+    sa.Index("ix_operation_is_untold", "is_untold", "finished_at", info=ON_MARIADB),
 )
 
 journal = sa.Table(
@@ -256,13 +267,13 @@ delivery = sa.Table(
     "delivery",
     metadata,
     sa.Column("zone_id", sa.ForeignKey("zone.id"), primary_key=True, autoincrement=False),
-    sa.Column("target_id", sa.ForeignKey("target.id"), primary_key=True, autoincrement=False),
+    sa.Column("target_id", BigId, primary_key=True, autoincrement=False),
     sa.Column("goal", sa.String(8), nullable=False),  # present | absent
     sa.Column("wanted_revision", sa.BigInteger, nullable=False),
     # What we know of the target: never | creating | present | absent | foreign | ahead | held
     sa.Column("state", sa.String(8), nullable=False),
     sa.Column("delivered_revision", sa.BigInteger, nullable=False, default=0),
-    sa.Column("soa", sa.Text),  # complete rdata last seen there: the fence of the next update
+    sa.Column("soa", Text),  # complete rdata last seen there: the fence of the next update
     sa.Column("must_read", sa.Boolean, nullable=False, default=False),  # ask what it has before writing
     sa.Column("force", sa.Boolean, nullable=False, default=False),  # may overwrite what it finds there
     # What the provider has taken and not spread to all its servers yet: [change id, revision, Unix time].
@@ -280,12 +291,15 @@ delivery = sa.Table(
     sa.Column("compared_at", Moment),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("last_code", sa.String(64)),
-    sa.Column("last_error", sa.Text),
+    sa.Column("last_error", Text),
     sa.Column("last_attempt_at", Moment),  # when it began, and when it broke off
     sa.Column("last_repair_at", Moment),
-    sa.Column("last_repair", sa.Text),
-    sa.Column("drift", sa.Text),  # what somebody else changed there, where the pool only reports it
+    sa.Column("last_repair", Text),
+    sa.Column("drift", Text),  # what somebody else changed there, where the pool only reports it
     sa.Column("ds_records", sa.JSON(none_as_null=True)),  # of the target's signer, as of the last delivery
+    # MariaDB would lock the target with every new `due_at`, whose index begins with the key: a deadlock as
+    # soon as two deliveries fail and count it there.
+    sa.ForeignKeyConstraint(["target_id"], ["target.id"], info=NOT_ON_MARIADB),
     sa.Index(
         "ix_delivery_due",
         "target_id",
@@ -325,7 +339,7 @@ withheld = sa.Table(
     sa.Column("operation_id", sa.ForeignKey("operation.id"), nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("accepted", sa.JSON(none_as_null=True)),  # what the target has instead
-    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("message", Text, nullable=False),
     sa.Column("at", Moment, nullable=False),
     sa.Index("ix_withheld_operation_id", "operation_id"),
 )
@@ -338,7 +352,7 @@ observation = sa.Table(
     sa.Column("verified_revision", sa.BigInteger, nullable=False, default=0),
     sa.Column("serial", sa.BigInteger),
     sa.Column("seen_at", Moment),
-    sa.Column("error", sa.Text),
+    sa.Column("error", Text),
 )
 
 submission = sa.Table(
@@ -359,7 +373,7 @@ served_zone = sa.Table(
     sa.Column("id", BigId, primary_key=True),
     sa.Column("target", sa.String(100), nullable=False),
     sa.Column("name", DnsName, nullable=False),
-    sa.Column("soa", sa.Text, nullable=False),
+    sa.Column("soa", Text, nullable=False),
     sa.Column("soa_ttl", sa.BigInteger, nullable=False),
     sa.Column("serial", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("target", "name"),

@@ -5,7 +5,9 @@ A server that isn't installed fails the tests that need it; nothing is skipped.
 
 from __future__ import annotations
 
+import functools
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,8 +16,20 @@ from typing import Any
 import hypothesis
 import pytest
 
-from dev.servers import Bind, Knot, Nsd, PostgreSQL, PowerDNS, RabbitMQ, Redis, Route53, Server
-from dev.stack import Stack
+from dev.servers import (
+    Bind,
+    Knot,
+    MariaDB,
+    Nsd,
+    PostgreSQL,
+    PowerDNS,
+    RabbitMQ,
+    Redis,
+    Route53,
+    Server,
+    SQLite,
+)
+from dev.stack import DATABASES, Database, Stack
 
 
 def _start_rabbitmq() -> RabbitMQ:
@@ -27,6 +41,7 @@ def _start_rabbitmq() -> RabbitMQ:
 KINDS: dict[str, Callable[[], Server]] = {
     "bind": Bind,
     "knot": Knot,
+    "mariadb": MariaDB,
     "nsd": Nsd,
     "postgresql": PostgreSQL,
     "powerdns": PowerDNS,
@@ -35,6 +50,9 @@ KINDS: dict[str, Callable[[], Server]] = {
     "route53": Route53,
 }
 TEMPLATE = "template_dnsworker"
+#: What whole systems run on: the acceptance suite passes on each (`make acceptance DATABASE=mariadb`).
+DATABASE = os.environ.get("DNSWORKER_TEST_DATABASE", "postgresql")
+assert DATABASE in DATABASES, f"DNSWORKER_TEST_DATABASE must be one of {', '.join(DATABASES)}"
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -50,13 +68,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    wanted |= {DATABASE} if "system_database" in wanted else set()
     for name in wanted & set(KINDS):
         _begin(name)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test that froze or stopped a server and failed must not take the next ones with it."""
-    for name in set(getattr(item, "fixturenames", ())) & set(_servers):
+    wanted = {DATABASE if name == "system_database" else name for name in getattr(item, "fixturenames", ())}
+    for name in wanted & set(_servers):
         server = _servers[name].result()
         if server.is_running:
             server.cont()
@@ -86,6 +106,11 @@ def bind() -> Server:
 @pytest.fixture(scope="session")
 def knot() -> Server:
     return _begin("knot").result()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Server:
+    return _begin("mariadb").result()
 
 
 @pytest.fixture(scope="session")
@@ -120,19 +145,25 @@ def postgresql() -> Server:
     return _begin("postgresql").result()
 
 
-@pytest.fixture(scope="session")
-def _database_template(postgresql: PostgreSQL) -> str:
+@functools.cache
+def _template(server: Database) -> str:
+    """A database with the current schema, migrated once in a run."""
     from dnsworker.database import upgrade
 
-    upgrade(postgresql.create_database(TEMPLATE))
+    upgrade(server.create_database(TEMPLATE))
     return TEMPLATE
 
 
+@pytest.fixture(scope="session")
+def _database_template(postgresql: PostgreSQL) -> str:
+    return _template(postgresql)
+
+
 @pytest.fixture
-def database_url(postgresql: PostgreSQL, _database_template: str) -> Iterator[str]:
-    """An empty database with the current schema, the test's own: a copy of one that was migrated once."""
+def database_url(postgresql: PostgreSQL) -> Iterator[str]:
+    """An empty database with the current schema, the test's own."""
     name = f"test_{next(_numbers)}"
-    yield postgresql.create_database(name, template=_database_template)
+    yield postgresql.create_database(name, template=_template(postgresql))
     postgresql.drop_database(name)
 
 
@@ -145,6 +176,22 @@ def empty_database_url(postgresql: PostgreSQL) -> Iterator[str]:
 
 
 @pytest.fixture
+def mariadb_url(mariadb: MariaDB) -> Iterator[str]:
+    """As `database_url`, on MariaDB."""
+    name = f"test_{next(_numbers)}"
+    yield mariadb.create_database(name, template=_template(mariadb))
+    mariadb.drop_database(name)
+
+
+@pytest.fixture
+def empty_mariadb_url(mariadb: MariaDB) -> Iterator[str]:
+    """As `empty_database_url`, on MariaDB."""
+    name = f"test_{next(_numbers)}"
+    yield mariadb.create_database(name)
+    mariadb.drop_database(name)
+
+
+@pytest.fixture
 def broker_url(rabbitmq: RabbitMQ) -> Iterator[str]:
     """A virtual host of the test's own, without queues."""
     name = f"test_{next(_numbers)}"
@@ -152,20 +199,30 @@ def broker_url(rabbitmq: RabbitMQ) -> Iterator[str]:
     rabbitmq.remove_vhost(name)
 
 
-@pytest.fixture
-def start_stack(
-    rabbitmq: RabbitMQ, postgresql: PostgreSQL, _database_template: str
-) -> Iterator[Callable[..., Stack]]:
-    """Starts workers, beat and nameservers of the test's own; see `Stack` for what may be given.
+@pytest.fixture(scope="session")
+def system_database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """What whole systems run on: the server of the kind that DNSWORKER_TEST_DATABASE names."""
+    if DATABASE != "sqlite":
+        yield request.getfixturevalue(DATABASE)
+        return
+    with SQLite() as folder:
+        yield folder
 
-    RabbitMQ (by a vhost) and PostgreSQL (by a database) are shared unless a test brings its own.
-    """
+
+@pytest.fixture(scope="session")
+def shared_servers(rabbitmq: RabbitMQ, system_database: Database) -> dict[str, Any]:
+    """What stacks share: RabbitMQ (by a vhost) and the database's server (by a database)."""
+    template = _template(system_database)
+    return {"rabbitmq": rabbitmq, "database": system_database, "template": template}
+
+
+@pytest.fixture
+def start_stack(shared_servers: dict[str, Any]) -> Iterator[Callable[..., Stack]]:
+    """Starts workers, beat and nameservers of the test's own; see `Stack` for what may be given."""
     with ExitStack() as stacks:
 
         def start(**options: Any) -> Stack:
-            shared: dict[str, Any] = {"rabbitmq": rabbitmq, "postgresql": postgresql}
-            if "postgresql" not in options:
-                shared["template"] = _database_template
+            shared = shared_servers if "database" not in options else {"rabbitmq": shared_servers["rabbitmq"]}
             return stacks.enter_context(Stack(**{**shared, **options}))
 
         yield start

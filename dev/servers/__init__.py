@@ -2,6 +2,7 @@
 
 from dev.servers.bind import Bind
 from dev.servers.knot import Knot
+from dev.servers.mariadb import MariaDB
 from dev.servers.nsd import Nsd
 from dev.servers.postgresql import PostgreSQL
 from dev.servers.powerdns import PowerDNS
@@ -10,10 +11,12 @@ from dev.servers.rabbitmq import RabbitMQ
 from dev.servers.redis import Redis
 from dev.servers.route53 import Route53
 from dev.servers.server import Server, start_all
+from dev.servers.sqlite import SQLite
 
 __all__ = [
     "Bind",
     "Knot",
+    "MariaDB",
     "Nsd",
     "PostgreSQL",
     "PowerDNS",
@@ -21,6 +24,7 @@ __all__ = [
     "RabbitMQ",
     "Redis",
     "Route53",
+    "SQLite",
     "Server",
     "ServerError",
     "start_all",

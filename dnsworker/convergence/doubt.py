@@ -17,7 +17,10 @@ from dnsworker.records import Key
 from dnsworker.store.deliveries import THERE
 
 RESTORED = "the database may have been restored from a backup"
-UNTIL_FORCED = "nothing more is written there until a change of the zone with force=True keeps our side"
+UNTIL_FORCED = (
+    "nothing more is written there until `dnsworker zone sync` says with --keep which side is right, "
+    "or a change is submitted with force=True"
+)
 UNTIL_RETRIED = "it stays there until the deletion is tried again by an operator (operation retry)"
 
 

@@ -20,7 +20,7 @@ from dnsworker import comparison, desired, plan, serials
 from dnsworker.backend import Receipt
 from dnsworker.capabilities import Capabilities
 from dnsworker.convergence.look import next_look_s
-from dnsworker.database import reading
+from dnsworker.database import reading, snapshot
 from dnsworker.errors import (
     AuthenticationFailed,
     Behind,
@@ -146,7 +146,7 @@ class Ledger:
 
     def read(self) -> Work:
         """All that a turn needs, as of one moment. Raises `ClaimLost`, `Stopped`."""
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             row = deliveries.read(connection, self.claim)
             self._raise_if_stopped(connection)
             self._spreading = row.unconfirmed
@@ -325,7 +325,7 @@ class Ledger:
 
     def wanted(self, work: Work) -> dict[Key, RRset]:
         """The RRsets that the target should hold: the desired ones, save what it refused or keeps itself."""
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             if zones.get(connection, work.zone.id).revision != work.zone.revision:
                 raise Again
             wanted = {rrset.key: rrset for rrset in zones.rrsets(connection, work.zone.id)}
@@ -389,7 +389,7 @@ class Ledger:
 
     def groups_since_creation(self, work: Work) -> list[list[Entry]]:
         """The operations since the zone was last created; the first is the creation."""
-        with self._snapshot() as connection:
+        with snapshot(self._engine) as connection:
             entries = journal.since(connection, work.zone.id, 0, work.zone.revision)
         apex = (work.zone.name, "NS")
         births = [entry.revision for entry in entries if entry.key == apex and entry.change.before is None]
@@ -458,12 +458,6 @@ class Ledger:
                 )
             )
         self.withhold_rows(rows)
-
-    def _snapshot(self) -> sa.Connection:
-        """A connection whose reads all see one moment. To be used in a `with`."""
-        if self._engine.dialect.name == "sqlite":
-            return self.reading.connect()  # every transaction is one
-        return self.reading.execution_options(isolation_level="REPEATABLE READ").connect()
 
 
 def storable(message: str) -> str:

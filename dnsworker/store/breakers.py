@@ -49,11 +49,15 @@ def failed(connection: sa.Connection, target_id: int, message: str, *, limit: in
     connection.execute(
         sa.update(target)
         .where(target.c.id == target_id)
-        .values(
-            failures=target.c.failures + 1,
-            open_until=sa.case((target.c.failures + 1 >= limit, now(delay_s)), else_=target.c.open_until),
-            last_error=message,
-            last_error_at=now(),
+        .ordered_values(
+            # First: MySQL's later assignments see what the earlier ones set.
+            (
+                target.c.open_until,
+                sa.case((target.c.failures + 1 >= limit, now(delay_s)), else_=target.c.open_until),
+            ),
+            (target.c.failures, target.c.failures + 1),
+            (target.c.last_error, message),
+            (target.c.last_error_at, now()),
         )
     )
 

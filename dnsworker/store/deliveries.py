@@ -17,9 +17,11 @@ from dnsworker.errors import Behind, ClaimLost, OperationNotFound
 from dnsworker.names import Name
 from dnsworker.records import Key, RRset
 from dnsworker.store import stops
-from dnsworker.store.rows import rrset_of, rrset_to_json, upsert
+from dnsworker.store.rows import chunks, rrset_of, rrset_to_json, upsert
 from dnsworker.tables import delivery, now, operation, target, withheld
 
+#: Whose deliveries one statement of the sweep looks for.
+TARGETS_AT_ONCE = 50
 #: States in which nothing is written to the target until an operator has decided.
 BLOCKED = ("foreign", "ahead", "held")
 #: There is nothing of ours; `emptied`: the zone stays, because the target can't remove it.
@@ -336,21 +338,18 @@ def doubt(connection: sa.Connection, zone_id: int, target_id: int) -> bool:
 
 def release_owner(connection: sa.Connection, owner: int) -> list[int]:
     """Free everything that a dead worker held; returns the ids of the targets concerned."""
-    query = sa.select(delivery.c.target_id).where(delivery.c.owner == owner).distinct()
-    targets = list(connection.execute(query).scalars())
-    connection.execute(
-        sa.update(delivery)
-        .where(delivery.c.owner == owner)
-        .values(
-            owner=None,
-            lease_until=None,
-            must_read=True,
-            epoch=delivery.c.epoch + 1,
-            due_at=now(),
-            last_attempt_at=now(),
-        )
-    )
-    return targets
+    query = sa.select(delivery.c.zone_id, delivery.c.target_id).where(delivery.c.owner == owner)
+    held = connection.execute(query.order_by(delivery.c.zone_id, delivery.c.target_id)).all()
+    # Each by its key: by the owner's index, MariaDB locks its entry before the row, and everybody else after.
+    for row in held:
+        mine = _is(row.zone_id, row.target_id)
+        locked = sa.select(delivery.c.owner).where(mine).with_for_update()
+        if connection.execute(locked).scalar_one() == owner:
+            free = {"owner": None, "lease_until": None, "must_read": True}
+            due = {"due_at": now(), "last_attempt_at": now()}
+            update = sa.update(delivery).where(mine)
+            connection.execute(update.values(epoch=delivery.c.epoch + 1, **free, **due))
+    return list({row.target_id: None for row in held})
 
 
 def owners(connection: sa.Connection, target_id: int | None = None) -> list[int]:
@@ -366,16 +365,20 @@ def targets_with_due(
 ) -> list[str]:
     """Names of the targets that have a delivery of these priorities due that nobody has taken, or are among
     `looked_at` and have one that it is time to look at. What an operator has stopped is left out."""
-    # A probe of the index for each target and priority: an EXISTS would be planned as a join of all of them.
-    wanted: list[sa.ColumnElement[bool]] = [
-        _first(delivery.c.due_at, free_and_due(target.c.id, one)).is_not(None) for one in priorities
-    ]
-    stale = _first(delivery.c.compare_at, free_to_look_at(target.c.id))
-    wanted.append(sa.and_(target.c.name.in_(looked_at), stale.is_not(None)))
-    query = sa.select(target.c.name).where(
-        target.c.is_removed.is_(False), ~stops.is_paused(), sa.or_(*wanted)
-    )
-    return list(connection.execute(query).scalars())
+    query = sa.select(target.c.id, target.c.name).where(target.c.is_removed.is_(False), ~stops.is_paused())
+    found = []
+    for chunk in chunks(connection.execute(query).all(), TARGETS_AT_ONCE):
+        # A probe of the index for each target and priority, by values: an EXISTS would be planned as a join
+        # of all of them, and where the target is a column MariaDB reads what isn't due first.
+        probes = []
+        for one in chunk:
+            wanted = [_first(delivery.c.due_at, free_and_due(one.id, priority)) for priority in priorities]
+            if one.name in looked_at:
+                wanted.append(_first(delivery.c.compare_at, free_to_look_at(one.id)))
+            probes.append(sa.or_(sa.false(), *(first.is_not(None) for first in wanted)).label(f"of_{one.id}"))
+        row = connection.execute(sa.select(*probes)).one()
+        found += [one.name for one, has_some in zip(chunk, row, strict=True) if has_some]
+    return found
 
 
 def _first(moment: sa.Column[Any], where: Sequence[sa.ColumnElement[bool]]) -> sa.ScalarSelect[Any]:
@@ -499,7 +502,7 @@ def retry_operation(connection: sa.Connection, operation_id: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def free_to_look_at(target_id: int | sa.Column[int]) -> tuple[sa.ColumnElement[bool], ...]:
+def free_to_look_at(target_id: int) -> tuple[sa.ColumnElement[bool], ...]:
     """Nothing is due there, and the last look was long ago."""
     return (
         delivery.c.target_id == target_id,
@@ -510,7 +513,7 @@ def free_to_look_at(target_id: int | sa.Column[int]) -> tuple[sa.ColumnElement[b
     )
 
 
-def free_and_due(target_id: int | sa.Column[int], priority: int) -> tuple[sa.ColumnElement[bool], ...]:
+def free_and_due(target_id: int, priority: int) -> tuple[sa.ColumnElement[bool], ...]:
     """Due, and nobody is at work on it."""
     return (
         delivery.c.target_id == target_id,

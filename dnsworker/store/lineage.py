@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from dnsworker.store.deliveries import AWAY, BLOCKED, CHANGE
+from dnsworker.store.deliveries import AWAY, BLOCKED, REPAIR
 from dnsworker.tables import delivery, journal, now, zone
 
 #: Epochs of before the restore are never reached again: somebody may still be at work under one of them.
@@ -54,13 +54,14 @@ def doubt_everything(connection: sa.Connection) -> int:
         .where(delivery.c.state.not_in(AWAY))
         .values(
             soa=None,
-            priority=CHANGE,  # repairs stop when many are ahead, which is what this finds out
             must_read=True,
             state=sa.case((delivery.c.state == "creating", "present"), else_=delivery.c.state),
             # One that was at work all the while may have written down how far it got in the lost future.
             delivered_revision=sa.case(
                 (delivery.c.delivered_revision > revision, revision), else_=delivery.c.delivered_revision
             ),
+            # After the changes that somebody waits for.
+            priority=sa.case((delivery.c.due_at.is_not(None), delivery.c.priority), else_=REPAIR),
             due_at=sa.case((delivery.c.state.in_(BLOCKED), sa.null()), else_=now()),
             **everywhere,
         )

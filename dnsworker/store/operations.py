@@ -12,7 +12,7 @@ from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.records import Key
 from dnsworker.requests import parse_request
-from dnsworker.store.rows import chunks, insert_or_ignore
+from dnsworker.store.rows import chunks, insert_new, insert_or_ignore
 from dnsworker.tables import now, operation, submission
 
 OPEN = (Status.PENDING.value, Status.HELD.value, Status.ACCEPTED.value)
@@ -20,7 +20,7 @@ OPEN = (Status.PENDING.value, Status.HELD.value, Status.ACCEPTED.value)
 
 def insert(connection: sa.Connection, row: dict[str, Any]) -> bool:
     """Write a new operation down; False when its id is known already."""
-    return insert_or_ignore(connection, operation, [{"received_at": now(), **row}]) == 1
+    return insert_new(connection, operation, {"received_at": now(), **row})
 
 
 def get(connection: sa.Connection, operation_id: str) -> Any:
@@ -138,10 +138,13 @@ def told(connection: sa.Connection, operation_ids: Iterable[str]) -> None:
 
 def lock_order(connection: sa.Connection, client: str, zone: str) -> Any:
     """How far the client's operations on the zone have been taken, locked."""
-    row = {"client": client, "zone": zone, "last_number": 0, "voids": [], "updated_at": now()}
-    insert_or_ignore(connection, submission, [row])
     query = sa.select(submission).where(submission.c.client == client, submission.c.zone == zone)
-    return connection.execute(query.with_for_update()).one()
+    found = connection.execute(query.with_for_update()).one_or_none()
+    if found is None:
+        row = {"client": client, "zone": zone, "last_number": 0, "voids": [], "updated_at": now()}
+        insert_or_ignore(connection, submission, [row])
+        found = connection.execute(query.with_for_update()).one()
+    return found
 
 
 def set_order(connection: sa.Connection, client: str, zone: str, last_number: int, voids: list[int]) -> None:

@@ -15,9 +15,11 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from dnsworker.names import Name
 from dnsworker.records import SOA, Key, RRset
+from dnsworker.tables import MARIADB
 
 T = TypeVar("T")
 
+DUPLICATE = 1062  # MariaDB's ER_DUP_ENTRY
 #: Values in one IN list or one multi-row statement; SQLite takes 32,766 parameters.
 CHUNK = 1_000
 
@@ -75,12 +77,23 @@ def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
         yield values[start : start + size]
 
 
-def insert_or_ignore(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> int:
-    """Insert the rows whose key isn't there yet; returns how many were inserted."""
-    inserted = 0
+def insert_or_ignore(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
+    """Insert the rows whose key isn't there yet."""
     for chunk in chunks(list(rows)):
-        inserted += connection.execute(_ignoring(connection.dialect.name, table, chunk)).rowcount
-    return inserted
+        connection.execute(_ignoring(connection.dialect.name, table, chunk))
+
+
+def insert_new(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
+    """Insert the row; False when its key is there."""
+    if connection.dialect.name not in MARIADB:
+        return connection.execute(_ignoring(connection.dialect.name, table, [row])).rowcount == 1
+    try:
+        connection.execute(sa.insert(table).values(row))
+    except sa.exc.IntegrityError as exc:
+        if exc.orig is not None and exc.orig.args[0] == DUPLICATE:
+            return False  # only the statement was undone, not the transaction
+        raise
+    return True
 
 
 def upsert(
@@ -96,7 +109,7 @@ def upsert(
     """
     dialect = connection.dialect.name
     for chunk in chunks(list(rows)):
-        if dialect in ("mysql", "mariadb"):
+        if dialect in MARIADB:
             statement = mysql.insert(table).values(list(chunk))
             taken = statement.inserted
             values = dict(update) if isinstance(update, dict) else {name: taken[name] for name in update}
@@ -113,8 +126,11 @@ def upsert(
 
 
 def _ignoring(dialect: str, table: sa.Table, rows: Sequence[dict[str, Any]]) -> Any:
-    if dialect in ("mysql", "mariadb"):
-        return mysql.insert(table).prefix_with("IGNORE").values(list(rows))
+    if dialect in MARIADB:
+        # IGNORE would let pass what doesn't fit, too, and lock a row that is there in a way that ends in a
+        # deadlock as soon as two have it and both want to write.
+        own = next(iter(table.primary_key.columns))
+        return mysql.insert(table).values(list(rows)).on_duplicate_key_update({own.name: own})
     insert = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
     return insert.values(list(rows)).on_conflict_do_nothing()
 

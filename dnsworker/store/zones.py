@@ -38,13 +38,16 @@ def lock(connection: sa.Connection, zone_id: int) -> ZoneRow:
 
 def lock_or_make(connection: sa.Connection, pool_id: int, name: Name, mname: Name, email: str) -> ZoneRow:
     """The zone's row, locked; made as a tombstone if the name was never used in the pool."""
+    query = sa.select(*ZONE).where(zone.c.pool_id == pool_id, zone.c.name == name).with_for_update()
+    found = connection.execute(query).one_or_none()
+    if found is not None:
+        return ZoneRow.of(found)
     row = {
         "pool_id": pool_id, "name": name, "status": "DELETED", "is_deleted": True, "revision": 0, "serial": 0,
         "mname": mname, "email": email, "ttl": 3600, "refresh": 3600, "retry": 600, "expire": 86400,
         "minimum": 3600, "looks": 0, "created_at": now(), "updated_at": now(),
     }  # fmt: skip
     insert_or_ignore(connection, zone, [row])
-    query = sa.select(*ZONE).where(zone.c.pool_id == pool_id, zone.c.name == name).with_for_update()
     return ZoneRow.of(connection.execute(query).one())
 
 

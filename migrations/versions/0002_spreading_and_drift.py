@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import mysql
 
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+
 
 def upgrade() -> None:
     op.add_column("delivery", sa.Column("unconfirmed", sa.JSON(none_as_null=True)))
-    op.add_column("delivery", sa.Column("drift", sa.Text()))
+    op.add_column("delivery", sa.Column("drift", TEXT))
 
 
 def downgrade() -> None:

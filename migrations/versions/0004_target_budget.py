@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import mysql
 
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+MOMENT = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+
 
 def upgrade() -> None:
-    op.add_column("target", sa.Column("rests_until", sa.DateTime(timezone=True), nullable=True))
-    op.add_column("target", sa.Column("rest_reason", sa.Text(), nullable=True))
+    op.add_column("target", sa.Column("rests_until", MOMENT, nullable=True))
+    op.add_column("target", sa.Column("rest_reason", TEXT, nullable=True))
     op.add_column("target", sa.Column("paid_us", sa.BigInteger(), nullable=True))
 
 

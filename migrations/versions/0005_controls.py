@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import mysql
 
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-MOMENT = sa.DateTime(timezone=True)
+MOMENT = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 ARE_FROZEN = sa.text("frozen_at IS NOT NULL")
 
 
@@ -20,13 +22,13 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False, autoincrement=False),
         sa.Column("paused_at", MOMENT, nullable=False),
         sa.Column("paused_until", MOMENT, nullable=True),
-        sa.Column("pause_reason", sa.Text(), nullable=True),
+        sa.Column("pause_reason", TEXT, nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_pause"),
     )
     op.add_column("target", sa.Column("paused_at", MOMENT, nullable=True))
-    op.add_column("target", sa.Column("pause_reason", sa.Text(), nullable=True))
+    op.add_column("target", sa.Column("pause_reason", TEXT, nullable=True))
     op.add_column("zone", sa.Column("frozen_at", MOMENT, nullable=True))
-    op.add_column("zone", sa.Column("freeze_reason", sa.Text(), nullable=True))
+    op.add_column("zone", sa.Column("freeze_reason", TEXT, nullable=True))
     op.create_index(
         "ix_zone_frozen_at", "zone", ["frozen_at"], postgresql_where=ARE_FROZEN, sqlite_where=ARE_FROZEN
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import mysql
 
 revision = "0006"
 down_revision = "0005"
@@ -20,7 +21,7 @@ AHEAD = sa.text("state = 'ahead'")
 
 
 def upgrade() -> None:
-    moment = sa.DateTime(timezone=True)
+    moment = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
     op.add_column("target", sa.Column("repairs_paid_us", sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("target", sa.Column("looks_paid_us", sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("delivery", sa.Column("priority", sa.SmallInteger(), nullable=False, server_default="0"))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from dev.servers import PostgreSQL, RabbitMQ
 from dev.stack import Stack
 from dnsworker import Client
 from tests.acceptance.comparison import wait_for
@@ -21,11 +21,9 @@ ENOUGH_S = 240.0
 
 
 @pytest.fixture(scope="module")
-def stack(rabbitmq: RabbitMQ, postgresql: PostgreSQL, _database_template: str) -> Iterator[Stack]:
+def stack(shared_servers: dict[str, Any]) -> Iterator[Stack]:
     """Two workers that take every queue."""
-    with Stack(
-        workers=2, settings=PATIENT, rabbitmq=rabbitmq, postgresql=postgresql, template=_database_template
-    ) as running:
+    with Stack(workers=2, settings=PATIENT, **shared_servers) as running:
         yield running
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from dev.hybrid import TARGETS, Hybrid, a_hybrid
 from dev.readback import differences, holders
-from dev.servers import PostgreSQL, RabbitMQ
 from dnsworker import Change, Client
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import OperationFailed
@@ -35,9 +34,8 @@ DATA = {
 
 
 @pytest.fixture(scope="module")
-def hybrid(rabbitmq: RabbitMQ, postgresql: PostgreSQL, _database_template: str) -> Iterator[Hybrid]:
-    shared: dict[str, Any] = {"rabbitmq": rabbitmq, "postgresql": postgresql, "template": _database_template}
-    with a_hybrid(workers=2, **shared) as running:
+def hybrid(shared_servers: dict[str, Any]) -> Iterator[Hybrid]:
+    with a_hybrid(workers=2, **shared_servers) as running:
         yield running
 
 

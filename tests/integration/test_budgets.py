@@ -42,11 +42,13 @@ def own_redis() -> Iterator[Redis]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database with one target."""
     if request.param == "postgresql":
         url = str(request.getfixturevalue("database_url"))
+    elif request.param == "mariadb":
+        url = str(request.getfixturevalue("mariadb_url"))
     else:
         url = f"sqlite:///{tmp_path / 'db'}"
         database.upgrade(url)

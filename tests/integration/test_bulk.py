@@ -26,13 +26,13 @@ POOL = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'rows.db'}"
         database.upgrade(url)
     else:
-        url = request.getfixturevalue("database_url")
+        url = request.getfixturevalue("mariadb_url" if request.param == "mariadb" else "database_url")
     engine = database.connect(url)
     yield engine
     engine.dispose()

@@ -17,11 +17,24 @@ import dns.query
 import dns.rcode
 import pytest
 
-from dev.servers import Bind, Nsd, PostgreSQL, PowerDNS, RabbitMQ, Redis, Server, ServerError, start_all, tree
+from dev.servers import (
+    Bind,
+    MariaDB,
+    Nsd,
+    PostgreSQL,
+    PowerDNS,
+    RabbitMQ,
+    Redis,
+    Server,
+    ServerError,
+    SQLite,
+    start_all,
+    tree,
+)
 from dev.servers.process import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK: list[type[Server]] = [Bind, Nsd, PostgreSQL, PowerDNS, Redis]
+QUICK: list[type[Server]] = [Bind, MariaDB, Nsd, PostgreSQL, PowerDNS, Redis]
 
 
 @pytest.fixture(params=QUICK, ids=lambda kind: kind.__name__)
@@ -152,16 +165,33 @@ def test_powerdns_takes_a_zone_over_its_api() -> None:
         assert _rcode(server.port) == dns.rcode.NOERROR
 
 
-def test_postgresql_copies_a_database_and_keeps_what_was_committed_over_kill(postgresql: PostgreSQL) -> None:
-    postgresql.create_database("model")
-    postgresql.execute("CREATE TABLE note (word text)", database="model")
-    postgresql.create_database("copy", template="model")
-    postgresql.execute("INSERT INTO note VALUES ('kept')", database="copy")
-    postgresql.kill()
-    postgresql.start()
-    assert postgresql.execute("SELECT word FROM note", database="copy") == [("kept",)]
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_a_database_is_copied_and_what_was_committed_is_kept_over_kill(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    server: PostgreSQL | MariaDB = request.getfixturevalue(kind)
+    server.create_database("model")
+    server.execute("CREATE TABLE note (word text)", database="model")
+    server.create_database("copy", template="model")
+    server.execute("INSERT INTO note VALUES ('kept')", database="copy")
+    server.kill()
+    server.start()
+    assert server.execute("SELECT word FROM note", database="copy") == [("kept",)]
     for name in ("model", "copy"):
-        postgresql.drop_database(name)
+        server.drop_database(name)
+
+
+def test_a_folder_of_sqlite_databases_is_used_like_a_server() -> None:
+    with SQLite() as folder:
+        folder.create_database("model")
+        folder.execute("CREATE TABLE note (word text)", database="model")
+        folder.execute("INSERT INTO note VALUES ('kept')", database="model")
+        url = folder.create_database("copy", template="model")
+        assert url == f"sqlite:///{folder.folder / 'copy'}"
+        assert folder.execute("SELECT word FROM note", database="copy") == [("kept",)]
+        folder.drop_database("copy")
+        assert not (folder.folder / "copy").exists()
+    assert not folder.folder.exists()
 
 
 def test_rabbitmq_keeps_a_durable_message_over_kill_and_its_users_apart(rabbitmq: RabbitMQ) -> None:

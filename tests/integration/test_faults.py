@@ -41,9 +41,10 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-@pytest.fixture
-def postgresql_world(tmp_path: Path, database_url: str) -> Iterator[World]:
-    with a_world(tmp_path, "one", url=database_url) as world:
+@pytest.fixture(params=["database_url", "mariadb_url"], ids=["postgresql", "mariadb"])
+def server_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """On a database that is a server."""
+    with a_world(tmp_path, "one", url=request.getfixturevalue(request.param)) as world:
         world.create()
         world.wait_for_zone("ACTIVE")
         yield world
@@ -161,15 +162,18 @@ def test_what_a_replaced_worker_wrote_late_is_found_and_put_right(unfenced: Worl
     assert world.servers["one"].zones[ZONE].soa.serial == world.zone()["serial"]
 
 
-def test_a_worker_that_never_sweeps_takes_its_lock_again_when_it_was_lost(postgresql_world: World) -> None:
-    world = postgresql_world
+def test_a_worker_that_never_sweeps_takes_its_lock_again_when_it_was_lost(server_world: World) -> None:
+    world = server_world
     lock = world.runtime._lock
     assert isinstance(lock, SessionLock)
     before = lock.owner
     with world.engine.begin() as connection:
-        connection.execute(
-            sa.text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
-        )
+        if connection.dialect.name == "postgresql":
+            holders = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+            connection.exec_driver_sql(holders)
+        else:
+            holder = connection.exec_driver_sql(f"SELECT IS_USED_LOCK('dnsworker-{before}')").scalar_one()
+            connection.exec_driver_sql(f"KILL {holder}")
     other = SessionLock(world.engine)
     world.until(lambda: other.is_dead(before), "the lock is still held")
     world.put("www", "192.0.2.1")
@@ -257,8 +261,8 @@ def test_a_database_that_ends_between_two_statements_is_away(
         each_engine.dispose()
 
 
-def test_two_workers_at_one_target_do_each_delivery_once(postgresql_world: World) -> None:
-    world = postgresql_world
+def test_two_workers_at_one_target_do_each_delivery_once(server_world: World) -> None:
+    world = server_world
     second = Runtime(world.settings, world.signals)
     second.start()
     try:
@@ -324,8 +328,8 @@ def test_an_operation_that_breaks_takes_its_place_in_the_order(
 
 
 @pytest.mark.parametrize("text", ["a\x00b", "a\ud800b"])
-def test_text_that_no_database_holds_is_refused_in_order(postgresql_world: World, text: str) -> None:
-    world = postgresql_world
+def test_text_that_no_database_holds_is_refused_in_order(server_world: World, text: str) -> None:
+    world = server_world
     order = {"client": "c", "number": 1}
     operation = world.put("www", "192.0.2.1", comment=text, order=order)
     assert world.show(operation).code == "InvalidRequest"

@@ -40,10 +40,11 @@ def pool_of(**limits: dict[str, Any]) -> dict[str, Any]:
     return {"targets": targets, **(HALF if len(targets) > 1 else {})}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def url(request: pytest.FixtureRequest) -> str | None:
     """Of a database; None: a new SQLite."""
-    return str(request.getfixturevalue("database_url")) if request.param == "postgresql" else None
+    fixtures = {"postgresql": "database_url", "mariadb": "mariadb_url"}
+    return str(request.getfixturevalue(fixtures[request.param])) if request.param in fixtures else None
 
 
 @contextmanager

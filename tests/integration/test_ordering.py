@@ -179,6 +179,21 @@ def test_the_same_on_postgresql(
     check(postgresql_bench, plans, data)
 
 
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plans=st.tuples(client_plan, client_plan), data=st.data())
+def test_the_same_on_mariadb(
+    mariadb_bench: Bench, plans: tuple[list[Any], list[Any]], data: st.DataObject
+) -> None:
+    check(mariadb_bench, plans, data)
+
+
+@pytest.fixture(scope="module")
+def mariadb_bench(mariadb: Any) -> Iterator[Bench]:
+    bench = make_bench(mariadb.create_database("ordering"))
+    yield bench
+    bench.engine.dispose()
+
+
 @pytest.fixture(scope="module")
 def postgresql_bench(postgresql: Any) -> Iterator[Bench]:
     bench = make_bench(postgresql.create_database("ordering"))

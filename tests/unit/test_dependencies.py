@@ -24,6 +24,7 @@ PARTS = {"pydantic-core": "pydantic"}
 EXTRAS: dict[str, tuple[str, ...]] = {
     "dnsworker": ("database",),
     "dnsworker/database.py": ("worker",),  # its `upgrade` works in a checkout only
+    "dnsworker/mariadb.py": ("mariadb",),
     "dnsworker/testing": ("testing",),
     "tasks": ("worker",),
     "backends": ("worker",),
