@@ -26,6 +26,7 @@ from dnsworker.errors import ZoneNotFound
 from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.records import Key, RRset
+from dnsworker.settings import Settings
 from dnsworker.store import deliveries, zones
 from dnsworker.tables import delivery, operation, target, zone
 
@@ -101,10 +102,32 @@ def as_foreseen(run: Run) -> Iterator[str]:
             yield f"{_described(one)} {ends}: {row.message}"
 
 
+def replay_without_late_ones(run: Run) -> int:
+    """Let the model know which operations came too late: after more than the grace, and refused for that.
+
+    Promise 3 allows it, and only then. Returns how many.
+    """
+    rows = _operations(run)
+    to_wall = time.time() - time.monotonic()
+    grace_s = Settings.model_fields["ordering_grace_s"].default
+    late = {
+        one.id
+        for one in run.workload.confirmed
+        if (row := rows.get(one.id)) is not None
+        and row.code == "Overtaken"
+        and row.received_at.timestamp() - to_wall - one.at > grace_s
+    }
+    if late:
+        for client in run.workload.clients:
+            client.replay((), {id_: row.code for id_, row in rows.items()}, late)
+    return len(late)
+
+
 def _operations(run: Run) -> dict[str, Any]:
-    columns = (operation.c.id, operation.c.status, operation.c.code, operation.c.message)
+    wanted = (operation.c.id, operation.c.status, operation.c.code, operation.c.message)
     with run.system.engine.connect() as connection:
-        return {row.id: row for row in connection.execute(sa.select(*columns))}
+        query = sa.select(*wanted, operation.c.received_at)
+        return {row.id: row for row in connection.execute(query)}
 
 
 def _described(one: Confirmed) -> str:

@@ -83,6 +83,8 @@ def _run(
     say("healed; waiting for rest …")
     tested = invariants.Run(system, workload, nemesis, watcher)
     is_at_rest = invariants.comes_to_rest(tested, heals_within_s)
+    if late := invariants.replay_without_late_ones(tested):
+        said.append(f"{late} operations were on their way for longer than the grace, and overtaken")
     doubtful = {target for event in nemesis.history for target in event.fault.needs_touch}
     violations = [f"untouched: {words}" for words in invariants.delivered(tested, doubtful)]
     if doubtful and is_at_rest:

@@ -81,6 +81,8 @@ class ClientThread(threading.Thread):
         self.models = _models(zones)
         self.confirmed: list[Confirmed] = []
         self.repeated = 0
+        #: Zones that a target may still have and a restored database no longer knows.
+        self._orphans: set[str] = set()
         #: What ended it, or what it could not get confirmed.
         self.failure: str | None = None
         #: One from the first submission to the last: only those of one client have an order.
@@ -94,21 +96,30 @@ class ClientThread(threading.Thread):
         except Exception as exc:  # noqa: BLE001 - whatever ends a client is a finding
             self.failure = f"{self.name}: {type(exc).__name__}: {exc}"
 
-    def replay(self, lost: Collection[str], codes: Mapping[str, str | None]) -> None:
+    def replay(
+        self, lost: Collection[str], codes: Mapping[str, str | None], late: Collection[str] = ()
+    ) -> None:
         """Let the model forget operations that went with the database; it foresees the others anew.
 
         A zone that a target still has and the database no longer knows can't be created (`ZoneExists`), which
         shows at its delivery: until then it was there, and what came was judged by that. `codes`: with what
-        each operation has ended.
+        each operation has ended. `late`: those that were on their way for longer than others wait for them.
         """
         self.models = _models(self.models)
-        orphans = {one.zone for one in self.confirmed if one.id in lost}
+        self._orphans |= {one.zone for one in self.confirmed if one.id in lost}
         kept = [one for one in self.confirmed if one.id not in lost]
         self.confirmed = []
         for one in kept:
             model, code = self.models[one.zone], codes.get(one.id)
+            if one.id in late:
+                self.confirmed.append(replace(one, refusal=code))
+                continue
             is_refused_late = isinstance(one.submission, Creation) and code == "ZoneExists"
-            if one.zone in orphans and not model.exists and (is_refused_late or code in JUDGED_MEANWHILE):
+            if (
+                one.zone in self._orphans
+                and not model.exists
+                and (is_refused_late or code in JUDGED_MEANWHILE)
+            ):
                 refusal = code
             else:
                 refusal = model.run(one.submission)
