@@ -40,7 +40,8 @@ FILL = [
     INSERT INTO delivery (zone_id, target_id, goal, wanted_revision, state, soa, delivered_revision,
                           must_read, force, epoch, attempts, due_at, last_code, last_error)
     SELECT zone.id, target.id, 'present', 2, 'present',
-           'ns1.example.net. a.example.net. ' || zone.revision || ' 3600 600 86400 3600', CASE target.name WHEN 'two' THEN 1 ELSE 2 END, false,
+           'ns1.example.net. a.example.net. ' || zone.revision || ' 3600 600 86400 3600',
+           CASE target.name WHEN 'two' THEN 1 ELSE 2 END, false,
            false, 3, CASE target.name WHEN 'two' THEN 5 ELSE 0 END,
            CASE target.name WHEN 'two' THEN now() - interval '1 hour' END, 'Unreachable', 'nobody answers'
     FROM zone, target WHERE zone.id > 1000
