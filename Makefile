@@ -37,11 +37,12 @@ servers: $(VENV)/.dev ## install the servers that the tests start (needs apt-get
 stack: servers ## real RabbitMQ, PostgreSQL, Redis, BIND, PowerDNS, workers, beat and Flower, until Ctrl-C
 	$(BIN)/python -m dev.stack $(if $(DATABASE),--database $(DATABASE))
 
-# Two at a time, each with servers of its own; then the whole system, which needs the machine for itself.
+# Some at a time, each with servers of its own: tests wait more than they compute. Then the whole system, which
+# needs more of the machine.
 test: servers ## every test, against real servers that it starts and stops
 ifeq ($(TESTS),tests)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/acceptance --ignore tests/chaos tests
-	$(BIN)/python -m pytest tests/acceptance tests/chaos
+	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/acceptance --ignore tests/chaos tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/acceptance tests/chaos
 else
 	$(BIN)/python -m pytest $(TESTS)
 endif
@@ -55,6 +56,7 @@ unit: $(VENV)/.dev ## the tests that need no server
 bench: servers ## measure the whole system beside its goals, on servers of its own (see bench/README.md)
 	$(BIN)/python -m bench.hybrid
 	$(BIN)/python -m bench.refill --zones 1000
+	$(BIN)/python -m bench.outage --zones 1000
 
 chaos: servers ## break the whole system at random, check what it promises: SEED=7 DURATION=120 FAULTS=kill,pause SABOTAGE=fence
 	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SABOTAGE),--sabotage $(SABOTAGE))

@@ -16,10 +16,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 import sqlalchemy as sa
 
+from bench.command import NothingMeasured, count, say, writable
 from bench.figures import Figures, table
 from bench.serving import NotServed, Resolver
 from dev.hybrid import Hybrid, a_hybrid
@@ -45,10 +45,6 @@ SETTINGS = {"DNSWORKER_RETRY_CAP_S": "4"}
 AT_REST_WITHIN_S = 120.0
 #: Of rounds and of changes in each: more is a slip of the finger.
 LIMIT = 1000
-
-
-class NothingMeasured(Exception):
-    """What was to be measured did not take place."""
 
 
 class Bench:
@@ -140,14 +136,14 @@ def measure(rounds: int, changes: int) -> dict[str, Figures]:
     """
     healthy: list[float] = []
     faulty: list[float] = []
-    _say("starting RabbitMQ, PostgreSQL, Redis, the nameservers, Route 53's stand-in and the workers …")
+    say("starting RabbitMQ, PostgreSQL, Redis, the nameservers, Route 53's stand-in and the workers …")
     with a_bench() as bench:
         bench.create_zones()
         for number in range(1, rounds + 1):
             healthy += (well := bench.healthy_round(changes))
             faulty += (ill := bench.faulty_round(changes))
             medians = [f"{statistics.median(took) * 1000:.0f} ms" for took in (well, ill)]
-            _say(f"round {number} of {rounds}: {' and '.join(medians)}")
+            say(f"round {number} of {rounds}: {' and '.join(medians)}")
     return {"healthy": Figures.of(healthy), "faulty": Figures.of(faulty)}
 
 
@@ -194,30 +190,12 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     assert __doc__
     parser = argparse.ArgumentParser(prog="python -m bench.hybrid", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=_count, default=6, metavar="N", help="of each kind (6)")
-    parser.add_argument("--changes", type=_count, default=25, metavar="N", help="measured in a round (25)")
-    parser.add_argument("--json", type=_writable, metavar="FILE", help="the figures, in seconds")
+    parser.add_argument("--rounds", type=count(LIMIT), default=6, metavar="N", help="of each kind (6)")
+    parser.add_argument(
+        "--changes", type=count(LIMIT), default=25, metavar="N", help="measured in a round (25)"
+    )
+    parser.add_argument("--json", type=writable, metavar="FILE", help="the figures, in seconds")
     return parser.parse_args()
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= LIMIT:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {LIMIT}")
-    return int(text)
-
-
-def _writable(text: str) -> Path:
-    """Refused before the minutes that it takes to have something to write."""
-    path = Path(text)
-    try:
-        path.open("a").close()
-    except OSError as exc:
-        raise argparse.ArgumentTypeError(f"can't write {text}: {exc.strerror}") from exc
-    return path
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,26 +10,25 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import re
 import statistics
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from kombu import Connection
 
+from bench.command import NothingMeasured, count, say, writable
 from bench.figures import Figures, table
+from bench.load import Load
 from bench.serving import NotServed, Resolver
 from dev.pool import pool_of, to_yaml
 from dev.servers import Bind, PowerDNS, ServerError
 from dev.servers.process import wait_until
 from dev.stack import Stack, stop_in_order
-from dnsworker import Client, database, queues, reports
+from dnsworker import Client, database, reports
 from dnsworker.errors import DNSWorkerError
 
 #: Median while the server is filled again : median before.
@@ -46,19 +45,6 @@ LEAST_PATIENCE_S = 120.0
 LIMIT = 100_000
 #: Fewer say nothing about a median.
 LEAST_SAMPLES = 5
-
-
-class NothingMeasured(Exception):
-    """What was to be measured did not take place."""
-
-
-@dataclass
-class Load:
-    """The most that was seen of it while the server was filled."""
-
-    messages: int = 0
-    #: Megabytes of resident memory, by worker.
-    worker_mb: dict[str, float] = field(default_factory=dict)
 
 
 class Bench:
@@ -97,7 +83,7 @@ class Bench:
         missing, took = self._others, []
         for zone in itertools.cycle(LIVE):
             took.append(self._change(resolver, zone))
-            self._note_load()
+            self.load.note(self._stack, [TARGET])
             missing = [zone for zone in missing if not resolver.has(zone)]
             if not missing:
                 return took, time.monotonic() - begun
@@ -125,23 +111,6 @@ class Bench:
 
         wait_until(is_at_rest, self._patience_s, "every zone to be created")
 
-    def _note_load(self) -> None:
-        self.load.messages = max(self.load.messages, self._messages())
-        for program in self._stack.workers:
-            text = Path(f"/proc/{program.pid}/status").read_text(encoding="ascii")
-            found = re.search(r"^VmHWM:\s+(\d+) kB", text, re.MULTILINE)
-            if found:
-                self.load.worker_mb[program.name] = round(int(found[1]) / 1024, 1)
-
-    def _messages(self) -> int:
-        """In all queues, waiting for a worker."""
-        with Connection(self._stack.env["DNSWORKER_BROKER_URL"]) as connection:
-            count = 0
-            for queue in queues.all_queues([TARGET]):
-                channel: Any = connection.channel()
-                count += channel.queue_declare(queue.name, passive=True).message_count
-            return count
-
 
 @dataclass(frozen=True)
 class Found:
@@ -166,13 +135,12 @@ class Found:
         return {**asdict(self), "ratio": self.ratio, "goal": GOAL, "is_met": self.is_met}
 
     def to_text(self) -> str:
-        memory = ", ".join(f"{name} {size:.0f} MB" for name, size in self.load.worker_mb.items())
         verdict = "met" if self.is_met else "not met"
         return "\n".join(
             [
                 table({"before": self.before, "during": self.during}),
                 f"{self.zones} zones made in {self.created_in_s:.0f} s, back in {self.refilled_in_s:.0f} s",
-                f"at most {self.load.messages} messages in queues; {memory}",
+                str(self.load),
                 f"ratio of the medians {self.ratio:.2f}, goal {GOAL:g}: {verdict}",
             ]
         )
@@ -183,13 +151,13 @@ def measure(server: str, zones: int, changes: int) -> Found:
 
     Raises `NotServed`; `NothingMeasured`, `ServerError` or `DNSWorkerError` when it couldn't be done.
     """
-    _say("starting RabbitMQ, PostgreSQL, Redis, the nameserver and the workers …")
+    say("starting RabbitMQ, PostgreSQL, Redis, the nameserver and the workers …")
     with a_bench(server, zones) as bench, Resolver(bench.server) as resolver:
         created_in_s = bench.create_zones()
-        _say(f"{zones} zones created in {created_in_s:.0f} s")
+        say(f"{zones} zones created in {created_in_s:.0f} s")
         bench.time_changes(resolver, len(LIVE))  # not measured: the first of anything is slower
         before = bench.time_changes(resolver, changes)
-        _say(f"before: {statistics.median(before) * 1000:.0f} ms; the server is wiped")
+        say(f"before: {statistics.median(before) * 1000:.0f} ms; the server is wiped")
         during, refilled_in_s = bench.time_refill(resolver)
     if len(during) < LEAST_SAMPLES:
         raise NothingMeasured(f"everything was back after {len(during)} changes: take more zones")
@@ -237,31 +205,13 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     assert __doc__
     parser = argparse.ArgumentParser(prog="python -m bench.refill", description=__doc__.splitlines()[0])
-    parser.add_argument("--zones", type=_count, default=10_000, metavar="N", help="that are lost (10000)")
-    parser.add_argument("--changes", type=_count, default=50, metavar="N", help="timed before (50)")
+    parser.add_argument(
+        "--zones", type=count(LIMIT), default=10_000, metavar="N", help="that are lost (10000)"
+    )
+    parser.add_argument("--changes", type=count(LIMIT), default=50, metavar="N", help="timed before (50)")
     parser.add_argument("--server", choices=("bind", "powerdns"), default="bind", help="what is wiped (bind)")
-    parser.add_argument("--json", type=_writable, metavar="FILE", help="the figures, in seconds")
+    parser.add_argument("--json", type=writable, metavar="FILE", help="the figures, in seconds")
     return parser.parse_args()
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= LIMIT:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {LIMIT}")
-    return int(text)
-
-
-def _writable(text: str) -> Path:
-    """Refused before the minutes that it takes to have something to write."""
-    path = Path(text)
-    try:
-        path.open("a").close()
-    except OSError as exc:
-        raise argparse.ArgumentTypeError(f"can't write {text}: {exc.strerror}") from exc
-    return path
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -143,6 +143,11 @@ class Zones:
                 raise missing(zone)
         if keys:
             self._signed = (zone, bool(wanted["dnssec"]))
+        if "soa_edit" in rest:
+            # Else PowerDNS goes on for a minute with the setting that it has in its cache, serves serials
+            # that are higher than ours, and then lower ones.
+            body = {"kind": "SOA-EDIT", "metadata": [rest["soa_edit"]]}
+            self._call("PUT", f"{_path(zone)}/metadata/SOA-EDIT", body=body, accept=(200, 404, 422))
 
     def retrieve(self, zone: Name) -> None:
         """Has PowerDNS transfer the zone from its primaries; it says so before it does."""

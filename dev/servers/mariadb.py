@@ -73,13 +73,14 @@ class MariaDB(Server):
             return list(cursor.fetchall())
 
     @contextlib.contextmanager
-    def _connection(self, database: str) -> Iterator[Any]:
+    def _connection(self, database: str, silence_s: float = 60.0) -> Iterator[Any]:
         connection = pymysql.connect(
             host=self.address,
             port=self.port,
             user=USER,
             database=database,
             connect_timeout=2,
+            read_timeout=silence_s,
             autocommit=True,
         )
         try:
@@ -145,7 +146,8 @@ class MariaDB(Server):
 
     def _answers(self) -> bool:
         try:
-            return self.execute("SELECT 1") == [(1,)]
+            with self._connection("mysql", silence_s=2.0) as connection, connection.cursor() as cursor:
+                return bool(cursor.execute("SELECT 1"))
         except pymysql.err.OperationalError:
             return False
 

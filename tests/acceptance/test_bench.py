@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import refill
+from bench import outage, refill
 from bench.figures import Figures
 from bench.serving import Resolver
 from dev.program import ROOT
@@ -35,7 +35,7 @@ def test_a_wiped_server_is_filled_again_while_changes_are_timed(
     rabbitmq: RabbitMQ, postgresql: PostgreSQL, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refill, "LIVE", refill.LIVE[:2])
-    shared = {"rabbitmq": rabbitmq, "postgresql": postgresql, "redis": redis}
+    shared = {"rabbitmq": rabbitmq, "database": postgresql, "redis": redis}
     with refill.a_bench("bind", 4, **shared) as bench, Resolver(bench.server) as resolver:
         created_in_s = bench.create_zones()
         before = Figures.of(bench.time_changes(resolver, 2))
@@ -49,6 +49,26 @@ def test_a_wiped_server_is_filled_again_while_changes_are_timed(
     assert "worker-2" in load
     assert verdict.startswith("ratio of the medians ")
     assert json.loads(json.dumps(found.to_json()))["is_met"] is (found.ratio <= refill.GOAL)
+
+
+def test_a_target_that_comes_back_catches_up_while_changes_are_timed(
+    rabbitmq: RabbitMQ, postgresql: PostgreSQL, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "LIVE", outage.LIVE[:2])
+    monkeypatch.setattr(outage, "SPREAD_S", 1.0)
+    shared = {"rabbitmq": rabbitmq, "database": postgresql, "redis": redis}
+    with outage.a_bench(**shared) as (bench, healthy), Resolver(healthy) as resolver:
+        before = Figures.of(bench.time_changes(resolver, 2))
+        bench.let_backlog_grow(20)
+        away = Figures.of(bench.time_changes(resolver, 2))
+        back, caught_up_in_s = bench.time_return(resolver, 20)  # which counts the zones
+        found = outage.Found(before, away, Figures.of(back), 20, caught_up_in_s, bench.load)
+    _, *rows, caught_up, load, verdict = found.to_text().splitlines()
+    assert [row.split()[0] for row in rows] == ["before", "away", "back"]
+    assert caught_up.startswith("20 zones caught up with in ")
+    assert "worker-2" in load
+    assert verdict.startswith("ratio of the medians away : before ")
+    assert json.loads(json.dumps(found.to_json()))["is_met"] is (found.ratio <= outage.GOAL)
 
 
 @pytest.mark.parametrize(

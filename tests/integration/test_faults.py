@@ -50,6 +50,14 @@ def server_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Wor
         yield world
 
 
+@pytest.fixture
+def postgresql_world(database_url: str, tmp_path: Path) -> Iterator[World]:
+    with a_world(tmp_path, "one", url=database_url) as world:
+        world.create()
+        world.wait_for_zone("ACTIVE")
+        yield world
+
+
 # --- adapters that break ------------------------------------------------------------------------------------
 
 

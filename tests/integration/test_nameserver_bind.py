@@ -267,6 +267,9 @@ def compare(named: Bind, ours: NameServer, name: str, qtype: str, **how: Any) ->
         # A loop whose every turn makes the name longer fills the message.
         assert mine.get("TC") or mine.get("rcode") == "NOERROR"
         return
+    if theirs.get("TC") and not mine.get("TC"):  # ours is smaller, and fits: BIND's whole answer is wanted
+        compare(named, ours, name, qtype, **how | {"transport": "tcp"})
+        return
     if name in HIDDEN_BY_CHILD:
         mine["referral"] = mine["glue"] = set()
     differing = {
