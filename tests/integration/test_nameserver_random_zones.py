@@ -71,7 +71,7 @@ class Pair:
         self._ours.stop()
 
     def add(self, zone: ZoneContents) -> None:
-        path = self._bind.folder / f"{zone.name}random"
+        path = self._bind.folder / f"{zone.name}{next(_numbers)}"
         path.write_text(zone_text(zone))
         self._bind.rndc(
             "addzone", zone.name,

@@ -265,7 +265,8 @@ def test_an_unsigned_answer_to_a_signed_question_does_not_count() -> None:
 
 
 def add_zone(bind: Bind, zone: str, records: str = "", extra: str = "") -> Path:
-    path = bind.folder / f"{zone}seed"
+    # A file of its own: that of a zone of the same name is removed some time after `delzone -clean`.
+    path = bind.folder / f"{zone}{next(_numbers)}"
     path.write_text(
         f"$TTL 300\n@ SOA ns1.elsewhere.test. h 42 3600 600 86400 300\n@ NS ns1.elsewhere.test.\n{records}"
     )
