@@ -170,14 +170,23 @@ class SecondaryBindUnderTest(BindUnderTest):
         return Fed(BACKEND("test", model), self.primary)
 
     def start(self) -> None:
-        """Where it was killed before it wrote what it had transferred, it fetches that again."""
+        """Where it was killed before it wrote what it had transferred, it fetches that again.
+
+        By itself some time within the SOA's retry, if it has an older file; so it is told to.
+        """
         super().start()
         for name, serial in self.primary.serials.items():
+            if self._is_behind(name, serial):
+                self.server.rndc("refresh", name)
             wait_until(
                 lambda name=name, serial=serial: self._has_or_knows_not(name, serial),  # type: ignore[misc]
                 90,
                 f"{name} to be fetched again",
             )
+
+    def _is_behind(self, name: Name, serial: int) -> bool:
+        message = self.query(name, "SOA")
+        return bool(message.answer) and message.answer[0][0].serial != serial
 
     def _has_or_knows_not(self, name: Name, serial: int) -> bool:
         """REFUSED is for a zone that it hasn't got; SERVFAIL for one that it is still fetching."""
