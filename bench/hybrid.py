@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from bench.command import NothingMeasured, count, say, writable
+from bench.command import Found, NothingMeasured, count, reached, run, say, writable
 from bench.figures import Figures, table
-from bench.serving import NotServed, Resolver
+from bench.serving import Resolver
 from dev.hybrid import Hybrid, a_hybrid
-from dev.servers import ServerError
 from dev.servers.process import wait_until
-from dev.stack import stop_in_order
-from dnsworker import Client, database, reports
-from dnsworker.errors import DNSWorkerError
+from dnsworker import Client, reports
 
 #: Median of the faulty rounds : median of the healthy ones.
 GOAL = 1.2
@@ -129,7 +125,23 @@ class Bench:
             return {target["name"]: target["backlog"] for target in reports.show_targets(connection)}
 
 
-def measure(rounds: int, changes: int) -> dict[str, Figures]:
+@dataclass(frozen=True)
+class FoundHybrid(Found):
+    goal = GOAL
+
+    healthy: Figures
+    faulty: Figures
+
+    @property
+    def ratio(self) -> float:
+        return self.faulty.median_s / self.healthy.median_s
+
+    def to_text(self) -> str:
+        rows = table({"healthy": self.healthy, "faulty": self.faulty})
+        return f"{rows}\nratio of the medians {self.verdict}"
+
+
+def measure(rounds: int, changes: int) -> Found:
     """Start the system, run the rounds, end everything.
 
     Raises `NotServed`; `NothingMeasured`, `ServerError` or `DNSWorkerError` when it couldn't be done.
@@ -144,47 +156,23 @@ def measure(rounds: int, changes: int) -> dict[str, Figures]:
             faulty += (ill := bench.faulty_round(changes))
             medians = [f"{statistics.median(took) * 1000:.0f} ms" for took in (well, ill)]
             say(f"round {number} of {rounds}: {' and '.join(medians)}")
-    return {"healthy": Figures.of(healthy), "faulty": Figures.of(faulty)}
+    return FoundHybrid(Figures.of(healthy), Figures.of(faulty))
 
 
 @contextmanager
 def a_bench() -> Iterator[Bench]:
     """With the worker processes of `make stack`: one takes in, one delivers."""
-    with a_hybrid(settings=SETTINGS) as hybrid:
-        env = hybrid.stack.env
-        engine = database.connect(env["DNSWORKER_DATABASE_URL"])
-        try:
-            with (
-                Client(env["DNSWORKER_BROKER_URL"], env["DNSWORKER_RESULT_URL"]) as client,
-                Resolver(hybrid.bind) as bind,
-            ):
-                yield Bench(hybrid, client, engine, bind)
-        finally:
-            engine.dispose()
+    with (
+        a_hybrid(settings=SETTINGS) as hybrid,
+        reached(hybrid.stack) as (client, engine),
+        Resolver(hybrid.bind) as bind,
+    ):
+        yield Bench(hybrid, client, engine, bind)
 
 
 def main() -> int:
     options = _options()
-    stop_in_order()
-    try:
-        figures = measure(options.rounds, options.changes)
-    except NotServed as exc:
-        print(f"{exc}: not met")
-        return 1
-    except (NothingMeasured, ServerError, DNSWorkerError) as exc:
-        print(exc, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    ratio = figures["faulty"].median_s / figures["healthy"].median_s
-    is_met = ratio <= GOAL
-    print(table(figures))
-    print(f"ratio of the medians {ratio:.2f}, goal {GOAL:g}: {'met' if is_met else 'not met'}")
-    if options.json:
-        series = {name: asdict(one) for name, one in figures.items()}
-        found = {**series, "ratio": ratio, "goal": GOAL, "is_met": is_met}
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
-    return 0 if is_met else 1
+    return run(lambda: measure(options.rounds, options.changes), options.json)
 
 
 def _options() -> argparse.Namespace:

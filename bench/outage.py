@@ -10,25 +10,23 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from bench.command import NothingMeasured, count, say, writable
+from bench.command import Found, NothingMeasured, count, reached, run, say, writable
 from bench.figures import Figures, table
 from bench.load import Load
 from bench.serving import NotServed, Resolver
 from dev.pool import pool_of, to_yaml
-from dev.servers import PowerDNS, ServerError
-from dev.stack import Stack, stop_in_order
-from dnsworker import Client, database, reports
-from dnsworker.errors import DNSWorkerError
+from dev.servers import PowerDNS
+from dev.stack import Stack
+from dnsworker import Client, reports
 
 #: Median while the other target is away with its backlog : median before.
 GOAL = 1.2
@@ -139,8 +137,8 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a run found."""
+class FoundOutage(Found):
+    goal = GOAL
 
     before: Figures
     away: Figures
@@ -153,22 +151,14 @@ class Found:
     def ratio(self) -> float:
         return self.away.median_s / self.before.median_s
 
-    @property
-    def is_met(self) -> bool:
-        return self.ratio <= GOAL
-
-    def to_json(self) -> dict[str, object]:
-        return {**asdict(self), "ratio": self.ratio, "goal": GOAL, "is_met": self.is_met}
-
     def to_text(self) -> str:
         rate = self.zones / self.caught_up_in_s
-        verdict = "met" if self.is_met else "not met"
         return "\n".join(
             [
                 table({"before": self.before, "away": self.away, "back": self.back}),
                 f"{self.zones} zones caught up with in {self.caught_up_in_s:.0f} s ({rate:.0f} a second)",
                 str(self.load),
-                f"ratio of the medians away : before {self.ratio:.2f}, goal {GOAL:g}: {verdict}",
+                f"ratio of the medians away : before {self.verdict}",
             ]
         )
 
@@ -189,7 +179,7 @@ def measure(zones: int, changes: int) -> Found:
         say("the target comes back")
         back, caught_up_in_s = bench.time_return(resolver, zones)
     found = (Figures.of(took) for took in (before, away, back))
-    return Found(*found, zones, caught_up_in_s, bench.load)
+    return FoundOutage(*found, zones, caught_up_in_s, bench.load)
 
 
 @contextmanager
@@ -200,36 +190,17 @@ def a_bench(**shared: Any) -> Iterator[tuple[Bench, PowerDNS]]:
     """
     with PowerDNS() as healthy, PowerDNS() as away:
         pool = pool_of({HEALTHY: healthy, AWAY: away}, threshold_percentage=50)
-        with Stack(pool_yaml=to_yaml(pool), powerdns=healthy, **shared) as stack:
-            engine = database.connect(stack.env["DNSWORKER_DATABASE_URL"])
-            try:
-                broker, result = stack.env["DNSWORKER_BROKER_URL"], stack.env["DNSWORKER_RESULT_URL"]
-                with Client(broker, result) as client:
-                    bench = Bench(stack, away, client, engine)
-                    bench.create_live_zones()
-                    away.stop()
-                    yield bench, healthy
-            finally:
-                engine.dispose()
+        system = Stack(pool_yaml=to_yaml(pool), powerdns=healthy, **shared)
+        with system as stack, reached(stack) as (client, engine):
+            bench = Bench(stack, away, client, engine)
+            bench.create_live_zones()
+            away.stop()
+            yield bench, healthy
 
 
 def main() -> int:
     options = _options()
-    stop_in_order()
-    try:
-        found = measure(options.zones, options.changes)
-    except NotServed as exc:
-        print(f"{exc}: not met")
-        return 1
-    except (NothingMeasured, ServerError, DNSWorkerError) as exc:
-        print(exc, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    print(found.to_text())
-    if options.json:
-        options.json.write_text(json.dumps(found.to_json(), indent=2) + "\n")
-    return 0 if found.is_met else 1
+    return run(lambda: measure(options.zones, options.changes), options.json)
 
 
 def _options() -> argparse.Namespace:

@@ -9,27 +9,25 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from bench.command import NothingMeasured, count, say, writable
+from bench.command import Found, NothingMeasured, count, reached, run, say, writable
 from bench.figures import Figures, table
 from bench.load import Load
 from bench.serving import NotServed, Resolver
 from dev.pool import pool_of, to_yaml
-from dev.servers import Bind, PowerDNS, ServerError
+from dev.servers import Bind, PowerDNS
 from dev.servers.process import wait_until
-from dev.stack import Stack, stop_in_order
-from dnsworker import Client, database, reports
-from dnsworker.errors import DNSWorkerError
+from dev.stack import Stack
+from dnsworker import Client, reports
 
 #: Median while the server is filled again : median before.
 GOAL = 1.5
@@ -113,8 +111,8 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a run found."""
+class FoundRefill(Found):
+    goal = GOAL
 
     before: Figures
     during: Figures
@@ -127,21 +125,13 @@ class Found:
     def ratio(self) -> float:
         return self.during.median_s / self.before.median_s
 
-    @property
-    def is_met(self) -> bool:
-        return self.ratio <= GOAL
-
-    def to_json(self) -> dict[str, object]:
-        return {**asdict(self), "ratio": self.ratio, "goal": GOAL, "is_met": self.is_met}
-
     def to_text(self) -> str:
-        verdict = "met" if self.is_met else "not met"
         return "\n".join(
             [
                 table({"before": self.before, "during": self.during}),
                 f"{self.zones} zones made in {self.created_in_s:.0f} s, back in {self.refilled_in_s:.0f} s",
                 str(self.load),
-                f"ratio of the medians {self.ratio:.2f}, goal {GOAL:g}: {verdict}",
+                f"ratio of the medians {self.verdict}",
             ]
         )
 
@@ -161,7 +151,7 @@ def measure(server: str, zones: int, changes: int) -> Found:
         during, refilled_in_s = bench.time_refill(resolver)
     if len(during) < LEAST_SAMPLES:
         raise NothingMeasured(f"everything was back after {len(during)} changes: take more zones")
-    return Found(Figures.of(before), Figures.of(during), zones, created_in_s, refilled_in_s, bench.load)
+    return FoundRefill(Figures.of(before), Figures.of(during), zones, created_in_s, refilled_in_s, bench.load)
 
 
 @contextmanager
@@ -173,33 +163,14 @@ def a_bench(wanted: str, zones: int, **shared: Any) -> Iterator[Bench]:
     with Bind() as bind, PowerDNS() as powerdns:
         server = bind if wanted == "bind" else powerdns
         pool_yaml = to_yaml(pool_of({TARGET: server}))
-        with Stack(pool_yaml=pool_yaml, bind=bind, powerdns=powerdns, **shared) as stack:
-            engine = database.connect(stack.env["DNSWORKER_DATABASE_URL"])
-            try:
-                broker, result = stack.env["DNSWORKER_BROKER_URL"], stack.env["DNSWORKER_RESULT_URL"]
-                with Client(broker, result) as client:
-                    yield Bench(stack, server, client, engine, zones)
-            finally:
-                engine.dispose()
+        system = Stack(pool_yaml=pool_yaml, bind=bind, powerdns=powerdns, **shared)
+        with system as stack, reached(stack) as (client, engine):
+            yield Bench(stack, server, client, engine, zones)
 
 
 def main() -> int:
     options = _options()
-    stop_in_order()
-    try:
-        found = measure(options.server, options.zones, options.changes)
-    except NotServed as exc:
-        print(f"{exc}: not met")
-        return 1
-    except (NothingMeasured, ServerError, DNSWorkerError) as exc:
-        print(exc, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    print(found.to_text())
-    if options.json:
-        options.json.write_text(json.dumps(found.to_json(), indent=2) + "\n")
-    return 0 if found.is_met else 1
+    return run(lambda: measure(options.server, options.zones, options.changes), options.json)
 
 
 def _options() -> argparse.Namespace:

@@ -10,14 +10,10 @@ import hashlib
 import logging
 import threading
 
-import redis
 import sqlalchemy as sa
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from dnsworker.database import reading
-from dnsworker.errors import ConfigError
-from dnsworker.redis_budget import AWAY, TIMEOUT_S
+from dnsworker.redis_budget import AWAY, connect
 from dnsworker.store import lineage
 from dnsworker.store.lineage import Mark
 
@@ -34,7 +30,7 @@ class Lineage:
         self._engine, self._reading = engine, reading(engine)
         self._guard = threading.Lock()
         self._mark: Mark | None = None
-        self._redis = _connect(redis_url) if redis_url else None
+        self._redis = connect(redis_url) if redis_url else None
         place = engine.url.render_as_string(hide_password=True)
         self._key = KEY.format(database=hashlib.sha256(place.encode()).hexdigest()[:16])
 
@@ -87,12 +83,3 @@ class Lineage:
     def close(self) -> None:
         if self._redis is not None:
             self._redis.close()
-
-
-def _connect(url: str) -> redis.Redis:
-    try:
-        return redis.Redis.from_url(
-            url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 1)
-        )
-    except ValueError as exc:
-        raise ConfigError("DNSWORKER_REDIS_URL must be a Redis URL (redis:// or rediss://)") from exc

@@ -46,18 +46,23 @@ return {paid, now, at, granted}
 """
 
 
+def connect(url: str) -> redis.Redis:
+    """The Redis that workers share; nothing is connected before it is needed. Raises `ConfigError`."""
+    try:
+        # One more attempt: a connection that was kept may be from before Redis' last restart.
+        return redis.Redis.from_url(
+            url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 1)
+        )
+    except ValueError as exc:
+        raise ConfigError("DNSWORKER_REDIS_URL must be a Redis URL (redis:// or rediss://)") from exc
+
+
 class RedisBudgets:
     """Safe for threads; nothing is connected before it is needed."""
 
     def __init__(self, url: str) -> None:
         """Raises `ConfigError`."""
-        try:
-            # One more attempt: a connection that was kept may be from before Redis' last restart.
-            self._redis = redis.Redis.from_url(
-                url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 1)
-            )
-        except ValueError as exc:
-            raise ConfigError("DNSWORKER_REDIS_URL must be a Redis URL (redis:// or rediss://)") from exc
+        self._redis = connect(url)
         self._script = self._redis.register_script(SCRIPT)
 
     def take(self, target: str, budget: Budget, *, patience_us: int, from_empty: bool) -> Answer:

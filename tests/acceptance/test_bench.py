@@ -41,7 +41,7 @@ def test_a_wiped_server_is_filled_again_while_changes_are_timed(
         before = Figures.of(bench.time_changes(resolver, 2))
         during, refilled_in_s = bench.time_refill(resolver)
         assert all(resolver.has(f"zone{number}.test.") for number in range(4))
-        found = refill.Found(before, Figures.of(during), 4, created_in_s, refilled_in_s, bench.load)
+        found = refill.FoundRefill(before, Figures.of(during), 4, created_in_s, refilled_in_s, bench.load)
     header, *rows, back, load, verdict = found.to_text().splitlines()
     assert header.split() == ["samples", "median", "p95"]
     assert [row.split()[0] for row in rows] == ["before", "during"]
@@ -62,7 +62,7 @@ def test_a_target_that_comes_back_catches_up_while_changes_are_timed(
         bench.let_backlog_grow(20)
         away = Figures.of(bench.time_changes(resolver, 2))
         back, caught_up_in_s = bench.time_return(resolver, 20)  # which counts the zones
-        found = outage.Found(before, away, Figures.of(back), 20, caught_up_in_s, bench.load)
+        found = outage.FoundOutage(before, away, Figures.of(back), 20, caught_up_in_s, bench.load)
     _, *rows, caught_up, load, verdict = found.to_text().splitlines()
     assert [row.split()[0] for row in rows] == ["before", "away", "back"]
     assert caught_up.startswith("20 zones caught up with in ")

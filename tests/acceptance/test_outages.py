@@ -69,7 +69,7 @@ def test_changes_wait_for_a_target_that_restarts(stack: Stack, client: Client, z
 def test_nothing_is_lost_while_a_part_of_the_system_is_away(stack: Stack, names: NewZone, away: str) -> None:
     """A submission that wasn't confirmed is in its caller's hands, who repeats it under the same id."""
     if away == "database" and isinstance(stack.database, SQLite):
-        pytest.skip("a file isn't away")
+        pytest.skip("SQLite is a file beside the worker: there is no server to take away")
     zones = [names() for _ in range(4)]
     with client_of(stack, timeout_s=1.0) as client:
         for zone in zones:
