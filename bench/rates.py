@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import processes, profile, raw
-from bench.command import Measured, count, run, say, writable
+from bench.command import Measured, count, new_parser, run, say
 from bench.goals import Row
-from bench.submitters import SUBMITTERS, UNFINISHED, Done, Work, submit
+from bench.submitters import SUBMITTERS, UNFINISHED, Done, Work, add_option, submit
 from bench.system import System, a_system
 
 LIMIT = 100_000
@@ -136,21 +136,13 @@ def _measure_new(options: argparse.Namespace) -> Measured:
 
 def _options() -> argparse.Namespace:
     assert __doc__
-    parser = argparse.ArgumentParser(prog="python -m bench.rates", description=__doc__.splitlines()[0])
+    parser = new_parser("rates", __doc__)
     parser.add_argument("--seconds", type=count(LIMIT), default=60, metavar="N", help="of changes (60)")
     parser.add_argument("--zones", type=count(LIMIT), default=200, metavar="N", help="that are created (200)")
-    parser.add_argument(
-        "--unfinished",
-        type=count(UNFINISHED),
-        default=UNFINISHED,
-        metavar="N",
-        help=f"operations at most ({UNFINISHED}): a slow system then needs less time for the last ones",
-    )
+    add_option(parser)
     parser.add_argument(
         "--profile", type=profile.folder, metavar="FOLDER", help="flame graphs of the workers"
     )
-    parser.add_argument("--no-fsync", action="store_true", help="PostgreSQL may lose data in a power cut")
-    parser.add_argument("--json", type=writable, metavar="FILE", help="the figures")
     return parser.parse_args()
 
 

@@ -6,6 +6,7 @@ a growing backlog takes in is no rate.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import ctypes
 import multiprocessing
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bench import processes
-from bench.command import NothingMeasured
+from bench.command import NothingMeasured, count
 from bench.system import EMAIL, System
 from dnsworker import Client
 from dnsworker.errors import DNSWorkerError
@@ -187,6 +188,16 @@ def _submit_one(client: Client, work: Work, submitter: int, number: int) -> None
     zone = work.zones[(number + submitter * len(work.zones) // SUBMITTERS) % len(work.zones)]
     name = f"h{submitter}-{number // len(work.zones) % -(-NAMES // len(work.zones))}"
     client.put_record(zone, name, "AAAA", [address(submitter, number)], ttl=300)
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--unfinished",
+        type=count(UNFINISHED),
+        default=UNFINISHED,
+        metavar="N",
+        help=f"operations at most ({UNFINISHED}): a slow system then needs less time for the last ones",
+    )
 
 
 def address(submitter: int, number: int) -> str:
