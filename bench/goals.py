@@ -126,7 +126,8 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "unit": self.goal.unit, "goal": str(self.goal), "ratio": self.ratio} | {
-            "is_met": self.is_met
+            "verdict": self.verdict,
+            "is_met": self.is_met,
         }
 
 

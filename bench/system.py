@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -38,6 +38,8 @@ class System:
         self.stack, self.client, self.engine = stack, client, engine
         #: What isn't as it ships, for the report.
         self.settings = dict(settings)
+        #: Operations since the start, and the zones that they concern: whoever submits keeps both.
+        self.submitted, self.zones = 0, list[str]()
         self._broker = amqp.Connection(
             f"{stack.rabbitmq.address}:{stack.rabbitmq.port}",
             userid="dnsworker",
@@ -65,10 +67,10 @@ class System:
         with self.engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
-    def until_ended(self, submitted: int) -> Iterator[int]:
-        """How many are unfinished, until so many are there and none is. Raises `NothingMeasured`."""
+    def until_ended(self) -> Iterator[int]:
+        """How many are unfinished, until all that were submitted have ended. Raises `NothingMeasured`."""
         deadline, last = time.monotonic() + PATIENCE_S, -1
-        while (left := self.unfinished()) or sum(self.operations().values()) < submitted:
+        while (left := self.unfinished()) or sum(self.operations().values()) < self.submitted:
             yield left
             if left != last:  # patience is for a standstill, not for a long way
                 deadline, last = time.monotonic() + PATIENCE_S, left
@@ -77,20 +79,25 @@ class System:
             time.sleep(LOOK_S)
         yield 0
 
-    def check(self, submitted: int, zones: Iterable[str], dead: Collection[str] = ()) -> None:
+    def check(self, dead: Collection[str] = ()) -> str:
         """Every operation has succeeded, none is lost, and the nameserver has what the database wants.
 
-        `submitted`: all operations since the start. `dead`: targets that need not have anything. Raises
+        `dead`: targets that need not have anything. Returns what was found, in words. Raises
         `NothingMeasured`: wrong results have no rate.
         """
         found = self.operations()
-        if sum(found.values()) != submitted or set(found) - SUCCEEDED:
-            raise NothingMeasured(f"{submitted} operations were submitted, and the database has {found}")
+        if sum(found.values()) != self.submitted or set(found) - SUCCEEDED:
+            raise NothingMeasured(f"{self.submitted} operations were submitted, and the database has {found}")
         self.wait_for_rest(dead)
-        for zone in zones:
+        for zone in self.zones:
             self._raise_unless_equal(zone)
+        return (
+            f"{self.submitted:,} operations have succeeded, {len(self.zones):,} zones are as they should be"
+        )
 
-    def create_zones(self, zones: Iterable[str], pool: str | None = None) -> None:
+    def create_zones(self, zones: Sequence[str], pool: str | None = None) -> None:
+        self.submitted += len(zones)
+        self.zones += zones
         for one in [self.client.create_zone(zone, email=EMAIL, pool=pool) for zone in zones]:
             one.wait(PATIENCE_S)
 
