@@ -7,7 +7,7 @@ takes SQLAlchemy and the driver longer to put together than the database to carr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,9 +22,14 @@ from dnsworker.tables import MARIADB
 ROWS_AT_ONCE = 10_000
 #: Octets of rows in one statement of MariaDB: a quarter of its usual `max_allowed_packet`.
 OCTETS_AT_ONCE = 4 * 1024 * 1024
+#: Combinations of values that one statement looks for where each is a condition of its own.
+COMBINATIONS_AT_ONCE = 100
 
 #: What a row's columns hold: values that JSON can carry.
 Row = Mapping[str, Any]
+#: What a row that is there gets instead: columns to take from the new one, or what its columns come to,
+#: set in this order.
+Update = Sequence[str] | Callable[[Any], Mapping[str, Any]]
 
 
 def put(
@@ -32,10 +37,10 @@ def put(
     table: sa.Table,
     rows: Sequence[Row],
     *,
-    update: Sequence[str] = (),
+    update: Update = (),
     same: Mapping[str, Any] | None = None,
 ) -> None:
-    """Insert the rows; those whose primary key is there get the columns `update` instead.
+    """Insert the rows; those whose primary key is there get `update` instead.
 
     All rows have the same columns, and no two the same key. `same`: columns of all rows that are SQL.
     """
@@ -50,7 +55,7 @@ def put(
             if update:
                 statement = statement.on_conflict_do_update(
                     index_elements=list(table.primary_key.columns),
-                    set_={name: statement.excluded[name] for name in update},
+                    set_=_values(update, statement.excluded),
                 )
             connection.execute(statement, {"rows": [dict(row) for row in chunk]})
         return
@@ -59,11 +64,89 @@ def put(
         selected = sa.select(*(given.c[name] for name in rows[0]), *(same or {}).values())
         own = mysql.insert(table).from_select([*rows[0], *(same or {})], selected, include_defaults=False)
         if update:
-            own = own.on_duplicate_key_update({name: own.inserted[name] for name in update})
+            own = own.on_duplicate_key_update(_values(update, own.inserted))
         for document in _documents(rows):
             connection.execute(own, {"rows": document})
         return
     connection.execute(_one_by_one(table, update).values(same or {}), list(rows))
+
+
+def update(
+    connection: sa.Connection,
+    table: sa.Table,
+    key: str,
+    rows: Sequence[Row],
+    *,
+    same: Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] | None = None,
+    where: Sequence[sa.ColumnElement[bool]] = (),
+) -> None:
+    """Set the rows' columns where `key` is theirs. `same`: columns that are SQL, perhaps of the given row.
+
+    All rows have the same columns.
+    """
+    if not rows:
+        return
+    names = [name for name in rows[0] if name != key]
+    if connection.dialect.name == "postgresql":
+        given = _as_table(table, list(rows[0]))
+        values = {name: given.c[name] for name in names} | _same(same, given.c)
+        statement = sa.update(table).where(table.c[key] == given.c[key], *where).values(values)
+        for chunk in chunks(rows, ROWS_AT_ONCE):
+            connection.execute(statement, {"rows": [dict(row) for row in chunk]})
+        return
+    # Other names than the columns': an update takes those for values to set.
+    bound = {name: sa.bindparam(f"_{name}", type_=table.c[name].type) for name in rows[0]}
+    values = {name: bound[name] for name in names} | _same(same, bound)
+    statement = sa.update(table).where(table.c[key] == bound[key], *where).values(values)
+    connection.execute(statement, [{f"_{name}": value for name, value in row.items()} for row in rows])
+
+
+def _same(same: Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] | None, given: Any) -> dict[str, Any]:
+    return dict(same(given)) if callable(same) else dict(same or {})
+
+
+def find(
+    connection: sa.Connection,
+    table: sa.Table,
+    columns: Sequence[sa.ColumnElement[Any]],
+    rows: Sequence[Row],
+    *,
+    above: str | None = None,
+    where: Sequence[sa.ColumnElement[bool]] = (),
+    locked_by: Sequence[sa.ColumnElement[Any]] = (),
+) -> list[Any]:
+    """The rows of the table that have one of these combinations of values, as `columns` in no order.
+
+    All rows have the same columns; that named `above` is to be exceeded and not met. With `locked_by` they
+    are locked, in that order.
+    """
+    if not rows:
+        return []
+    found: list[Any] = []
+
+    def finished(query: sa.Select[Any]) -> sa.Select[Any]:
+        query = query.where(*where)
+        return query.order_by(*locked_by).with_for_update(of=table) if locked_by else query
+
+    if connection.dialect.name == "postgresql":
+        given = _as_table(table, list(rows[0]))
+        matches = [_meets(table.c[name], given.c[name], name == above) for name in rows[0]]
+        query = finished(sa.select(*columns).join_from(given, table, sa.and_(*matches)))
+        for chunk in chunks(rows, ROWS_AT_ONCE):
+            found += connection.execute(query, {"rows": [dict(row) for row in chunk]})
+        return found
+    for chunk in chunks(rows, COMBINATIONS_AT_ONCE):
+        matches = [
+            sa.and_(*(_meets(table.c[name], value, name == above) for name, value in row.items()))
+            for row in chunk
+        ]
+        found += connection.execute(finished(sa.select(*columns).where(sa.or_(*matches))))
+    return found
+
+
+def _meets(column: sa.ColumnElement[Any], value: Any, is_above: bool) -> sa.ColumnElement[bool]:
+    found: sa.ColumnElement[bool] = column > value if is_above else column == value
+    return found
 
 
 def remove(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
@@ -142,12 +225,16 @@ def _documents(rows: Sequence[Row]) -> Iterator[str]:
     yield f"[{','.join(parts)}]"
 
 
-def _one_by_one(table: sa.Table, update: Sequence[str]) -> Any:
+def _values(update: Update, new: Any) -> dict[str, Any]:
+    return dict(update(new)) if callable(update) else {name: new[name] for name in update}
+
+
+def _one_by_one(table: sa.Table, update: Update) -> Any:
     """An insert for the driver to repeat: the statement is made once, and SQLite's loop over it is in C."""
     if not update:
         return sa.insert(table)
     statement = sqlite.insert(table)
     return statement.on_conflict_do_update(
         index_elements=list(table.primary_key.columns),
-        set_={name: statement.excluded[name] for name in update},
+        set_=_values(update, statement.excluded),
     )
