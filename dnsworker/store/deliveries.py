@@ -145,8 +145,10 @@ def want(connection: sa.Connection, wanted: Sequence[Wanted], *, priority: int =
 
 
 def _wanted_anew(force: bool, priority: int) -> Callable[[Any], dict[str, Any]]:
+    # Not `in_`: a statement for several rows at once takes no lists.
+    is_blocked = sa.or_(delivery.c.state == "ahead", delivery.c.state == "held")
     due = sa.case(
-        (sa.and_(delivery.c.state.in_(("ahead", "held")), sa.not_(sa.literal(force))), sa.null()),
+        *([] if force else [(is_blocked, sa.null())]),
         (sa.and_(delivery.c.attempts > 0, delivery.c.due_at.is_not(None)), delivery.c.due_at),
         else_=now(),
     )
