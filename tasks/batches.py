@@ -45,7 +45,7 @@ def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
         if len(message.body) > LONG:
             alone(message, body, ack, reject, callbacks, **options)
         else:
-            committer.put(_Message(consumer, task.name, message).waiting())
+            committer.put(SmallSubmission(consumer, task.name, message).waiting())
 
     return handle
 
@@ -68,7 +68,7 @@ def _receive(app: Any, arrivals: Sequence[Arrival], *, wait: bool) -> Taken:
     raise AssertionError("unreachable")
 
 
-class _Message:
+class SmallSubmission:
     """One message, from its arrival to its acknowledgement."""
 
     def __init__(self, consumer: Any, task: str, message: Any) -> None:
@@ -86,26 +86,29 @@ class _Message:
         args, kwargs, _ = self._message.payload
         arguments = {POSITIONAL: len(args)} if args else kwargs
         user = (self._message.properties or {}).get("user_id")
-        return Waiting(Arrival(self._id, self._task.removeprefix(PREFIX), arguments, user), self._done)
+        return Waiting(Arrival(self._id, self._task.removeprefix(PREFIX), arguments, user), self.done)
 
-    def _done(self, result: Fate | Exception) -> None:
+    def done(self, result: Fate | Exception) -> None:
         state.total_count.update({self._task: 1})
         state.all_total_count[0] += 1
         runtime = time.monotonic() - self._came_at
         if isinstance(result, Fate):
-            self._message.ack_log_error(log, self._consumer.connection_errors)
+            self.acknowledge()
             if result.status is Status.ERROR:
                 # The runtime has told whoever waits; this is for Flower.
                 self._failed(f"{result.code}: {result.message}")
             else:
                 self._send("task-succeeded", result=told(result), runtime=runtime)
         elif isinstance(result, OperationIdReused):  # the id is another operation's, whose outcome stands
-            self._message.ack_log_error(log, self._consumer.connection_errors)
+            self.acknowledge()
             self._failed(f"{result.code}: {result.message}")
         else:
             requeue = isinstance(result, Reject) and bool(result.requeue)  # type: ignore[attr-defined]
             self._message.reject_log_error(log, self._consumer.connection_errors, requeue=requeue)
             self._send("task-rejected", requeue=requeue)
+
+    def acknowledge(self) -> None:
+        self._message.ack_log_error(log, self._consumer.connection_errors)
 
     def _failed(self, words: str) -> None:
         self._send("task-failed", exception=f"OperationFailed({words!r})", traceback=None)
