@@ -6,7 +6,7 @@ worker that was paused and replaced changes nothing; `ClaimLost` tells it to sto
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -390,6 +390,13 @@ def of_zone(connection: sa.Connection, zone_id: int) -> list[DeliveryRow]:
     return [DeliveryRow.of(row) for row in connection.execute(query)]
 
 
+def of_zones(connection: sa.Connection, zone_ids: Collection[int]) -> list[DeliveryRow]:
+    """Of several zones, by zone and target."""
+    query = sa.select(delivery).where(delivery.c.zone_id.in_(list(zone_ids)))
+    rows = connection.execute(query.order_by(delivery.c.zone_id, delivery.c.target_id))
+    return [DeliveryRow.of(row) for row in rows]
+
+
 def lock_of_zone(connection: sa.Connection, zone_id: int) -> list[tuple[str, DeliveryRow]]:
     """The zone's deliveries with the names of their targets, locked: nobody claims one until the commit."""
     query = sa.select(delivery).where(delivery.c.zone_id == zone_id).order_by(delivery.c.target_id)
@@ -421,12 +428,23 @@ def withheld_in(connection: sa.Connection, zone_id: int, target_id: int | None =
     query = sa.select(withheld).where(withheld.c.zone_id == zone_id)
     if target_id is not None:
         query = query.where(withheld.c.target_id == target_id)
-    found = []
+    rows = connection.execute(query.order_by(withheld.c.name, withheld.c.type))
+    return [_withheld(row) for row in rows]
+
+
+def withheld_in_all(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, list[Withheld]]:
+    """What is withheld of several zones; only those of which something is."""
+    query = sa.select(withheld).where(withheld.c.zone_id.in_(list(zone_ids)))
+    found: dict[int, list[Withheld]] = {}
     for row in connection.execute(query.order_by(withheld.c.name, withheld.c.type)):
-        key = (Name(row.name), row.type)
-        accepted = rrset_of(key, row.accepted)
-        found.append(Withheld(row.target_id, key, row.operation_id, row.revision, accepted, row.message))
+        found.setdefault(row.zone_id, []).append(_withheld(row))
     return found
+
+
+def _withheld(row: Any) -> Withheld:
+    key = (Name(row.name), row.type)
+    accepted = rrset_of(key, row.accepted)
+    return Withheld(row.target_id, key, row.operation_id, row.revision, accepted, row.message)
 
 
 def stop_withholding(connection: sa.Connection, claim: Claim, changed: Mapping[Key, int]) -> None:
