@@ -14,7 +14,7 @@ from dnsworker.plan import RRsetChange
 from dnsworker.records import Key, RRset
 from dnsworker.store import bulk
 from dnsworker.store.rows import chunks, rrset_of, rrset_to_json
-from dnsworker.tables import journal, now, operation
+from dnsworker.tables import delivery, journal, now, operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,35 @@ def since(connection: sa.Connection, zone_id: int, revision: int, until: int | N
     if until is not None:
         query = query.where(journal.c.revision <= until)
     return [_entry(row) for row in connection.execute(query.order_by(journal.c.revision, journal.c.id))]
+
+
+def since_deliveries(
+    connection: sa.Connection, target_id: int, zone_ids: Collection[int], limit: int
+) -> dict[int, list[Entry]]:
+    """As `since`, for several zones, each from what the target has of it. Those for which it would be more
+    than `limit` rows in all are left out."""
+    query = (
+        sa.select(
+            journal.c.revision, journal.c.serial, journal.c.operation_id,
+            journal.c.name, journal.c.type, journal.c.before, journal.c.after, journal.c.zone_id,
+        )
+        .join(delivery, delivery.c.zone_id == journal.c.zone_id)
+        .where(
+            delivery.c.target_id == target_id,
+            delivery.c.zone_id.in_(list(zone_ids)),
+            journal.c.revision > delivery.c.delivered_revision,
+            journal.c.type != "SOA",
+        )
+        .order_by(journal.c.zone_id, journal.c.revision, journal.c.id)
+        .limit(limit + 1)
+    )  # fmt: skip
+    found: dict[int, list[Entry]] = {zone_id: [] for zone_id in sorted(zone_ids)}
+    rows = connection.execute(query).all()
+    for row in rows:
+        found[row.zone_id].append(_entry(row))
+    if len(rows) > limit:
+        found = {zone_id: entries for zone_id, entries in found.items() if zone_id < rows[-1].zone_id}
+    return found
 
 
 def of_operation(connection: sa.Connection, operation_id: str) -> list[Entry]:

@@ -72,6 +72,13 @@ def update(connection: sa.Connection, zone_id: int, **values: Any) -> None:
     connection.execute(sa.update(zone).where(zone.c.id == zone_id).values(**values))
 
 
+def look_within(connection: sa.Connection, zone_ids: Sequence[int], seconds: float) -> None:
+    """Have the nameservers asked in so many seconds, unless somebody does it before. The zones are locked."""
+    if zone_ids:
+        values = {"look_at": now(seconds), "looks": 0}
+        connection.execute(sa.update(zone).where(zone.c.id.in_(zone_ids)).values(values))
+
+
 _LOOKED = bulk.Change(
     zone,
     {
