@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from backends.dns_tsig import TsigKey, Verifier
-from backends.dns_wire import Message
 from dnsworker.errors import BackendError, OutcomeUnknown, ServerFailure, Unreachable
+from dnsworker.wire import Message
 
 #: How long the slowest of several requests may take after all the others.
 PATIENCE_S = 1.0

@@ -15,14 +15,14 @@ import dns.rcode
 import dns.rdatatype
 
 from backends.dns_connection import DNSConnection
-from backends.dns_wire import IN, SOA_TYPE, Record, request, soa_octets, type_text
-from backends.dns_wire import record as wire_record
 from dnsworker import serials
 from dnsworker.backend import ZoneDelta
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import AuthenticationFailed, ServerFailure, Unsupported, ZoneMissing
 from dnsworker.names import Name
 from dnsworker.records import SOA, Key, RRset
+from dnsworker.wire import IN, SOA_TYPE, Record, request, soa_octets, type_text
+from dnsworker.wire import record as wire_record
 
 #: Records of a zone that is read in place of its history.
 SMALL_ZONE = 1_000

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import dns.opcode
 import dns.rcode
 
-from backends.dns_wire import ANY, IN, NONE, SOA_TYPE, encode, record, request, soa_octets, type_number
 from dnsworker.backend import Receipt
 from dnsworker.errors import (
     AuthenticationFailed,
@@ -26,6 +25,7 @@ from dnsworker.errors import (
 from dnsworker.names import Name
 from dnsworker.plan import Plan, RRsetChange
 from dnsworker.records import SOA, RRset
+from dnsworker.wire import ANY, IN, NONE, SOA_TYPE, encode, record, request, soa_octets, type_number
 
 if TYPE_CHECKING:
     from backends.dns_connection import DNSConnection

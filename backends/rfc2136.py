@@ -18,7 +18,6 @@ from backends.dns_connection import DNSConnection
 from backends.dns_lookup import look_up
 from backends.dns_options import SignedOptions
 from backends.dns_tsig import TsigKey
-from backends.dns_wire import SOA_TYPE, request
 from backends.requests_made import RequestsMade
 from dnsworker import names, serials
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt, ZoneDelta
@@ -27,6 +26,7 @@ from dnsworker.errors import BackendError, InvalidName, Unsupported, ZoneChanged
 from dnsworker.names import Name
 from dnsworker.plan import Plan, SerialsTooClose, make_plan, messages_needed, split
 from dnsworker.records import SOA, Key, RRset
+from dnsworker.wire import SOA_TYPE, request
 
 #: RRsets that are asked for one by one; for more a transfer is cheaper.
 MAX_LOOKUPS = 16

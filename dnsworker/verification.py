@@ -26,7 +26,6 @@ from dnsworker.database import AWAY, reading
 from dnsworker.errors import DNSWorkerError
 from dnsworker.inquiry import Inquiry, address_of, expect_all, gone, inquiries_about, judged, observed
 from dnsworker.observer import Observed, Observer
-from dnsworker.records import Key
 from dnsworker.settings import Settings
 from dnsworker.settlement import Settled
 from dnsworker.store import observations, zones
@@ -280,16 +279,16 @@ class Verifier:
         silence = self._silences.setdefault(inquiry.witness.name, Silence())
         if not silence.may_ask(self._loop.time()):
             return observed(zone, inquiry, None, f"{silence.error}; it has been silent for a while")
-        soa = await self._observer.ask(server, zone.name, "SOA", timeout_s)
+        questions = [(zone.name, "SOA"), *inquiry.expected]
+        if silence.unanswered:  # perhaps it isn't there at all
+            questions = questions[:1]
+        soa, *answers = await self._observer.ask_all(server, questions, timeout_s)
         if silence.heard(soa, self._loop.time()):
             log.info("nameserver %s answers again", inquiry.witness.name)
             self._look_soon()
-        contents: dict[Key, Observed] = {}
-        if soa.kind == "answer" and inquiry.expected:
-            answers = await asyncio.gather(
-                *(self._observer.ask(server, name, type_, timeout_s) for name, type_ in inquiry.expected)
-            )
-            contents = dict(zip(inquiry.expected, answers, strict=True))
+        if soa.kind == "answer" and not answers:
+            answers = await self._observer.ask_all(server, list(inquiry.expected), timeout_s)
+        contents = dict(zip(inquiry.expected, answers, strict=False))
         if zone.is_deleted:
             return gone(zone, inquiry, soa)
         return judged(zone, inquiry, soa, contents)

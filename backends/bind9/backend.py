@@ -22,7 +22,6 @@ from backends.bind9.zones import ConfiguredZones
 from backends.dns_connection import DNSConnection
 from backends.dns_lookup import look_up
 from backends.dns_tsig import TsigKey
-from backends.dns_wire import SOA_TYPE, request
 from backends.requests_made import RequestsMade
 from dnsworker import names
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt, ZoneDelta
@@ -31,6 +30,7 @@ from dnsworker.errors import AuthenticationFailed, BackendError, ServerFailure, 
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.records import SOA, Key, RRset
+from dnsworker.wire import SOA_TYPE, request
 
 #: What named can do as a primary.
 PRIMARY = Capabilities(
