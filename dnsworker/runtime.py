@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
+
+import sqlalchemy as sa
 
 from dnsworker import database, reports
 from dnsworker.delivery import Deliverer, free_dead_owner
@@ -41,8 +43,8 @@ class Signals(Protocol):
     def wake_delivery(self, target: str) -> None:
         """Let some worker look at what is due for the target. Never raises: the sweep repeats."""
 
-    def publish_outcome(self, outcome: Outcome) -> None:
-        """Tell whoever waits for the operation. Raises when it could not be told."""
+    def publish_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell whoever waits for the operations. Raises when not all could be told."""
 
 
 class Runtime:
@@ -189,10 +191,16 @@ class Runtime:
             self._verifier.look(zone_id)
         self._tell(taken.ended)
 
-    def _settled(self, settled: Settled) -> None:
-        for target in settled.targets:
-            self._signals.wake_delivery(target)
-        self._tell(settled.ended)
+    def _settled(self, connection: sa.Connection, settled: Sequence[Settled]) -> Callable[[], None]:
+        """What is to be told is read within the transaction, and told after it."""
+        outcomes = reports.show_ended(connection, settled)
+
+        def tell() -> None:
+            for target in {target: None for one in settled for target in one.targets}:
+                self._signals.wake_delivery(target)
+            self._publish(outcomes)
+
+        return tell
 
     def _wake_later(self, target: str, delay_s: float) -> None:
         self._verifier.call_later(delay_s, lambda: self._signals.wake_delivery(target))
@@ -204,20 +212,20 @@ class Runtime:
             return
         with self._reading.connect() as connection:
             outcomes = reports.show_operations(connection, ids)
-        told = []
+        self._publish([outcome for outcome in outcomes if outcome.status.is_final])
+
+    def _publish(self, outcomes: Sequence[Outcome]) -> None:
+        if not outcomes:
+            return
+        try:
+            self._signals.publish_outcomes(outcomes)
+        except (DNSWorkerError, OSError) as exc:
+            log.warning("could not tell the outcomes of %d operations yet: %s", len(outcomes), exc)
+            return
         for outcome in outcomes:
-            if not outcome.status.is_final:
-                continue
-            try:
-                self._signals.publish_outcome(outcome)
-            except (DNSWorkerError, OSError) as exc:
-                log.warning("could not tell the outcome of %s yet: %s", outcome.id, exc)
-                break
-            told.append(outcome.id)
             _log_end(outcome)
-        if told:
-            with self._engine.begin() as connection:
-                operations.told(connection, told)
+        with self._engine.begin() as connection:
+            operations.told(connection, [outcome.id for outcome in outcomes])
 
 
 def _log_end(outcome: Outcome) -> None:

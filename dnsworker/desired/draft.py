@@ -117,12 +117,13 @@ class Draft:
 
     def read(self, places: Collection[Place]) -> None:
         """Read in one go what is at these places."""
-        missing = [place for place in dict.fromkeys(places) if place not in self._rrsets]
-        found = zones.rrsets_in(self.connection, missing)
-        for place in missing:
-            self._rrsets[place] = {}
-        for place, rrset in found:
-            self._rrsets[place][rrset.type] = rrset
+        missing: dict[int, list[Name]] = {}
+        for zone_id, name in dict.fromkeys(places):
+            if (zone_id, name) not in self._rrsets:
+                missing.setdefault(zone_id, []).append(name)
+                self._rrsets[zone_id, name] = {}
+        for zone_id, rrset in zones.rrsets_of(self.connection, missing):
+            self._rrsets[zone_id, rrset.name][rrset.type] = rrset
         for (zone_id, key), value in self._put.items():
             place = (zone_id, key[0])
             if place in self._rrsets:

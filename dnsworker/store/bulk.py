@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -173,9 +175,13 @@ def remove(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> N
 
 
 def _as_table(table: sa.Table, names: Sequence[str]) -> Any:
-    """The bound parameter `rows`, a list of objects, as something to select from."""
+    return given({name: table.c[name].type for name in names})
+
+
+def given(kinds: Mapping[str, Any]) -> Any:
+    """The bound parameter `rows`, a list of objects, as something to select from, on PostgreSQL."""
     document = sa.cast(sa.bindparam("rows", type_=sa.JSON), sa.JSON)
-    columns = [sa.column(name, _plain(table.c[name].type)) for name in names]
+    columns = [sa.column(name, _plain(kind)) for name, kind in kinds.items()]
     return sa.func.json_to_recordset(document).table_valued(*columns).render_derived("given", with_types=True)
 
 
@@ -238,3 +244,49 @@ def _one_by_one(table: sa.Table, update: Update) -> Any:
         index_elements=list(table.primary_key.columns),
         set_=_values(update, statement.excluded),
     )
+
+
+class Change:
+    """One UPDATE of many rows, each to values of its own; made once, for a module to keep."""
+
+    def __init__(
+        self,
+        table: sa.Table,
+        kinds: Mapping[str, Any],
+        *,
+        where: Callable[[Any], Sequence[sa.ColumnElement[bool]]],
+        values: Callable[[Any], Mapping[str, Any]],
+        key: str,
+    ) -> None:
+        """`kinds`: what each row gives, by name, with its type. `where` and `values` are called with
+        something that has them as columns. `key`: the column that tells the rows apart."""
+        self._table, self._kinds, self._where, self._values = table, kinds, where, values
+        self._key = key
+
+    def carry_out(self, connection: sa.Connection, rows: Sequence[Row]) -> set[Any]:
+        """Change the rows, as far as there are any to change; returns the keys of those."""
+        if not rows:
+            return set()
+        if connection.dialect.name == "postgresql":
+            found = connection.execute(self._of_all, {"rows": [dict(row) for row in rows]})
+            return set(found.scalars())
+        done = set()
+        for row in rows:
+            values = {f"_{name}": value for name, value in row.items()}
+            if connection.execute(self._of_one, values).rowcount == 1:
+                done.add(row[self._key])
+        return done
+
+    @cached_property
+    def _of_all(self) -> Any:
+        rows = given(self._kinds)
+        update = sa.update(self._table).where(*self._where(rows.c)).values(dict(self._values(rows.c)))
+        return update.returning(self._table.c[self._key])
+
+    @cached_property
+    def _of_one(self) -> Any:
+        # Other names than the columns': an update takes those for values to set.
+        row = SimpleNamespace(
+            **{name: sa.bindparam(f"_{name}", type_=kind) for name, kind in self._kinds.items()}
+        )
+        return sa.update(self._table).where(*self._where(row)).values(dict(self._values(row)))

@@ -14,7 +14,7 @@ from dnsworker.records import Key
 from dnsworker.requests import parse_request
 from dnsworker.store import bulk
 from dnsworker.store.rows import chunks, insert_new, insert_or_ignore
-from dnsworker.tables import now, operation, submission
+from dnsworker.tables import MARIADB, now, operation, submission
 
 #: What is noted of the moment at which an operation comes to a status.
 MOMENTS = {Status.ACCEPTED.value: ("accepted_at",), Status.ERROR.value: ("finished_at",)}
@@ -89,6 +89,19 @@ def end(
     )  # fmt: skip
 
 
+def accepted_in_all(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, list[Any]]:
+    """As `accepted_in`, of several zones; only those that have some."""
+    query = (
+        sa.select(operation.c.zone_id, operation.c.id, operation.c.kind, operation.c.revision)
+        .where(operation.c.zone_id.in_(list(zone_ids)), operation.c.status == Status.ACCEPTED.value)
+        .order_by(operation.c.revision)
+    )
+    found: dict[int, list[Any]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.zone_id, []).append(row)
+    return found
+
+
 def accepted_in(connection: sa.Connection, zone_id: int) -> list[Any]:
     """The zone's operations that are on their way, in the order in which they took effect."""
     query = (
@@ -152,9 +165,12 @@ def told(connection: sa.Connection, operation_ids: Iterable[str]) -> None:
     """Those that somebody else notes as told at this moment are left to them: two that each wait for a row of
     the other's are a deadlock."""
     query = sa.select(operation.c.id).where(operation.c.id.in_(list(operation_ids)), operation.c.is_untold)
-    ids = list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
-    if ids:
-        connection.execute(sa.update(operation).where(operation.c.id.in_(ids)).values(is_untold=False))
+    query = query.with_for_update(skip_locked=True)
+    if connection.dialect.name in MARIADB:  # an UPDATE can't look into its own table there
+        ids: Any = list(connection.execute(query).scalars())
+    else:
+        ids = query.scalar_subquery()
+    connection.execute(sa.update(operation).where(operation.c.id.in_(ids)).values(is_untold=False))
 
 
 def lock_order(connection: sa.Connection, client: str, zone: str) -> Any:

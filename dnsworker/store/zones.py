@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -72,6 +73,22 @@ def make(connection: sa.Connection, wanted: Collection[tuple[int, Name, Name, st
     return [row.id for row in bulk.find(connection, zone, [zone.c.id], keys)]
 
 
+def get_all(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, ZoneRow]:
+    """Several zones, by id."""
+    query = sa.select(*ZONE).where(zone.c.id.in_(list(zone_ids)))
+    return {row.id: ZoneRow.of(row) for row in connection.execute(query)}
+
+
+def lock_free(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, ZoneRow]:
+    """Those of the zones that nobody else has locked at this moment, locked; a single one is waited for.
+
+    With several nobody is waited for: all would wait for the one into which a large file is just taken in.
+    """
+    query = sa.select(*ZONE).where(zone.c.id.in_(list(zone_ids))).order_by(zone.c.id)
+    query = query.with_for_update(skip_locked=len(zone_ids) > 1)
+    return {row.id: ZoneRow.of(row) for row in connection.execute(query)}
+
+
 def lock_or_make(connection: sa.Connection, pool_id: int, name: Name, mname: Name, email: str) -> ZoneRow:
     """The zone's row, locked; made as a tombstone if the name was never used in the pool."""
     query = sa.select(*ZONE).where(zone.c.pool_id == pool_id, zone.c.name == name).with_for_update()
@@ -125,6 +142,35 @@ def update(connection: sa.Connection, zone_id: int, **values: Any) -> None:
     connection.execute(sa.update(zone).where(zone.c.id == zone_id).values(**values))
 
 
+def look_within(connection: sa.Connection, zone_ids: Sequence[int], seconds: float) -> None:
+    """Have the nameservers asked in so many seconds, unless somebody does it before. The zones are locked."""
+    if zone_ids:
+        values = {"look_at": now(seconds), "looks": 0}
+        connection.execute(sa.update(zone).where(zone.c.id.in_(zone_ids)).values(values))
+
+
+_LOOKED = bulk.Change(
+    zone,
+    {
+        "id": sa.BigInteger(), "seen_serial": sa.BigInteger(), "status": sa.String(), "reason": sa.Text(),
+        "looks": sa.Integer(), "again_s": sa.Float(),
+    },
+    where=lambda given: [zone.c.id == given.id],
+    values=lambda given: {
+        "seen_serial": given.seen_serial, "status": given.status, "reason": given.reason,
+        "looks": given.looks,
+        "look_at": sa.case((given.again_s.is_not(None), now(given.again_s))),
+    },
+    key="id",
+)  # fmt: skip
+
+
+def note_looks(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """What looks have shown of several zones, which are locked: `id`, `seen_serial`, `status`, `reason`,
+    `looks`, and `again_s`, in how many seconds to look again (None: not by the clock)."""
+    _LOOKED.carry_out(connection, rows)
+
+
 def held_below(connection: sa.Connection, pool_id: int, apex: Name) -> set[Name]:
     """All zones of the pool below `apex`."""
     below = zone.c.name.endswith("" if apex == "." else f".{apex}", autoescape=True)
@@ -156,13 +202,25 @@ def rrsets_at(connection: sa.Connection, zone_id: int, names: Collection[Name]) 
     return found
 
 
-def rrsets_in(
-    connection: sa.Connection, places: Collection[tuple[int, Name]]
-) -> list[tuple[tuple[int, Name], RRset]]:
-    """The desired RRsets at these places, each a zone's id and an owner, with the place of each."""
-    keys = [{"zone_id": zone_id, "name": name} for zone_id, name in places]
-    found = bulk.find(connection, recordset, [recordset.c.zone_id, *RRSET], keys)
-    return [((row.zone_id, Name(row.name)), _rrset(row)) for row in found]
+def rrsets_of(
+    connection: sa.Connection, wanted: Mapping[int, Collection[Name]]
+) -> Iterator[tuple[int, RRset]]:
+    """The desired RRsets of these owners in several zones, each with the zone's id."""
+    if connection.dialect.name == "postgresql" and len(wanted) > 1:
+        rows = [{"zone_id": zone_id, "name": name} for zone_id, names in wanted.items() for name in names]
+        for row in connection.execute(_of_each(), {"rows": rows}):
+            yield row.zone_id, _rrset(row)
+        return
+    for zone_id, names in wanted.items():
+        for rrset in rrsets_at(connection, zone_id, names).values():
+            yield zone_id, rrset
+
+
+@cache
+def _of_each() -> Any:
+    given = bulk.given({"zone_id": sa.BigInteger(), "name": sa.Text()})
+    is_asked = sa.and_(recordset.c.zone_id == given.c.zone_id, recordset.c.name == given.c.name)
+    return sa.select(recordset.c.zone_id, *RRSET).select_from(given.join(recordset, is_asked))
 
 
 def names_below(connection: sa.Connection, zone_id: int, name: Name, limit: int = 1000) -> list[Name]:

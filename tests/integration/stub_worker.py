@@ -62,7 +62,7 @@ class StubRuntime:
             outcome = Outcome(id=operation_id, kind=kind, zone=request.zone, status=Status.ACTIVE, serial=7)
         self._notes.hset("outcomes", operation_id, outcome.model_dump_json())
         if comment != "untold":
-            self._signals.publish_outcome(outcome)
+            self._signals.publish_outcomes([outcome])
         self._notes.rpush("done", operation_id)
         return outcome
 
