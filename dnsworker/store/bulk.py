@@ -7,8 +7,8 @@ takes SQLAlchemy and the driver longer to put together than the database to carr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +18,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from dnsworker.store.rows import chunks
-from dnsworker.tables import MARIADB
+from dnsworker.tables import MARIADB, now
 
 #: Rows in one statement of PostgreSQL: some megabytes, and far below `statement_timeout`.
 ROWS_AT_ONCE = 10_000
@@ -30,8 +30,8 @@ COMBINATIONS_AT_ONCE = 100
 #: What a row's columns hold: values that JSON can carry.
 Row = Mapping[str, Any]
 #: What a row that is there gets instead: columns to take from the new one, or what its columns come to,
-#: set in this order.
-Update = Sequence[str] | Callable[[Any], Mapping[str, Any]]
+#: set in this order; a function that is always the same one.
+Update = tuple[str, ...] | Callable[[Any], Mapping[str, Any]]
 
 
 def put(
@@ -39,116 +39,115 @@ def put(
     table: sa.Table,
     rows: Sequence[Row],
     *,
-    update: Update = (),
-    same: Mapping[str, Any] | None = None,
+    update: Update | None = None,
+    at: tuple[str, ...] = (),
 ) -> None:
-    """Insert the rows; those whose primary key is there get `update` instead.
+    """Insert the rows; those whose primary key is there get `update` instead (None: that is an error).
 
-    All rows have the same columns, and no two the same key. `same`: columns of all rows that are SQL.
+    All rows have the same columns, and no two the same key. `at`: columns of all rows that are this moment.
     """
     if not rows:
         return
     if connection.dialect.name == "postgresql":
-        columns = [*rows[0], *(same or {})]
+        statement = _put_postgresql(table, tuple(rows[0]), update, at)
         for chunk in chunks(rows, ROWS_AT_ONCE):
-            given = _as_table(table, list(rows[0]))
-            selected = sa.select(*(given.c[name] for name in rows[0]), *(same or {}).values())
-            statement = postgresql.insert(table).from_select(columns, selected, include_defaults=False)
-            if update:
-                statement = statement.on_conflict_do_update(
-                    index_elements=list(table.primary_key.columns),
-                    set_=_values(update, statement.excluded),
-                )
             connection.execute(statement, {"rows": [dict(row) for row in chunk]})
         return
     if connection.dialect.name in MARIADB:
-        given = _JsonTable.of(table, list(rows[0]))
-        selected = sa.select(*(given.c[name] for name in rows[0]), *(same or {}).values())
-        own = mysql.insert(table).from_select([*rows[0], *(same or {})], selected, include_defaults=False)
-        if update:
-            own = own.on_duplicate_key_update(_values(update, own.inserted))
+        statement = _put_mariadb(table, tuple(rows[0]), update, at)
         for document in _documents(rows):
-            connection.execute(own, {"rows": document})
+            connection.execute(statement, {"rows": document})
         return
-    connection.execute(_one_by_one(table, update).values(same or {}), list(rows))
+    # For the driver to repeat: SQLite's loop over it is in C.
+    connection.execute(_put_one(table, update, at), list(rows))
 
 
-def update(
-    connection: sa.Connection,
-    table: sa.Table,
-    key: str,
-    rows: Sequence[Row],
-    *,
-    same: Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] | None = None,
-    where: Sequence[sa.ColumnElement[bool]] = (),
-) -> None:
-    """Set the rows' columns where `key` is theirs. `same`: columns that are SQL, perhaps of the given row.
-
-    All rows have the same columns.
-    """
-    if not rows:
-        return
-    names = [name for name in rows[0] if name != key]
-    if connection.dialect.name == "postgresql":
-        given = _as_table(table, list(rows[0]))
-        values = {name: given.c[name] for name in names} | _same(same, given.c)
-        statement = sa.update(table).where(table.c[key] == given.c[key], *where).values(values)
-        for chunk in chunks(rows, ROWS_AT_ONCE):
-            connection.execute(statement, {"rows": [dict(row) for row in chunk]})
-        return
-    # Other names than the columns': an update takes those for values to set.
-    bound = {name: sa.bindparam(f"_{name}", type_=table.c[name].type) for name in rows[0]}
-    values = {name: bound[name] for name in names} | _same(same, bound)
-    statement = sa.update(table).where(table.c[key] == bound[key], *where).values(values)
-    connection.execute(statement, [{f"_{name}": value for name, value in row.items()} for row in rows])
+@cache
+def _put_postgresql(
+    table: sa.Table, names: tuple[str, ...], update: Update | None, at: tuple[str, ...]
+) -> Any:
+    rows = _as_table(table, names)
+    selected = sa.select(*(rows.c[name] for name in names), *(now() for _ in at))
+    statement = postgresql.insert(table).from_select([*names, *at], selected, include_defaults=False)
+    if update is None:
+        return statement
+    values = _values(update, statement.excluded)
+    if not values:
+        return statement.on_conflict_do_nothing()
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=values)
 
 
-def _same(same: Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] | None, given: Any) -> dict[str, Any]:
-    return dict(same(given)) if callable(same) else dict(same or {})
+@cache
+def _put_mariadb(table: sa.Table, names: tuple[str, ...], update: Update | None, at: tuple[str, ...]) -> Any:
+    rows = _JsonTable.of(table, names)
+    selected = sa.select(*(rows.c[name] for name in names), *(now() for _ in at))
+    statement = mysql.insert(table).from_select([*names, *at], selected, include_defaults=False)
+    if update is None:
+        return statement
+    own = next(iter(table.primary_key.columns))
+    return statement.on_duplicate_key_update(_values(update, statement.inserted) or {own.name: own})
 
 
-def find(
-    connection: sa.Connection,
-    table: sa.Table,
-    columns: Sequence[sa.ColumnElement[Any]],
-    rows: Sequence[Row],
-    *,
-    above: str | None = None,
-    where: Sequence[sa.ColumnElement[bool]] = (),
-    locked_by: Sequence[sa.ColumnElement[Any]] = (),
-) -> list[Any]:
-    """The rows of the table that have one of these combinations of values, as `columns` in no order.
+@cache
+def _put_one(table: sa.Table, update: Update | None, at: tuple[str, ...]) -> Any:
+    statement = sqlite.insert(table).values({name: now() for name in at})
+    if update is None:
+        return statement
+    values = _values(update, statement.excluded)
+    if not values:
+        return statement.on_conflict_do_nothing()
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=values)
 
-    All rows have the same columns; that named `above` is to be exceeded and not met. With `locked_by` they
-    are locked, in that order.
-    """
-    if not rows:
-        return []
-    found: list[Any] = []
 
-    def finished(query: sa.Select[Any]) -> sa.Select[Any]:
-        query = query.where(*where)
-        return query.order_by(*locked_by).with_for_update(of=table) if locked_by else query
+class Search:
+    """One SELECT of the rows that have any of many combinations of values; made once, to be kept."""
 
-    if connection.dialect.name == "postgresql":
-        given = _as_table(table, list(rows[0]))
-        matches = [_meets(table.c[name], given.c[name], name == above) for name in rows[0]]
-        query = finished(sa.select(*columns).join_from(given, table, sa.and_(*matches)))
-        for chunk in chunks(rows, ROWS_AT_ONCE):
-            found += connection.execute(query, {"rows": [dict(row) for row in chunk]})
+    def __init__(
+        self,
+        table: sa.Table,
+        columns: Sequence[sa.ColumnElement[Any]],
+        *,
+        by: tuple[str, ...],
+        above: str | None = None,
+        where: sa.ColumnElement[bool] | None = None,
+        locked_by: Sequence[sa.ColumnElement[Any]] = (),
+    ) -> None:
+        """`by`: the columns of a combination; that named `above` is to be exceeded and not met. With
+        `locked_by` what is found is locked, in that order."""
+        self._table, self._columns, self._by, self._above = table, columns, by, above
+        self._where, self._locked_by = where, locked_by
+
+    def find(self, connection: sa.Connection, rows: Sequence[Row]) -> list[Any]:
+        """The rows, in no order."""
+        found: list[Any] = []
+        if connection.dialect.name == "postgresql":
+            for chunk in chunks(rows, ROWS_AT_ONCE):
+                found += connection.execute(self._among, {"rows": [dict(row) for row in chunk]})
+            return found
+        for chunk in chunks(rows, COMBINATIONS_AT_ONCE):
+            matches = sa.or_(*(self._meets(SimpleNamespace(**row)) for row in chunk))
+            found += connection.execute(self._finished(sa.select(*self._columns).where(matches)))
         return found
-    for chunk in chunks(rows, COMBINATIONS_AT_ONCE):
-        matches = [
-            sa.and_(*(_meets(table.c[name], value, name == above) for name, value in row.items()))
-            for row in chunk
-        ]
-        found += connection.execute(finished(sa.select(*columns).where(sa.or_(*matches))))
-    return found
 
+    @cached_property
+    def _among(self) -> Any:
+        rows = _as_table(self._table, self._by)
+        return self._finished(sa.select(*self._columns).join_from(rows, self._table, self._meets(rows.c)))
 
-def _meets(column: sa.ColumnElement[Any], value: Any, is_above: bool) -> sa.ColumnElement[bool]:
-    found: sa.ColumnElement[bool] = column > value if is_above else column == value
-    return found
+    def _meets(self, row: Any) -> sa.ColumnElement[bool]:
+        def meets(name: str) -> sa.ColumnElement[bool]:
+            column, value = self._table.c[name], getattr(row, name)
+            found: sa.ColumnElement[bool] = column > value if name == self._above else column == value
+            return found
+
+        return sa.and_(*map(meets, self._by))
+
+    def _finished(self, query: sa.Select[Any]) -> sa.Select[Any]:
+        if self._where is not None:
+            query = query.where(self._where)
+        if self._locked_by:
+            query = query.order_by(*self._locked_by).with_for_update(of=self._table)
+        return query
 
 
 def remove(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
@@ -174,7 +173,7 @@ def remove(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> N
     connection.execute(sa.delete(table).where(matching), values)
 
 
-def _as_table(table: sa.Table, names: Sequence[str]) -> Any:
+def _as_table(table: sa.Table, names: Iterable[str]) -> Any:
     return given({name: table.c[name].type for name in names})
 
 
@@ -196,7 +195,7 @@ class _JsonTable(FunctionElement[Any]):
     inherit_cache = False  # the columns are part of it
 
     @classmethod
-    def of(cls, table: sa.Table, names: Sequence[str]) -> Any:
+    def of(cls, table: sa.Table, names: Iterable[str]) -> Any:
         function = cls(sa.bindparam("rows", type_=sa.Text))
         function.kinds = {name: table.c[name].type for name in names}
         return function.table_valued(*(sa.column(name, kind) for name, kind in function.kinds.items())).alias(
@@ -233,17 +232,6 @@ def _documents(rows: Sequence[Row]) -> Iterator[str]:
 
 def _values(update: Update, new: Any) -> dict[str, Any]:
     return dict(update(new)) if callable(update) else {name: new[name] for name in update}
-
-
-def _one_by_one(table: sa.Table, update: Update) -> Any:
-    """An insert for the driver to repeat: the statement is made once, and SQLite's loop over it is in C."""
-    if not update:
-        return sa.insert(table)
-    statement = sqlite.insert(table)
-    return statement.on_conflict_do_update(
-        index_elements=list(table.primary_key.columns),
-        set_=_values(update, statement.excluded),
-    )
 
 
 class Change:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -140,10 +141,10 @@ def want(connection: sa.Connection, wanted: Sequence[Wanted], *, priority: int =
             for one in sorted(wanted, key=lambda one: (one.zone_id, one.target_id))
             if one.force is force
         ]  # fmt: skip
-        update = _wanted_anew(force, priority)
-        bulk.put(connection, delivery, rows, update=update, same={"due_at": now()})
+        bulk.put(connection, delivery, rows, update=_wanted_anew(force, priority), at=("due_at",))
 
 
+@cache
 def _wanted_anew(force: bool, priority: int) -> Callable[[Any], dict[str, Any]]:
     # Not `in_`: a statement for several rows at once takes no lists.
     is_blocked = sa.or_(delivery.c.state == "ahead", delivery.c.state == "held")

@@ -14,7 +14,7 @@ from dnsworker.plan import RRsetChange
 from dnsworker.records import Key, RRset
 from dnsworker.store import bulk
 from dnsworker.store.rows import chunks, rrset_of, rrset_to_json
-from dnsworker.tables import delivery, journal, now, operation
+from dnsworker.tables import delivery, journal, operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def append(connection: sa.Connection, rows: Iterable[Appended]) -> None:
         }
         for row in rows
     ]
-    bulk.put(connection, journal, values, same={"at": now()})
+    bulk.put(connection, journal, values, at=("at",))
 
 
 def since(connection: sa.Connection, zone_id: int, revision: int, until: int | None = None) -> list[Entry]:

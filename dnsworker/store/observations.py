@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from dnsworker.store import bulk
-from dnsworker.tables import now, observation
+from dnsworker.tables import observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +44,5 @@ def put(connection: sa.Connection, seen: Iterable[Observation]) -> None:
     ]  # fmt: skip
     bulk.put(
         connection, observation, rows,
-        update=("verified_revision", "serial", "seen_at", "error"), same={"seen_at": now()},
+        update=("verified_revision", "serial", "seen_at", "error"), at=("seen_at",),
     )  # fmt: skip

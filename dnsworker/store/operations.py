@@ -13,11 +13,13 @@ from dnsworker.operations import Status
 from dnsworker.records import Key
 from dnsworker.requests import parse_request
 from dnsworker.store import bulk
-from dnsworker.store.rows import chunks, insert_new, insert_or_ignore
+from dnsworker.store.rows import chunks, insert_new
 from dnsworker.tables import MARIADB, now, operation, submission
 
 #: What is noted of the moment at which an operation comes to a status.
 MOMENTS = {Status.ACCEPTED.value: ("accepted_at",), Status.ERROR.value: ("finished_at",)}
+#: What an intake, or an end, makes of an operation.
+DECIDED = ("status", "zone_id", "revision", "serial", "code", "message", "is_untold")
 OPEN = (Status.PENDING.value, Status.HELD.value, Status.ACCEPTED.value)
 
 
@@ -33,18 +35,30 @@ def insert_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> 
     """
     ordered = sorted(rows, key=lambda row: str(row["id"]))  # two that insert the same ones wait in one order
     for status in sorted({str(row["status"]) for row in rows}):
-        moments = {name: now() for name in ("received_at", *MOMENTS.get(status, ()))}
-        bulk.put(connection, operation, [row for row in ordered if row["status"] == status], same=moments)
+        at = ("received_at", *MOMENTS.get(status, ()))
+        bulk.put(connection, operation, [row for row in ordered if row["status"] == status], at=at)
 
 
 def decide(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write what has become of operations that have rows and are open: their new columns, by `id`."""
-    for status in sorted({str(row["status"]) for row in rows}):
-        decided = [row for row in rows if row["status"] == status]
-        moments = {name: now() for name in MOMENTS.get(status, ())}
-        bulk.update(
-            connection, operation, "id", decided, same=moments, where=[operation.c.finished_at.is_(None)]
-        )
+    """Write what has become of operations that have rows and are open: `DECIDED`, by `id`."""
+    _DECIDE.carry_out(connection, rows)
+
+
+def _decided(row: Any) -> dict[str, Any]:
+    is_accepted, has_ended = row.status == Status.ACCEPTED.value, row.status == Status.ERROR.value
+    return {name: getattr(row, name) for name in DECIDED} | {
+        "accepted_at": sa.case((is_accepted, now()), else_=operation.c.accepted_at),
+        "finished_at": sa.case((has_ended, now()), else_=operation.c.finished_at),
+    }
+
+
+_DECIDE = bulk.Change(
+    operation,
+    {name: operation.c[name].type for name in ("id", *DECIDED)},
+    where=lambda row: [operation.c.id == row.id, operation.c.finished_at.is_(None)],
+    values=_decided,
+    key="id",
+)
 
 
 def known(connection: sa.Connection, operation_ids: Collection[str]) -> dict[str, Any]:
@@ -183,27 +197,25 @@ def lock_orders(
 ) -> dict[tuple[str, str], Any]:
     """How far the operations of these (client, zone) pairs have been taken, locked in the pairs' order."""
     keys = [{"client": client, "zone": zone} for client, zone in sorted(positions)]
-    found = _lock_orders(connection, keys)
+    found = {(row.client, row.zone): row for row in _POSITIONS.find(connection, keys)}
     if missing := [key for key in keys if (key["client"], key["zone"]) not in found]:
-        rows = [key | {"last_number": 0, "voids": [], "updated_at": now()} for key in missing]
-        insert_or_ignore(connection, submission, rows)
-        found |= _lock_orders(connection, missing)
+        rows = [key | {"last_number": 0, "voids": []} for key in missing]
+        bulk.put(connection, submission, rows, update=(), at=("updated_at",))
+        found |= {(row.client, row.zone): row for row in _POSITIONS.find(connection, missing)}
     return found
 
 
-def _lock_orders(connection: sa.Connection, keys: Sequence[dict[str, str]]) -> dict[tuple[str, str], Any]:
-    order = [submission.c.client, submission.c.zone]
-    rows = bulk.find(connection, submission, list(submission.c), keys, locked_by=order)
-    return {(row.client, row.zone): row for row in rows}
+_POSITIONS = bulk.Search(
+    submission,
+    list(submission.c),
+    by=("client", "zone"),
+    locked_by=[submission.c.client, submission.c.zone],
+)
 
 
 def set_orders(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write how far clients' operations have been taken: client, zone, last_number, voids of each."""
-    bulk.put(
-        connection, submission, rows,
-        update=lambda new: {"last_number": new.last_number, "voids": new.voids, "updated_at": now()},
-        same={"updated_at": now()},
-    )  # fmt: skip
+    bulk.put(connection, submission, rows, update=("last_number", "voids", "updated_at"), at=("updated_at",))
 
 
 def set_order(connection: sa.Connection, client: str, zone: str, last_number: int, voids: list[int]) -> None:
@@ -215,9 +227,16 @@ def held_beyond(connection: sa.Connection, lasts: Mapping[tuple[str, str], int])
     rows = [
         {"client": client, "zone": zone, "number": last} for (client, zone), last in sorted(lasts.items())
     ]
-    is_held = operation.c.status == Status.HELD.value
-    found = bulk.find(connection, operation, list(operation.c), rows, above="number", where=[is_held])
-    return sorted(found, key=lambda row: (row.received_at, row.id))
+    return sorted(_HELD.find(connection, rows), key=lambda row: (row.received_at, row.id))
+
+
+_HELD = bulk.Search(
+    operation,
+    list(operation.c),
+    by=("client", "zone", "number"),
+    above="number",
+    where=operation.c.status == Status.HELD.value,
+)
 
 
 def overdue_holds(connection: sa.Connection, older_than_s: float, limit: int) -> list[tuple[str, str]]:

@@ -70,7 +70,7 @@ def make(connection: sa.Connection, wanted: Collection[tuple[int, Name, Name, st
     rows = [_tombstone(*one) for one in sorted(wanted)]
     insert_or_ignore(connection, zone, rows)
     keys = [{"pool_id": row["pool_id"], "name": row["name"]} for row in rows]
-    return [row.id for row in bulk.find(connection, zone, [zone.c.id], keys)]
+    return [row.id for row in _AT.find(connection, keys)]
 
 
 def get_all(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, ZoneRow]:
@@ -119,23 +119,29 @@ def store(
 
     `created` and `deleted` are the ids of those that came into being, or ceased to be, at this moment.
     """
-    wanted = [{"id": row.id} | {name: getattr(row, name) for name in KEPT} for row in rows]
-
-    def moments(given: Any) -> dict[str, Any]:
-        is_new = given["revision"] > zone.c.revision
-        return {
-            "updated_at": sa.case((is_new, now()), else_=zone.c.updated_at),
-            "look_at": now(look_s),
-            "looks": 0,
-        }
-
-    bulk.update(connection, zone, "id", wanted, same=moments)
+    stored = [{"id": row.id, "look_s": look_s} | {name: getattr(row, name) for name in KEPT} for row in rows]
+    _STORE.carry_out(connection, stored)
     for ids, values in (
         (created, {"created_at": now(), "deleted_at": None}),
         (deleted, {"deleted_at": now()}),
     ):
         for chunk in chunks(sorted(ids)):
             connection.execute(sa.update(zone).where(zone.c.id.in_(chunk)).values(**values))
+
+
+def _stored(row: Any) -> dict[str, Any]:
+    is_new = row.revision > zone.c.revision
+    moments = {"updated_at": sa.case((is_new, now()), else_=zone.c.updated_at), "look_at": now(row.look_s)}
+    return {name: getattr(row, name) for name in KEPT} | moments | {"looks": 0}
+
+
+_STORE = bulk.Change(
+    zone,
+    {name: zone.c[name].type for name in ("id", *KEPT)} | {"look_s": sa.Float()},
+    where=lambda row: [zone.c.id == row.id],
+    values=_stored,
+    key="id",
+)
 
 
 def update(connection: sa.Connection, zone_id: int, **values: Any) -> None:
@@ -181,9 +187,10 @@ def held_below(connection: sa.Connection, pool_id: int, apex: Name) -> set[Name]
 def living_among(connection: sa.Connection, places: Collection[tuple[int, Name]]) -> set[tuple[int, Name]]:
     """Those of the places, each a pool's id and a name, at which there is a zone."""
     keys = [{"pool_id": pool_id, "name": name} for pool_id, name in sorted(places)]
-    columns = [zone.c.pool_id, zone.c.name]
-    found = bulk.find(connection, zone, columns, keys, where=[zone.c.is_deleted.is_(False)])
-    return {(row.pool_id, Name(row.name)) for row in found}
+    return {(row.pool_id, Name(row.name)) for row in _AT.find(connection, keys) if not row.is_deleted}
+
+
+_AT = bulk.Search(zone, [zone.c.id, zone.c.pool_id, zone.c.name, zone.c.is_deleted], by=("pool_id", "name"))
 
 
 def rrsets(connection: sa.Connection, zone_id: int) -> list[RRset]:
