@@ -128,7 +128,9 @@ class Deliverer:
         done = failed = 0
         while known is not None and slots.enter(self._slots_for(target, known)):
             try:
-                while known is not None and (ends := self._do_next(known, target)):
+                is_first = True
+                while known is not None and (ends := self._do_next(known, target, is_first=is_first)):
+                    is_first = False
                     done, failed = done + sum(ends), failed + ends.count(False)
                     known = self._directory.of_target(target)
             finally:
@@ -162,27 +164,34 @@ class Deliverer:
             backend.close()
         self._turnstile.close()
 
-    def _do_next(self, known: KnownPool, target: str) -> list[bool]:
+    def _do_next(self, known: KnownPool, target: str, *, is_first: bool) -> list[bool]:
         """Do what comes next at the target; of each zone, whether it came to its end. Empty: none is due."""
         if self._is_stopping:
             return []
         if self._unended:
             self.give_back_unended()
         self._keep_lock()
-        take: Take = self._precedence.claim
+        claim = None
         if self._goes_together(known, target):
-            is_others_turn = self._precedence.begin_turn(target)
-            take = self._precedence.claim_background
-            claim = self._claim_next(known, target, take) if is_others_turn else None
-            if claim is None:
-                convoy = self._gather(known, target)
-                if convoy is not None:
-                    return self._deliver_together(known, target, convoy)
-                take = self._precedence.claim
-        else:
-            claim = None
-        claim = claim or self._claim(known, target, take)
+            # Whoever was woken finds something, as a rule, and whoever comes from that doesn't.
+            if not is_first and not self._is_anything_due(known, target):
+                return []
+            if self._precedence.begin_turn(target):
+                claim = self._claim_next(known, target, self._precedence.claim_background)
+            if claim is None and (convoy := self._gather(known, target)) is not None:
+                return self._deliver_together(known, target, convoy)
+            if claim is None and is_first and not self._is_anything_due(known, target):
+                return []
+        claim = claim or self._claim(known, target, self._precedence.claim)
         return [] if claim is None else [self._deliver_claimed(known, claim)]
+
+    def _is_anything_due(self, known: KnownPool, target: str) -> bool:
+        """Also what a dead worker held, which is due then."""
+        target_id = known.target_ids[target]
+        with self._reading.connect() as connection:
+            if comparisons.is_anything_due(connection, target_id):
+                return True
+        return self._free_dead_claims(target, target_id)
 
     def _deliver_claimed(self, known: KnownPool, claim: Claim) -> bool:
         try:

@@ -27,6 +27,9 @@ FROZEN_SHOWN = 5
 OUTCOME = tuple(column for column in operation.c if column.name != "payload")
 
 
+_ROWS = sa.select(*OUTCOME).where(operation.c.id.in_(sa.bindparam("ids", expanding=True)))
+
+
 def show_operation(connection: sa.Connection, operation_id: str) -> Outcome:
     """An operation as it stands, with each target and nameserver. Raises `OperationNotFound`."""
     return show_operations(connection, [operation_id])[0]
@@ -50,8 +53,7 @@ def show_ended(connection: sa.Connection, settled: Sequence[Settled]) -> list[Ou
 
 
 def _rows(connection: sa.Connection, operation_ids: Sequence[str]) -> dict[str, Any]:
-    query = sa.select(*OUTCOME).where(operation.c.id.in_(operation_ids))
-    return {row.id: row for row in connection.execute(query)}
+    return {row.id: row for row in connection.execute(_ROWS, {"ids": list(operation_ids)})}
 
 
 def _outcomes(

@@ -33,14 +33,16 @@ def may_try(connection: sa.Connection, target_id: int) -> bool:
 
 def is_well(connection: sa.Connection, target_id: int) -> bool:
     """Whether nothing speaks against sending to the target: no failure, no rest, no pause."""
-    is_so = sa.and_(
-        target.c.failures == 0,
-        target.c.open_until.is_(None),
-        sa.or_(target.c.rests_until.is_(None), target.c.rests_until <= now()),
-        sa.not_(stops.is_paused()),
-    )
-    query = sa.select(sa.literal(1)).where(target.c.id == target_id, is_so)
-    return connection.execute(query).first() is not None
+    return connection.execute(_IS_WELL, {"target": target_id}).first() is not None
+
+
+_IS_WELL = sa.select(sa.literal(1)).where(
+    target.c.id == sa.bindparam("target", type_=sa.BigInteger),
+    target.c.failures == 0,
+    target.c.open_until.is_(None),
+    sa.or_(target.c.rests_until.is_(None), target.c.rests_until <= now()),
+    sa.not_(stops.is_paused()),
+)
 
 
 def may_probe(connection: sa.Connection, target_id: int, *, probe_s: float) -> bool:

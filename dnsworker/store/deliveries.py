@@ -18,7 +18,7 @@ from dnsworker.errors import Behind, ClaimLost, OperationNotFound
 from dnsworker.names import Name
 from dnsworker.records import Key, RRset
 from dnsworker.store import bulk, stops
-from dnsworker.store.rows import chunks, rrset_of, rrset_to_json, upsert
+from dnsworker.store.rows import IDS, chunks, rrset_of, rrset_to_json, upsert
 from dnsworker.tables import delivery, now, operation, target, withheld
 
 #: Whose deliveries one statement of the sweep looks for.
@@ -445,9 +445,7 @@ def of_zone(connection: sa.Connection, zone_id: int) -> list[DeliveryRow]:
 
 def of_zones(connection: sa.Connection, zone_ids: Collection[int]) -> list[DeliveryRow]:
     """Of several zones, by zone and target."""
-    query = sa.select(delivery).where(delivery.c.zone_id.in_(list(zone_ids)))
-    rows = connection.execute(query.order_by(delivery.c.zone_id, delivery.c.target_id))
-    return [DeliveryRow.of(row) for row in rows]
+    return [DeliveryRow.of(row) for row in connection.execute(_OF_ZONES, {"ids": list(zone_ids)})]
 
 
 def lock_of_zone(connection: sa.Connection, zone_id: int) -> list[tuple[str, DeliveryRow]]:
@@ -487,9 +485,8 @@ def withheld_in(connection: sa.Connection, zone_id: int, target_id: int | None =
 
 def withheld_in_all(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, list[Withheld]]:
     """What is withheld of several zones; only those of which something is."""
-    query = sa.select(withheld).where(withheld.c.zone_id.in_(list(zone_ids)))
     found: dict[int, list[Withheld]] = {}
-    for row in connection.execute(query.order_by(withheld.c.name, withheld.c.type)):
+    for row in connection.execute(_WITHHELD_IN, {"ids": list(zone_ids)}):
         found.setdefault(row.zone_id, []).append(_withheld(row))
     return found
 
@@ -573,7 +570,7 @@ def retry_operation(connection: sa.Connection, operation_id: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def free_to_look_at(target_id: int) -> tuple[sa.ColumnElement[bool], ...]:
+def free_to_look_at(target_id: int | sa.ColumnElement[int]) -> tuple[sa.ColumnElement[bool], ...]:
     """Nothing is due there, and the last look was long ago."""
     return (
         delivery.c.target_id == target_id,
@@ -595,6 +592,12 @@ def free_and_due(target_id: int | sa.ColumnElement[int], priority: int) -> tuple
     )
 
 
+_OF_ZONES = (
+    sa.select(delivery).where(delivery.c.zone_id.in_(IDS)).order_by(delivery.c.zone_id, delivery.c.target_id)
+)
+_WITHHELD_IN = (
+    sa.select(withheld).where(withheld.c.zone_id.in_(IDS)).order_by(withheld.c.name, withheld.c.type)
+)
 _KEY = {"zone_id": sa.BigInteger(), "target_id": sa.BigInteger(), "epoch": sa.BigInteger()}
 
 

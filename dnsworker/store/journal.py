@@ -13,7 +13,7 @@ from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import Key, RRset
 from dnsworker.store import bulk
-from dnsworker.store.rows import chunks, rrset_of, rrset_to_json
+from dnsworker.store.rows import IDS, chunks, rrset_of, rrset_to_json
 from dnsworker.tables import delivery, journal, operation
 
 
@@ -26,6 +26,38 @@ class Entry:
     operation_id: str
     key: Key
     change: RRsetChange
+
+
+_FIRST_OPEN = (
+    sa.select(operation.c.zone_id, sa.func.min(operation.c.revision).label("revision"))
+    .where(operation.c.zone_id.in_(IDS), operation.c.status == "ACCEPTED")
+    .group_by(operation.c.zone_id)
+    .subquery("first")
+)
+_SINCE_OPEN = (
+    sa.select(
+        journal.c.zone_id, journal.c.revision, journal.c.operation_id, operation.c.status,
+        journal.c.name, journal.c.type,
+    )
+    .join(_FIRST_OPEN, _FIRST_OPEN.c.zone_id == journal.c.zone_id)
+    .join(operation, operation.c.id == journal.c.operation_id)
+    .where(journal.c.revision >= _FIRST_OPEN.c.revision)
+)  # fmt: skip
+_SINCE_DELIVERIES = (
+    sa.select(
+        journal.c.revision, journal.c.serial, journal.c.operation_id,
+        journal.c.name, journal.c.type, journal.c.before, journal.c.after, journal.c.zone_id,
+    )
+    .join(delivery, delivery.c.zone_id == journal.c.zone_id)
+    .where(
+        delivery.c.target_id == sa.bindparam("target", type_=sa.BigInteger),
+        delivery.c.zone_id.in_(IDS),
+        journal.c.revision > delivery.c.delivered_revision,
+        journal.c.type != "SOA",
+    )
+    .order_by(journal.c.zone_id, journal.c.revision, journal.c.id)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)  # fmt: skip
 
 
 class Trace(NamedTuple):
@@ -83,23 +115,9 @@ def since_deliveries(
 ) -> dict[int, list[Entry]]:
     """As `since`, for several zones, each from what the target has of it. Those for which it would be more
     than `limit` rows in all are left out."""
-    query = (
-        sa.select(
-            journal.c.revision, journal.c.serial, journal.c.operation_id,
-            journal.c.name, journal.c.type, journal.c.before, journal.c.after, journal.c.zone_id,
-        )
-        .join(delivery, delivery.c.zone_id == journal.c.zone_id)
-        .where(
-            delivery.c.target_id == target_id,
-            delivery.c.zone_id.in_(list(zone_ids)),
-            journal.c.revision > delivery.c.delivered_revision,
-            journal.c.type != "SOA",
-        )
-        .order_by(journal.c.zone_id, journal.c.revision, journal.c.id)
-        .limit(limit + 1)
-    )  # fmt: skip
     found: dict[int, list[Entry]] = {zone_id: [] for zone_id in sorted(zone_ids)}
-    rows = connection.execute(query).all()
+    given = {"target": target_id, "ids": list(zone_ids), "limit": limit + 1}
+    rows = connection.execute(_SINCE_DELIVERIES, given).all()
     for row in rows:
         found[row.zone_id].append(_entry(row))
     if len(rows) > limit:
@@ -235,23 +253,8 @@ def before_rejections(
 
 def since_open(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, list[Trace]]:
     """What was changed in each of the zones since the first of its operations that is on its way."""
-    first = (
-        sa.select(operation.c.zone_id, sa.func.min(operation.c.revision).label("revision"))
-        .where(operation.c.zone_id.in_(list(zone_ids)), operation.c.status == "ACCEPTED")
-        .group_by(operation.c.zone_id)
-        .subquery("first")
-    )
-    query = (
-        sa.select(
-            journal.c.zone_id, journal.c.revision, journal.c.operation_id, operation.c.status,
-            journal.c.name, journal.c.type,
-        )
-        .join(first, first.c.zone_id == journal.c.zone_id)
-        .join(operation, operation.c.id == journal.c.operation_id)
-        .where(journal.c.revision >= first.c.revision)
-    )  # fmt: skip
     found: dict[int, list[Trace]] = {}
-    for zone_id, *row in connection.execute(query):
+    for zone_id, *row in connection.execute(_SINCE_OPEN, {"ids": list(zone_ids)}):
         found.setdefault(zone_id, []).append(Trace(*row))
     return found
 

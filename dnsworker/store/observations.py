@@ -9,7 +9,10 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from dnsworker.store import bulk
+from dnsworker.store.rows import IDS
 from dnsworker.tables import observation
+
+_OF_ZONES = sa.select(observation).where(observation.c.zone_id.in_(IDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,7 @@ class Observation:
 def of_zones(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, dict[str, Observation]]:
     """Of several zones, by zone and nameserver."""
     found: dict[int, dict[str, Observation]] = {}
-    query = sa.select(observation).where(observation.c.zone_id.in_(list(zone_ids)))
-    for row in connection.execute(query):
+    for row in connection.execute(_OF_ZONES, {"ids": list(zone_ids)}):
         found.setdefault(row.zone_id, {})[row.nameserver] = Observation(**row._mapping)
     return found
 

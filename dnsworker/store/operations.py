@@ -13,13 +13,27 @@ from dnsworker.operations import Status
 from dnsworker.records import Key
 from dnsworker.requests import parse_request
 from dnsworker.store import bulk
-from dnsworker.store.rows import chunks, insert_new
+from dnsworker.store.rows import IDS, chunks, insert_new
 from dnsworker.tables import MARIADB, now, operation, submission
 
 #: What is noted of the moment at which an operation comes to a status.
 MOMENTS = {Status.ACCEPTED.value: ("accepted_at",), Status.ERROR.value: ("finished_at",)}
 #: What an intake, or an end, makes of an operation.
 DECIDED = ("status", "zone_id", "revision", "serial", "code", "message", "is_untold")
+
+_ACCEPTED_IN = (
+    sa.select(operation.c.zone_id, operation.c.id, operation.c.kind, operation.c.revision)
+    .where(operation.c.zone_id.in_(IDS), operation.c.status == Status.ACCEPTED.value)
+    .order_by(operation.c.revision)
+)
+_UNTOLD = (
+    sa.select(operation.c.id)
+    .where(operation.c.id.in_(IDS), operation.c.is_untold)
+    .with_for_update(skip_locked=True)
+)
+_TELL = sa.update(operation).values(is_untold=False)
+_TELL_THESE = _TELL.where(operation.c.id.in_(IDS))
+_TELL_UNTOLD = _TELL.where(operation.c.id.in_(_UNTOLD.scalar_subquery()))
 OPEN = (Status.PENDING.value, Status.HELD.value, Status.ACCEPTED.value)
 
 
@@ -105,13 +119,8 @@ def end(
 
 def accepted_in_all(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, list[Any]]:
     """As `accepted_in`, of several zones; only those that have some."""
-    query = (
-        sa.select(operation.c.zone_id, operation.c.id, operation.c.kind, operation.c.revision)
-        .where(operation.c.zone_id.in_(list(zone_ids)), operation.c.status == Status.ACCEPTED.value)
-        .order_by(operation.c.revision)
-    )
     found: dict[int, list[Any]] = {}
-    for row in connection.execute(query):
+    for row in connection.execute(_ACCEPTED_IN, {"ids": list(zone_ids)}):
         found.setdefault(row.zone_id, []).append(row)
     return found
 
@@ -178,13 +187,11 @@ def untold(connection: sa.Connection, older_than_s: float, limit: int) -> list[s
 def told(connection: sa.Connection, operation_ids: Iterable[str]) -> None:
     """Those that somebody else notes as told at this moment are left to them: two that each wait for a row of
     the other's are a deadlock."""
-    query = sa.select(operation.c.id).where(operation.c.id.in_(list(operation_ids)), operation.c.is_untold)
-    query = query.with_for_update(skip_locked=True)
-    if connection.dialect.name in MARIADB:  # an UPDATE can't look into its own table there
-        ids: Any = list(connection.execute(query).scalars())
-    else:
-        ids = query.scalar_subquery()
-    connection.execute(sa.update(operation).where(operation.c.id.in_(ids)).values(is_untold=False))
+    given = {"ids": list(operation_ids)}
+    if connection.dialect.name not in MARIADB:
+        connection.execute(_TELL_UNTOLD, given)
+    elif ids := list(connection.execute(_UNTOLD, given).scalars()):  # no UPDATE looks into its own table
+        connection.execute(_TELL_THESE, {"ids": ids})
 
 
 def lock_order(connection: sa.Connection, client: str, zone: str) -> Any:

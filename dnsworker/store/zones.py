@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from dnsworker.names import Name, sort_key
 from dnsworker.records import Key, RRset
 from dnsworker.store import bulk
-from dnsworker.store.rows import ZoneRow, chunks, insert_or_ignore
+from dnsworker.store.rows import IDS, ZoneRow, chunks, insert_or_ignore
 from dnsworker.tables import now, recordset, zone
 
 ZONE = tuple(zone.c)
@@ -20,6 +20,9 @@ KEPT = (
     "status", "reason", "is_deleted", "revision", "serial", "seen_serial",
     "mname", "email", "ttl", "refresh", "retry", "expire", "minimum",
 )  # fmt: skip
+_SEVERAL = sa.select(*ZONE).where(zone.c.id.in_(IDS))
+_LOCK = _SEVERAL.order_by(zone.c.id).with_for_update()
+_LOCK_FREE = _SEVERAL.order_by(zone.c.id).with_for_update(skip_locked=True)
 RRSET = (recordset.c.name, recordset.c.type, recordset.c.ttl, recordset.c.data)
 
 
@@ -75,8 +78,7 @@ def make(connection: sa.Connection, wanted: Collection[tuple[int, Name, Name, st
 
 def get_all(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, ZoneRow]:
     """Several zones, by id."""
-    query = sa.select(*ZONE).where(zone.c.id.in_(list(zone_ids)))
-    return {row.id: ZoneRow.of(row) for row in connection.execute(query)}
+    return {row.id: ZoneRow.of(row) for row in connection.execute(_SEVERAL, {"ids": list(zone_ids)})}
 
 
 def lock_free(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, ZoneRow]:
@@ -84,9 +86,8 @@ def lock_free(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int,
 
     With several nobody is waited for: all would wait for the one into which a large file is just taken in.
     """
-    query = sa.select(*ZONE).where(zone.c.id.in_(list(zone_ids))).order_by(zone.c.id)
-    query = query.with_for_update(skip_locked=len(zone_ids) > 1)
-    return {row.id: ZoneRow.of(row) for row in connection.execute(query)}
+    query = _LOCK_FREE if len(zone_ids) > 1 else _LOCK
+    return {row.id: ZoneRow.of(row) for row in connection.execute(query, {"ids": list(zone_ids)})}
 
 
 def lock_or_make(connection: sa.Connection, pool_id: int, name: Name, mname: Name, email: str) -> ZoneRow:
