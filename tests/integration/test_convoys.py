@@ -117,8 +117,9 @@ def test_nothing_is_claimed_or_sent_while_the_target_is_paused(world: World) -> 
 def test_a_zone_with_very_many_changes_goes_by_itself(world: World) -> None:
     wishes = [
         {"action": "put", "name": f"h{number}", "type": "A", "data": [OURS]}
-        for number in range(ENTRIES_AT_ONCE + 1)
+        for number in range(ENTRIES_AT_ONCE + 5)
     ]
     large = world.submit("change_zone", zone=ZONES[0], changes=wishes)
     others = [world.put("www", OURS, zone=zone) for zone in ZONES[1:]]
     assert {world.end_of(one).status for one in [large, *others]} == {Status.ACTIVE}
+    assert len(world.served("one", ZONES[0])) == len(wishes)
