@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from dnsworker import database, reports
 from dnsworker.delivery import Deliverer, free_dead_owner
 from dnsworker.errors import DNSWorkerError
-from dnsworker.intake import Intake, Taken
+from dnsworker.intake import Arrival, Intake, Taken
 from dnsworker.lineage import Lineage
 from dnsworker.liveness import process_lock
 from dnsworker.operations import Outcome
@@ -85,13 +85,22 @@ class Runtime:
         self, operation_id: str, kind: str, arguments: Mapping[str, Any], user: str | None
     ) -> Outcome:
         """Take in one submission. Raises `OperationIdReused`; any other refusal is in the outcome."""
-        taken = self._intake.receive(operation_id, kind, arguments, user)
-        self._spread(taken)
-        if taken.reused is not None:
-            log.warning("refused: %s (submitted by %s)", taken.reused.message, user or "nobody known")
-            raise taken.reused
+        taken = self.receive_all([Arrival(operation_id, kind, arguments, user)])
+        if operation_id in taken.reused:
+            raise taken.reused[operation_id]
+        if operation_id in taken.failed:
+            raise taken.failed[operation_id]
         with self._reading.connect() as connection:
             return reports.show_operation(connection, operation_id)
+
+    def receive_all(self, arrivals: Sequence[Arrival], *, wait: bool = True) -> Taken:
+        """Take in many submissions at once; see `Intake.receive`."""
+        taken = self._intake.receive(arrivals, wait=wait)
+        self._spread(taken)
+        for one in arrivals if taken.reused else ():
+            if error := taken.reused.get(one.operation_id):
+                log.warning("refused: %s (submitted by %s)", error.message, one.user or "nobody known")
+        return taken
 
     def take_in(self) -> None:
         """Take in what was submitted straight into the database."""

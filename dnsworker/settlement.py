@@ -424,11 +424,13 @@ def undo(
     if is_creation and journal.was_removed_since(connection, zone.id, apex, row.revision):
         return [], ()  # that zone is gone already; this one is another
     if not is_creation:
-        desired.take_back(connection, known, zone, row.id)
+        with desired.drafting(connection) as draft:
+            desired.take_back(draft, known, zone, row.id)
         return [], tuple(known.target_ids)
     dependents = [
         later.id for later in operations.accepted_in(connection, zone.id) if later.revision > row.revision
     ]
     operations.end(connection, dependents, Status.ERROR, code="ZoneNotFound", message=why)
-    desired.delete(connection, known, zone, row.id)
+    with desired.drafting(connection) as draft:
+        desired.delete(draft, known, zone, row.id)
     return dependents, tuple(known.target_ids)

@@ -98,6 +98,7 @@ class Sender:
         desired, least = planned.desired_soa, serials.add(planned.current_soa.serial, LEAD)
         if serials.is_ahead(least, desired.serial):
             desired = desired.with_serial(least)
+            self._ledger.foresee(least)
         made = plan.make_plan(planned.zone, planned.current_soa, desired, changes)
         return replace(made, fence="rrsets")
 

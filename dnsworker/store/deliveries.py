@@ -6,9 +6,10 @@ worker that was paused and replaced changes nothing; `ClaimLost` tells it to sto
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -112,41 +113,57 @@ class Withheld:
     message: str
 
 
-def want(
-    connection: sa.Connection,
-    zone_id: int,
-    target_ids: Iterable[int],
-    *,
-    goal: str,
-    revision: int,
-    force: bool = False,
-    priority: int = CHANGE,
-) -> None:
-    """Set what the targets should have. Due at once, except where a back-off or an operator is waited for.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a target should have of a zone."""
 
-    As a `REPAIR` it doesn't hold up what is due already as a change.
+    zone_id: int
+    target_id: int
+    goal: str
+    revision: int
+    #: Whether it may overwrite what it finds there.
+    force: bool = False
+
+
+def want(connection: sa.Connection, wanted: Sequence[Wanted], *, priority: int = CHANGE) -> None:
+    """Set what targets should have. Due at once, except where a back-off or an operator is waited for.
+
+    As a `REPAIR` it doesn't hold up what is due already as a change. Takes the rows' locks in the order of
+    their keys.
     """
-    rows = [
-        {
-            "zone_id": zone_id, "target_id": target_id, "goal": goal, "wanted_revision": revision,
-            "state": "never", "delivered_revision": 0, "must_read": False, "force": force, "epoch": 0,
-            "attempts": 0, "due_at": now(), "priority": priority,
-        }
-        for target_id in sorted(target_ids)
-    ]  # fmt: skip
+    for force in (False, True):
+        rows = [
+            {
+                "zone_id": one.zone_id, "target_id": one.target_id, "goal": one.goal,
+                "wanted_revision": one.revision, "state": "never", "delivered_revision": 0,
+                "must_read": False, "force": force, "epoch": 0, "attempts": 0, "priority": priority,
+            }
+            for one in sorted(wanted, key=lambda one: (one.zone_id, one.target_id))
+            if one.force is force
+        ]  # fmt: skip
+        bulk.put(connection, delivery, rows, update=_wanted_anew(force, priority), at=("due_at",))
+
+
+@cache
+def _wanted_anew(force: bool, priority: int) -> Callable[[Any], dict[str, Any]]:
+    # Not `in_`: a statement for several rows at once takes no lists.
+    is_blocked = sa.or_(delivery.c.state == "ahead", delivery.c.state == "held")
     due = sa.case(
-        (sa.and_(delivery.c.state.in_(("ahead", "held")), sa.not_(sa.literal(force))), sa.null()),
+        *([] if force else [(is_blocked, sa.null())]),
         (sa.and_(delivery.c.attempts > 0, delivery.c.due_at.is_not(None)), delivery.c.due_at),
         else_=now(),
     )
-    if rows:
-        is_urgent = sa.and_(delivery.c.due_at.is_not(None), delivery.c.priority == CHANGE)
-        first = sa.case((is_urgent, CHANGE), else_=priority)  # before `due_at`: MariaDB sets one by one
-        updates = {"goal": goal, "wanted_revision": revision, "priority": first, "due_at": due}
+    is_urgent = sa.and_(delivery.c.due_at.is_not(None), delivery.c.priority == CHANGE)
+    first = sa.case((is_urgent, CHANGE), else_=priority)  # before `due_at`: MariaDB sets one by one
+
+    def update(new: Any) -> dict[str, Any]:
+        values = {"goal": new.goal, "wanted_revision": new.wanted_revision, "priority": first, "due_at": due}
         if force:  # drift that was only reported is to go, too
             must_read = sa.or_(delivery.c.must_read, delivery.c.drift.is_not(None))
-            updates |= {"force": True, "must_read": must_read}
-        upsert(connection, delivery, rows, update=updates)
+            values |= {"force": True, "must_read": must_read}
+        return values
+
+    return update
 
 
 def claimed(connection: sa.Connection, target_id: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from dnsworker.plan import RRsetChange
 from dnsworker.records import Key, RRset
 from dnsworker.store import bulk
 from dnsworker.store.rows import IDS, chunks, rrset_of, rrset_to_json
-from dnsworker.tables import delivery, journal, now, operation
+from dnsworker.tables import delivery, journal, operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +70,33 @@ class Trace(NamedTuple):
     type: str
 
 
-def append(
-    connection: sa.Connection,
-    zone_id: int,
-    *,
-    revision: int,
-    serial: int,
-    operation_id: str,
-    changes: Sequence[RRsetChange],
-) -> None:
-    rows = [
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A row to write."""
+
+    zone_id: int
+    revision: int
+    serial: int
+    operation_id: str
+    change: RRsetChange
+
+
+def append(connection: sa.Connection, rows: Iterable[Appended]) -> None:
+    """Write down what operations did; they must have rows by now."""
+    values = [
         {
-            "zone_id": zone_id,
-            "revision": revision,
-            "serial": serial,
-            "operation_id": operation_id,
-            "name": change.key[0],
-            "type": change.key[1],
-            "before": rrset_to_json(change.before),
-            "after": rrset_to_json(change.after),
+            "zone_id": row.zone_id,
+            "revision": row.revision,
+            "serial": row.serial,
+            "operation_id": row.operation_id,
+            "name": row.change.key[0],
+            "type": row.change.key[1],
+            "before": rrset_to_json(row.change.before),
+            "after": rrset_to_json(row.change.after),
         }
-        for change in changes
+        for row in rows
     ]
-    bulk.put(connection, journal, rows, same={"at": now()})
+    bulk.put(connection, journal, values, at=("at",))
 
 
 def since(connection: sa.Connection, zone_id: int, revision: int, until: int | None = None) -> list[Entry]:

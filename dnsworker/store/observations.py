@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dnsworker.store import bulk
 from dnsworker.store.rows import IDS
-from dnsworker.tables import now, observation
+from dnsworker.tables import observation
 
 _OF_ZONES = sa.select(observation).where(observation.c.zone_id.in_(IDS))
 
@@ -46,5 +46,5 @@ def put(connection: sa.Connection, seen: Iterable[Observation]) -> None:
     ]  # fmt: skip
     bulk.put(
         connection, observation, rows,
-        update=("verified_revision", "serial", "seen_at", "error"), same={"seen_at": now()},
+        update=("verified_revision", "serial", "seen_at", "error"), at=("seen_at",),
     )  # fmt: skip
