@@ -50,6 +50,8 @@ MESSAGE_LENGTH = 2000
 DROPPED = "the server accepted the change and doesn't have it"
 #: Between two questions whether a provider has spread a change.
 FIRST_ASK_S, LAST_ASK_S = 1.0, 30.0
+#: For so long a claim that was found to hold is believed to.
+RENEW_AFTER_S = 0.05
 #: After so many ServerFailures in a row the contents are suspected, not the server.
 SUSPECT_AFTER = 2
 REPAIRED = {"last_repair_at": now()}
@@ -139,6 +141,7 @@ class Ledger:
         self.has_written = False
         #: One before each request of a backend's method but the first.
         self._renewals = 0
+        self._renewed_at = float("-inf")
         #: Ids of changes that the provider has taken and that are in no row yet.
         self._taken: list[str] = []
         #: Those that are in the row, and that it hasn't spread yet.
@@ -158,8 +161,16 @@ class Ledger:
         return Work(zone, row, entries, {one.key: one for one in withheld})
 
     def renew(self) -> None:
-        """Hold the claim for another lease. Raises `Resting` when the target is to be left alone by now."""
+        """Hold the claim for another lease, unless that was done a moment ago: a creation makes a dozen
+        requests in that time. Raises `Resting` when the target is to be left alone by now.
+
+        The clock goes on while the process is paused, so whoever was paused looks again.
+        """
         self._renewals += 1
+        moment = time.monotonic()
+        if moment - self._renewed_at < RENEW_AFTER_S:
+            return
+        self._renewed_at = moment
         with self._engine.begin() as connection:
             deliveries.renew(connection, self.claim, self._settings.lease_s)
             rest = breakers.rest_left(connection, self.claim.target_id)
