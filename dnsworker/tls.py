@@ -57,8 +57,8 @@ def mariadb_context(query: Mapping[str, Any]) -> ssl.SSLContext | None:
     unknown = sorted(name for name in query if name.startswith("ssl") and name not in _MARIADB_SSL)
     if unknown:
         raise ConfigError(
-            f"DNSWORKER_DATABASE_URL: {unknown[0]} isn't known; a certificate and its name are always checked "
-            f"with ssl=true, and there are {', '.join(_MARIADB_SSL)}"
+            f"DNSWORKER_DATABASE_URL: {unknown[0]} isn't known; certificate and name are always checked "
+            f"with ssl=true; there are {', '.join(_MARIADB_SSL)}"
         )
     if not _wants_ssl(query):
         return None
