@@ -14,7 +14,7 @@ from dnsworker import desired, settlement
 from dnsworker.database import reading
 from dnsworker.errors import Cancelled, OperationNotFound, TooLate
 from dnsworker.operations import Status
-from dnsworker.store import deliveries, operations, pools, zones
+from dnsworker.store import deliveries, moves, operations, pools, zones
 from dnsworker.store.deliveries import DeliveryRow
 
 #: An operation moves on at most twice before it can be cancelled or has ended.
@@ -80,10 +80,14 @@ def _take_back(connection: sa.Connection, row: Any, error: Cancelled) -> Cancell
     # As the settlement, which ends what is accepted under the zone's lock.
     zone = zones.lock(connection, row.zone_id)
     row = operations.lock(connection, row.id)
-    if row.status != Status.ACCEPTED.value:
+    if row.status != Status.ACCEPTED.value or row.zone_id != zone.id:
         return None
+    is_arriving = zone.arrives_by == row.id  # a move: what its targets have by now is removed again
+    if row.kind == "move_zone" and not is_arriving:
+        move = moves.get(connection, row.id)
+        raise TooLate(f"operation {row.id} can't be cancelled: the zone is {move.words}")
     for target, delivery in deliveries.lock_of_zone(connection, zone.id):
-        if reason := _reason_to_refuse(target, delivery, row):
+        if not is_arriving and (reason := _reason_to_refuse(target, delivery, row)):
             raise TooLate(f"operation {row.id} can't be cancelled: {reason}")
     known = next(one for one in pools.read(connection) if one.id == zone.pool_id)
     if row.kind != "delete_zone":

@@ -16,7 +16,8 @@ from dnsworker.names import Name
 from dnsworker.operations import NameserverReport, Outcome, Status, TargetReport
 from dnsworker.pools import Limits
 from dnsworker.settlement import Standing
-from dnsworker.store import comparisons, deliveries, pools, stops, zones
+from dnsworker.store import comparisons, deliveries, moves, pools, stops, zones
+from dnsworker.store.moves import Move
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
 from dnsworker.tables import delivery, now, operation, pool, target, withheld, zone
@@ -53,8 +54,10 @@ def show_operations(connection: sa.Connection, operation_ids: Sequence[str]) -> 
             known = directory[found.pool_id]
             zones_seen[row.zone_id] = (found, known, settlement.read_standing(connection, known, found))
         found, known, standing = zones_seen[row.zone_id]
+        move = moves.get(connection, row.id) if row.kind == "move_zone" else None
         targets = target_reports(standing, row.revision, operation_id)
-        outcomes.append(_outcome(row, known.pool.name, targets, nameserver_reports(standing, row.revision)))
+        nameservers = nameserver_reports(standing, row.revision)
+        outcomes.append(_outcome(row, known.pool.name, targets, nameservers, move))
     return outcomes
 
 
@@ -64,7 +67,9 @@ def find_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> t
     living = [
         row
         for row in zones.find(connection, name)
-        if not row.is_deleted and pool_name in (None, directory[row.pool_id].pool.name)
+        if not row.is_deleted
+        and pool_name in (None, directory[row.pool_id].pool.name)
+        and (row.arrives_by is None or pool_name is not None)  # it isn't there yet
     ]
     if not living:
         raise ZoneNotFound(f"there is no zone {name}" + (f" in pool {pool_name}" if pool_name else ""))
@@ -78,6 +83,7 @@ def show_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> d
     """A zone, its SOA values, and how far each target and nameserver is."""
     row, known = find_zone(connection, name, pool_name)
     standing = settlement.read_standing(connection, known, row)
+    move = moves.of_zone(connection, row)
     return {
         "name": row.name,
         "pool": known.pool.name,
@@ -85,6 +91,7 @@ def show_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> d
         "reason": _reason(standing, row),
         "frozen": None if row.frozen_at is None else stops.frozen_text(row.freeze_reason),
         "frozen_at": _text(row.frozen_at),
+        "moving": move and f"{move.words} (operation {move.operation_id})",
         "serial": row.serial,
         "email": row.email,
         "ttl": row.ttl,
@@ -353,11 +360,17 @@ def nameserver_reports(standing: Standing, revision: int | None) -> list[Nameser
 
 
 def _outcome(
-    row: Any, pool_name: str | None, targets: list[TargetReport], nameservers: list[NameserverReport]
+    row: Any,
+    pool_name: str | None,
+    targets: list[TargetReport],
+    nameservers: list[NameserverReport],
+    move: Move | None = None,
 ) -> Outcome:
     message = row.message
     if message is None and row.status == Status.ACCEPTED.value:
         message = _waiting_for(targets, nameservers)
+        if move is not None:
+            message = f"{move.words}: {message}"
     return Outcome(
         id=row.id, kind=row.kind, zone=row.zone, pool=pool_name, status=Status(row.status), code=row.code,
         message=message, serial=row.serial, comment=row.comment, digest=row.digest,

@@ -15,7 +15,17 @@ from dnsworker import desired
 from dnsworker.operations import Status, ZoneStatus
 from dnsworker.pools import Nameserver
 from dnsworker.records import Key
-from dnsworker.store import breakers, deliveries, journal, observations, operations, stops, zones
+from dnsworker.store import (
+    breakers,
+    deliveries,
+    journal,
+    moves,
+    observations,
+    operations,
+    pools,
+    stops,
+    zones,
+)
 from dnsworker.store.breakers import Standstill
 from dnsworker.store.deliveries import AWAY, BLOCKED, DeliveryRow, Withheld
 from dnsworker.store.observations import Observation
@@ -123,6 +133,17 @@ def witnesses(known: KnownPool) -> list[Witness]:
     return found + [Witness(f"target {t.name}", t.name, None) for t in pool.targets if t.name not in covered]
 
 
+def _witnesses_of_removal(
+    connection: sa.Connection, known: KnownPool, operation_id: str, asked: list[Witness]
+) -> list[Witness]:
+    """Those that the other pool asks as well go on answering for the zone: of them nothing is to be seen."""
+    destination = moves.get(connection, operation_id).destination
+    other = next((one for one in pools.read(connection) if one.pool.name == destination), None)
+    shared = {server.address for server in other.pool.nameservers} if other else set()
+    left = [one for one in asked if one.name not in shared]
+    return left or [Witness(f"target {t.name}", t.name, None) for t in known.pool.targets]
+
+
 def read_standing(connection: sa.Connection, known: KnownPool, zone: ZoneRow) -> Standing:
     zone_id = zone.id
     names = {target_id: name for name, target_id in known.target_ids.items()}
@@ -135,9 +156,12 @@ def read_standing(connection: sa.Connection, known: KnownPool, zone: ZoneRow) ->
         stopped = dict.fromkeys(behind, Standstill(stops.frozen_text(zone.freeze_reason), None, True))
     elif behind:
         stopped = breakers.standstills(connection, behind)
+    asked = witnesses(known)
+    if zone.is_deleted and zone.leaves_by is not None:
+        asked = _witnesses_of_removal(connection, known, zone.leaves_by, asked)
     return Standing(
         known=known,
-        witnesses=witnesses(known),
+        witnesses=asked,
         rows=rows,
         seen=observations.of_zone(connection, zone_id),
         withheld=deliveries.withheld_in(connection, zone_id),
@@ -160,6 +184,10 @@ def settle(connection: sa.Connection, known: KnownPool, zone_id: int) -> Settled
         standing = read_standing(connection, known, zone)
         accepted = operations.accepted_in(connection, zone_id)
         standing = _with_found_there(connection, standing, zone_id, accepted)
+    if zone.arrives_by is not None and _advance_move(connection, standing, zone, accepted, settled):
+        zone = zones.get(connection, zone_id)
+        standing = read_standing(connection, known, zone)
+        accepted = operations.accepted_in(connection, zone_id)
     _end_arrived(connection, standing, zone, accepted, settled)
     status, reason = zone_status(standing, zone)
     settled.is_open = any(standing.verified(one) < zone.revision for one in standing.witnesses)
@@ -188,7 +216,8 @@ def _with_found_there(
         wanted, mine = wishes[row.id], own.get(row.id, set())
         back = {key for key in mine & withheld.keys() if withheld[key].operation_id in rejected}
         if back:
-            value = {entry.key: entry.change.after for entry in journal.of_operation(connection, row.id)}
+            entries = journal.of_operation(connection, zone_id, row.id)
+            value = {entry.key: entry.change.after for entry in entries}
             back = {key for key in back if withheld[key].accepted != value[key]}
             back -= journal.changed_later(connection, zone_id, row.revision, back, row.id)
         found[row.id] = back | {
@@ -199,6 +228,26 @@ def _with_found_there(
     return replace(standing, found_there=found)
 
 
+def _advance_move(
+    connection: sa.Connection, standing: Standing, zone: ZoneRow, accepted: Sequence[Any], settled: Settled
+) -> bool:
+    """Go on with the move that brings the zone here, if it has arrived; whether anything was done."""
+    row = next((one for one in accepted if one.id == zone.arrives_by), None)
+    if row is None or not _has_arrived(standing, zone, row):
+        return False
+    step = desired.advance(connection, standing.known, zone, row.id)
+    if step is None:
+        return False
+    settled.ended += step.ended
+    settled.targets += tuple(step.targets)
+    if step.failure is not None:
+        operations.refuse(connection, row.id, step.failure)
+        dependents, targets = undo(connection, standing.known, zone, row, step.failure.message)
+        settled.ended += [row.id, *dependents]
+        settled.targets += targets
+    return True
+
+
 def zone_status(standing: Standing, zone: ZoneRow) -> tuple[ZoneStatus, str | None]:
     """The zone's status, and why it isn't simply ACTIVE."""
     good = [one for one in standing.witnesses if standing.verified(one) >= zone.revision]
@@ -207,7 +256,10 @@ def zone_status(standing: Standing, zone: ZoneRow) -> tuple[ZoneStatus, str | No
     if zone.is_deleted:
         if not behind and standing.is_met(len(good)):
             return ZoneStatus.DELETED, None
-        return ZoneStatus.PENDING, "is being deleted" + "".join(f"; {trouble}" for trouble in troubles[:3])
+        said = "is being removed here: it was moved to another pool" if zone.leaves_by else "is being deleted"
+        return ZoneStatus.PENDING, said + "".join(f"; {trouble}" for trouble in troubles[:3])
+    if zone.arrives_by is not None:
+        troubles.insert(0, "is being moved here")
     reason = "; ".join(troubles[:3]) or None
     if standing.is_met(len(good)):
         is_whole = len(good) == len(standing.witnesses) and not behind and not standing.withheld
@@ -259,9 +311,10 @@ def _end_arrived(
     connection: sa.Connection, standing: Standing, zone: ZoneRow, accepted: Sequence[Any], settled: Settled
 ) -> None:
     reached = standing.reached()
-    arrived = [row for row in accepted if _has_arrived(standing, row)]
+    accepted = [row for row in accepted if row.id != zone.arrives_by]  # not before it is gone elsewhere
+    arrived = [row for row in accepted if _has_arrived(standing, zone, row)]
     # Of a zone that is gone nothing shows; what was done to it before ends with its deletion.
-    gone = [row.revision for row in accepted if row.kind == "delete_zone" and row not in arrived]
+    gone = [row.revision for row in accepted if _is_removal(zone, row) and row not in arrived]
     deleted = max((revision for revision in gone if revision <= reached), default=0)
     arrived = [row for row in arrived if row.revision >= deleted]
     later = [row.id for row in arrived if row.revision < zone.revision]
@@ -282,14 +335,21 @@ def _end_arrived(
         connection, replaced, Status.SUPERSEDED, message="a later operation replaced all that it changed"
     )
     settled.ended += ids
+    if zone.leaves_by in ids:
+        desired.finish(connection, zone)
 
 
-def _has_arrived(standing: Standing, row: Any) -> bool:
+def _is_removal(zone: ZoneRow, row: Any) -> bool:
+    """Whether the operation wants the zone away from here."""
+    return bool(row.kind == "delete_zone" or (row.kind == "move_zone" and row.id != zone.arrives_by))
+
+
+def _has_arrived(standing: Standing, zone: ZoneRow, row: Any) -> bool:
     free = _free_of(standing, standing.refusers(row.id))
     good = [one for one in free if standing.verified(one) >= row.revision]
     if not standing.is_met(len(good)):
         return False
-    if row.kind != "delete_zone":
+    if not _is_removal(zone, row):
         return True
     return all(one.delivered_revision >= row.revision for one in standing.rows.values())
 
@@ -320,8 +380,10 @@ def undo(
     """
     if zone.is_deleted:
         return [], ()
+    if zone.arrives_by == row.id:
+        desired.give_up(connection, zone)
     apex = (zone.name, "NS")
-    entries = journal.of_operation(connection, row.id)
+    entries = journal.of_operation(connection, zone.id, row.id)
     is_creation = any(entry.key == apex and entry.change.before is None for entry in entries)
     if is_creation and journal.was_removed_since(connection, zone.id, apex, row.revision):
         return [], ()  # that zone is gone already; this one is another

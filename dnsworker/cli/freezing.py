@@ -31,15 +31,17 @@ def freeze(session: Session, name: str, reason: str | None, pool: str | None) ->
     """
     from dnsworker import reports
     from dnsworker.names import Name, zone_name
-    from dnsworker.store import stops, zones
+    from dnsworker.store import moves, stops, zones
     from dnsworker.tables import delivery
 
     wanted = Name(zone_name(name))
     with session.connection(writes=True) as connection:
         found, _ = reports.find_zone(connection, wanted, pool)
-        zones.lock(connection, found.id)
-        stops.freeze(connection, found.id, reason)
-        busy = stops.under_way(connection, delivery.c.zone_id == found.id)
+        sides = moves.both_sides(connection, found)
+        for zone_id in sides:
+            zones.lock(connection, zone_id)
+            stops.freeze(connection, zone_id, reason)
+        busy = stops.under_way(connection, delivery.c.zone_id.in_(sides))
     told = stops.frozen_text(reason)
     if session.as_json:
         output.print_json({"zone": wanted, "frozen": told, "under_way": busy})
@@ -55,13 +57,15 @@ def freeze(session: Session, name: str, reason: str | None, pool: str | None) ->
 def thaw(session: Session, name: str, pool: str | None) -> None:
     """Let a frozen zone go on: what was submitted meanwhile goes out as one change."""
     from dnsworker.names import Name, zone_name
-    from dnsworker.store import stops, zones
+    from dnsworker.store import moves, stops, zones
 
     wanted = Name(zone_name(name))
     with session.connection(writes=True) as connection:
         found = _frozen(connection, wanted, pool)
-        zones.lock(connection, found.id)
-        targets = list(stops.thaw(connection, found.id))
+        targets = []
+        for zone_id in moves.both_sides(connection, found):
+            zones.lock(connection, zone_id)
+            targets += stops.thaw(connection, zone_id)
     is_told = session.wake(targets)
     if session.as_json:
         output.print_json({"zone": wanted, "was_frozen": found.frozen_at is not None, "due_now": targets})

@@ -140,6 +140,8 @@ class Convergence:
             return self._ledger.finish(work, state, None)
         if doubt.is_in_doubt(work):
             doubt.raise_if_alive(work, self._backend.read_zone(work.zone.name))
+        if work.zone.leaves_by is not None:
+            doubt.raise_if_it_is_the_other_pools(self._ledger, work, self._backend)
         with self._ledger.writing():
             self._backend.delete_zone(work.zone.name)
         return self._ledger.finish(work, "absent" if self._capabilities.creates_zones else "emptied", None)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from dnsworker import names, plan, serials
 from dnsworker.contents import ZoneContents
+from dnsworker.desired import moving
 from dnsworker.desired.effects import apex_ns, difference, primary_nameserver, resolve
 from dnsworker.desired.importing import check_not_empty, read_import
 from dnsworker.desired.rules import check_children, check_ignored, check_placement, check_timers, check_types
@@ -29,6 +30,7 @@ from dnsworker.requests import (
     CreateZone,
     DeleteZone,
     ImportZone,
+    MoveZone,
     Request,
     RestoreZone,
     UpdateZone,
@@ -53,8 +55,11 @@ class Desired:
             return self._create(connection, operation_id, request)
         if isinstance(request, ImportZone):
             return self._import(connection, operation_id, request)
+        if isinstance(request, MoveZone):
+            return self._move(connection, operation_id, request)
         known, zone = self._existing(connection, request)
         if isinstance(request, DeleteZone):
+            moving.raise_if_leaving(zone)
             return delete(connection, known, zone, operation_id, force=request.force)
         if isinstance(request, UpdateZone):
             return self._update(connection, known, zone, operation_id, request)
@@ -69,27 +74,41 @@ class Desired:
 
     def _existing(self, connection: sa.Connection, request: Request) -> tuple[KnownPool, ZoneRow]:
         """The zone that the request names, locked."""
+        zone = zones.lock(connection, self._named(connection, request).id)
+        if zone.is_deleted and zone.leaves_by is not None:  # moved while we waited for the lock
+            zone = zones.lock(connection, self._named(connection, request).id)
+        if zone.is_deleted:  # while we waited for the lock
+            raise ZoneNotFound(f"there is no zone {zone.name}; it was just deleted")
+        return self._directory.get(zone.pool_id), zone
+
+    def _named(self, connection: sa.Connection, request: Request) -> ZoneRow:
+        """The zone that the request names. One that is on its way to a pool isn't there yet."""
         name = request.zone_name
         pool_ids = None if request.pool is None else [self._directory.by_name(request.pool).id]
         living = [zone for zone in zones.find(connection, name, pool_ids) if not zone.is_deleted]
-        if not living:
+        here = [zone for zone in living if zone.arrives_by is None]
+        if not here:
+            for zone in living:
+                moving.raise_if_taken(zone, self._directory.get(zone.pool_id).pool.name)
             where = "" if request.pool is None else f" in pool {request.pool}"
             raise ZoneNotFound(f"there is no zone {name}{where}; create it first")
-        if len(living) > 1:
-            in_pools = sorted(self._directory.get(zone.pool_id).pool.name for zone in living)
+        if len(here) > 1:
+            in_pools = sorted(self._directory.get(zone.pool_id).pool.name for zone in here)
             raise AmbiguousZone(f"zone {name} is in the pools {', '.join(in_pools)}: say which with pool=")
-        zone = zones.lock(connection, living[0].id)
-        if zone.is_deleted:  # while we waited for the lock
-            raise ZoneNotFound(f"there is no zone {name}; it was just deleted")
-        return self._directory.get(zone.pool_id), zone
+        return here[0]
 
     def _place(self, connection: sa.Connection, request: Request, email: str) -> tuple[KnownPool, ZoneRow]:
         """The row for a zone that may have to be made, locked."""
         known = self._directory.by_name(request.pool) if request.pool else self._directory.default()
+        return known, self._row_in(connection, known, request.zone_name, email)
+
+    def _row_in(self, connection: sa.Connection, known: KnownPool, name: Name, email: str) -> ZoneRow:
+        """The pool's row of that name, locked; made as a tombstone if there is none."""
         if not known.target_ids:
             raise PoolNotFound(f"pool {known.pool.name} has no targets")
-        mname = Name(primary_nameserver(known))
-        return known, zones.lock_or_make(connection, known.id, request.zone_name, mname, email)
+        zone = zones.lock_or_make(connection, known.id, name, Name(primary_nameserver(known)), email)
+        moving.raise_if_taken(zone, known.pool.name)
+        return zone
 
     def _create(self, connection: sa.Connection, operation_id: str, request: CreateZone) -> Accepted:
         known, zone = self._place(connection, request, request.email)
@@ -113,6 +132,29 @@ class Desired:
         values = {field: value for field, value in wanted.items() if getattr(zone, field) != value}
         check_timers(zone, values)
         return write(connection, known, zone, operation_id, [], values, force=request.force)
+
+    def _move(self, connection: sa.Connection, operation_id: str, request: MoveZone) -> Accepted:
+        found = self._named(connection, request)
+        moving.raise_if_leaving(found)
+        source, known = self._directory.get(found.pool_id), self._directory.by_name(request.to)
+        if known.id == source.id:
+            raise InvalidRequest(f"zone {found.name} is in pool {known.pool.name} already")
+        moving.raise_if_one_server(source, known)
+        there = self._row_in(connection, known, found.name, found.email)
+        if not there.is_deleted:
+            raise ZoneExists(f"pool {known.pool.name} has a zone {found.name} of its own")
+        zone = zones.lock(connection, found.id)
+        moving.raise_if_leaving(zone)
+        if zone.is_deleted:
+            raise ZoneNotFound(f"there is no zone {zone.name}; it was just deleted")
+        if zone.frozen_at is not None or there.frozen_at is not None:
+            raise InvalidRequest(f"zone {zone.name} is frozen by operator: thaw it first")
+        arriving = moving.contents(connection, known, zone).values()
+        changes = [RRsetChange(None, rrset) for rrset in arriving]
+        check_types(known, changes)
+        check_ignored(known, zone.name, changes)
+        check_children(connection, there, changes)
+        return moving.begin(connection, known, zone, there, operation_id, force=request.force)
 
     def _import(self, connection: sa.Connection, operation_id: str, request: ImportZone) -> Accepted:
         wish = read_import(request)

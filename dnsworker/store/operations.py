@@ -44,6 +44,13 @@ def accept(connection: sa.Connection, operation_id: str, *, zone_id: int, revisi
     )  # fmt: skip
 
 
+def rehome(
+    connection: sa.Connection, operation_ids: Sequence[str], zone_id: int, revision: int, serial: int
+) -> None:
+    """Open operations are judged by another zone, or revision, from now on: theirs has moved."""
+    _set(connection, operation_ids, zone_id=zone_id, revision=revision, serial=serial)
+
+
 def refuse(connection: sa.Connection, operation_id: str, error: InvalidRequest) -> None:
     end(connection, [operation_id], Status.ERROR, code=error.code, message=error.message)
 

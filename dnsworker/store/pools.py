@@ -215,10 +215,24 @@ def _start_deliveries(connection: sa.Connection, pool_id: int, target_id: int) -
         .outerjoin(delivery, sa.and_(delivery.c.zone_id == zone.c.id, delivery.c.target_id == target_id))
         .where(zone.c.pool_id == pool_id, zone.c.is_deleted.is_(False), delivery.c.zone_id.is_(None))
     )  # fmt: skip
+    # Of what is being deleted it never had anything: nobody has to wait for its word.
+    leaving = (
+        sa.select(
+            zone.c.id, sa.literal(target_id), sa.literal("absent"), zone.c.revision, sa.literal("never"),
+            zone.c.revision, sa.false(), sa.false(), sa.literal(0), sa.literal(0), sa.null(),
+            sa.literal(REPAIR),
+        )
+        .outerjoin(delivery, sa.and_(delivery.c.zone_id == zone.c.id, delivery.c.target_id == target_id))
+        .where(
+            zone.c.pool_id == pool_id, zone.c.is_deleted.is_(True), zone.c.status != "DELETED",
+            delivery.c.zone_id.is_(None),
+        )
+    )  # fmt: skip
     columns = [
         "zone_id", "target_id", "goal", "wanted_revision", "state",
         "delivered_revision", "must_read", "force", "epoch", "attempts", "due_at", "priority",
     ]  # fmt: skip
+    connection.execute(sa.insert(delivery).from_select(columns, leaving))
     return connection.execute(sa.insert(delivery).from_select(columns, missing)).rowcount
 
 
