@@ -86,10 +86,11 @@ def _take_back(connection: sa.Connection, row: Any, error: Cancelled) -> Cancell
     if row.kind == "move_zone" and not is_arriving:
         move = moves.get(connection, row.id)
         raise TooLate(f"operation {row.id} can't be cancelled: the zone is {move.words}")
-    for target, delivery in deliveries.lock_of_zone(connection, zone.id):
-        if not is_arriving and (reason := _reason_to_refuse(target, delivery, row)):
-            raise TooLate(f"operation {row.id} can't be cancelled: {reason}")
     known = next(one for one in pools.read(connection) if one.id == zone.pool_id)
+    for target, delivery in deliveries.lock_of_zone(connection, zone.id):
+        is_asked = target in known.target_ids and not is_arriving  # and not one that is being purged
+        if is_asked and (reason := _reason_to_refuse(target, delivery, row)):
+            raise TooLate(f"operation {row.id} can't be cancelled: {reason}")
     if row.kind != "delete_zone":
         operations.refuse(connection, row.id, error)
         why = f"the zone's creation was {error.message}"

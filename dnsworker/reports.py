@@ -16,7 +16,7 @@ from dnsworker.names import Name
 from dnsworker.operations import NameserverReport, Outcome, Status, TargetReport
 from dnsworker.pools import Limits
 from dnsworker.settlement import Standing
-from dnsworker.store import comparisons, deliveries, moves, pools, stops, zones
+from dnsworker.store import comparisons, deliveries, moves, pools, purges, stops, zones
 from dnsworker.store.moves import Move
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
@@ -185,13 +185,16 @@ def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
             target.c.id, target.c.name, pool.c.name.label("pool"), target.c.failures, target.c.open_until,
             target.c.last_error, target.c.last_error_at,
             sa.case((target.c.rests_until > now(), target.c.rests_until)).label("rests_until"),
+            target.c.purging_since,
         )
         .join(pool, pool.c.id == target.c.pool_id)
         .where(target.c.is_removed.is_(False))
         .order_by(pool.c.name, target.c.name)
     )  # fmt: skip
     backlogs, blocked = _backlogs(connection), _blocked(connection)
-    known = {one.name: one for entry in pools.read(connection) for one in entry.pool.targets}
+    purging = pools.read_purging(connection)
+    every = [*pools.read(connection), *purging.values()]
+    known = {one.name: one for entry in every for one in entry.pool.targets}
     paused = stops.of_targets(connection)
     found = []
     for row in connection.execute(query):
@@ -203,6 +206,7 @@ def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
         document |= backlogs.get(row.id, NO_BACKLOG) | {"blocked": blocked.get(row.id, 0)}
         document["paused"] = stop and stop.reason
         document["paused_until"] = stop and _text(stop.until)
+        document["zones_left"] = purges.holds(connection, row.id) if row.name in purging else None
         document["breaker"] = "open" if row.open_until is not None else "closed"
         document["concurrency"] = limits.concurrency
         document["requests_per_second"] = limits.requests_per_second

@@ -62,7 +62,7 @@ def thaw(session: Session, name: str, pool: str | None) -> None:
     wanted = Name(zone_name(name))
     with session.connection(writes=True) as connection:
         found = _frozen(connection, wanted, pool)
-        targets = []
+        targets: list[str] = []
         for zone_id in moves.both_sides(connection, found):
             zones.lock(connection, zone_id)
             targets += stops.thaw(connection, zone_id)

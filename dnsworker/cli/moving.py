@@ -5,6 +5,8 @@ Separate from the other changes, whose `--pool` is where the zone is; here it is
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from dnsworker.cli.change import DEFAULT_TIMEOUT_S, carry_out, waiting
@@ -37,7 +39,7 @@ def move(
     from dnsworker.names import zone_name
 
     given = {"pool": source, "comment": comment, "force": force or None}
-    arguments = {key: value for key, value in given.items() if value is not None}
+    arguments: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     carry_out(
         session, zone_name(name), lambda: session.client.move_zone(name, to=to, **arguments),
         no_wait=no_wait, timeout_s=timeout_s,

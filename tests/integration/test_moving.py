@@ -18,7 +18,7 @@ from dnsworker.operations import Status
 from dnsworker.pools import Pool
 from dnsworker.records import RRset
 from dnsworker.serials import is_ahead
-from dnsworker.store import deliveries, pools, stops, zones
+from dnsworker.store import deliveries, journal, pools, stops, zones
 from tests.world import MemoryServer, World, a_world
 
 ZONE = Name("example.org.")
@@ -73,9 +73,7 @@ def assert_moved(world: World) -> None:
     assert ZONE not in world.servers["one"].zones
     assert world.served("two") == world.records()
     assert ns(world, "two") == ("ns1.new.example.", "ns2.new.example.")
-    last, first = world.servers["one"].serials[ZONE][-1], world.servers["two"].serials[ZONE][0]
-    assert is_ahead(world.zone()["serial"], last)
-    assert is_ahead(first, world.servers["one"].serials[ZONE][0])
+    assert is_ahead(world.zone()["serial"], world.servers["one"].serials[ZONE][-1])
     assert pool_of(world) == "new"
     assert (phase(world), world.zone()["moving"]) == ("done", None)
 
@@ -94,6 +92,8 @@ def test_a_zone_moves(world: World) -> None:
     assert_moved(world)
     assert world.wait_for_zone("ACTIVE")["primary"] == "ns1.new.example."
     assert "delete" not in world.servers["two"].requests
+    first, last = world.servers["two"].serials[ZONE][0], world.servers["one"].serials[ZONE][-1]
+    assert is_ahead(first, last)
     world.end_of(world.put("www", "192.0.2.2"))
     assert world.served("two") == {WWW: ("192.0.2.2",)}
 
@@ -187,6 +187,8 @@ def test_what_was_handed_over_unverified_and_is_refused_is_taken_back(
     world.until(lambda: phase(world) == "removing", "it was not handed over")
     assert world.end_of(sent[0]).code == "RecordRejected"
     assert world.end_of(sent[1]).status is Status.ACTIVE
+    with world.engine.connect() as connection:  # what it did to the new one alone, and the taking back
+        assert len(journal.of_operation(connection, 2, sent[0])) == 2
     assert world.served("two") == {WWW: ("192.0.2.1",), ("good.example.org.", "A"): ("192.0.2.5",)}
     world.servers["one"].is_down = False
     world.end_of(operation)
@@ -211,6 +213,23 @@ def test_what_waited_in_a_dead_pool_is_done_in_the_new_one(world: World) -> None
     world.servers["one"].is_down = False
     assert world.end_of(operation).status is Status.ACTIVE
     assert_moved(world)
+
+
+def test_it_is_not_done_before_every_target_of_the_old_pool_has_removed_it(tmp_path: Path) -> None:
+    with a_world(tmp_path, "one", "other", pool={"threshold_percentage": 50}) as world:
+        add_pool(world, "two")
+        world.create()
+        world.wait_for_zone("ACTIVE")
+        world.servers["other"].is_down = True
+        operation = move(world)
+        world.until(lambda: ZONE not in world.servers["one"].zones, "it was not removed")
+        world.deliver()
+        world.runtime.sweep()
+        assert world.show(operation).status is Status.ACCEPTED
+        assert "target other: nobody answers" in str(world.show(operation).message)
+        world.servers["other"].is_down = False
+        assert world.end_of(operation).status is Status.ACTIVE
+        assert ZONE not in world.servers["other"].zones
 
 
 def test_a_worker_that_dies_leaves_all_to_the_next(world: World) -> None:
@@ -408,18 +427,52 @@ def test_there_and_back_the_serial_only_rises(world: World) -> None:
     assert world.served("two") == {WWW: ("192.0.2.1",)}
 
 
-def test_a_frozen_zone_stays_between_the_pools(world: World) -> None:
+def test_the_serial_is_above_whatever_either_pool_has_shown(world: World) -> None:
+    world.succeed("create_zone", pool="new", email="hostmaster@example.net")
+    world.succeed("delete_zone", pool="new")
+    shown = world.zone()["serial"]
+    with world.engine.begin() as connection:
+        zones.update(connection, 1, seen_serial=shown + 100_000)
+        zones.update(connection, 2, seen_serial=shown + 50_000)
     world.servers["two"].is_down = True
     operation = move(world)
-    both = [1, world.row("SELECT max(id) AS id FROM zone").id]
-    with world.engine.begin() as connection:
-        for zone_id in both:
-            stops.freeze(connection, zone_id, None)
     world.servers["two"].is_down = False
-    for _ in range(5):
-        world.deliver()
-        world.runtime.sweep()
-    assert ZONE not in world.servers["two"].zones
+    world.end_of(operation)
+    assert world.zone()["serial"] == world.servers["two"].serials[ZONE][-1] > shown + 100_000
+
+
+def test_what_is_changed_meanwhile_goes_along_below_a_later_serial(world: World) -> None:
+    """The copy may be far ahead of whatever the old pool gives itself."""
+    world.succeed("create_zone", pool="new", email="hostmaster@example.net")
+    world.succeed("delete_zone", pool="new")
+    with world.engine.begin() as connection:
+        zones.update(connection, 2, seen_serial=world.zone()["serial"] + 100_000)
+    world.servers["two"].is_down = True
+    operation = move(world)
+    world.end_of(world.put("www", "192.0.2.2"))
+    world.servers["two"].is_down = False
+    world.end_of(operation)
+    assert world.records() == {WWW: ("192.0.2.2",)}
+    assert_moved(world)
+
+
+def test_a_frozen_zone_stays_between_the_pools(world: World) -> None:
+    both = [1, 2]
+
+    def freeze(what: str) -> None:
+        if what == "create":
+            with world.engine.begin() as connection:
+                for zone_id in both:
+                    stops.freeze(connection, zone_id, None)
+
+    world.servers["two"].before_request = freeze
+    operation = move(world)
+    world.until(lambda: ZONE in world.servers["two"].zones, "it was not delivered")
+    with world.engine.begin() as connection:
+        known = next(one for one in pools.read(connection) if one.pool.name == "new")
+        settlement.settle(connection, known, 2)
+    assert phase(world) == "delivering"
+    assert str(world.zone()["frozen"]) == "frozen by operator"
     with world.engine.begin() as connection:
         for zone_id in both:
             stops.thaw(connection, zone_id)

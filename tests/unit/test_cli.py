@@ -258,6 +258,7 @@ BAD_ARGUMENTS = [
     (["pool", "check", "/nonexistent/pools.yaml"], 1, "can't read /nonexistent/pools.yaml"),
     (["pool", "apply"], 2, "Give FILE or set DNSWORKER_POOLS"),
     (["pool", "apply", "/"], 2, "is a directory"),
+    (["pool", "apply", "x.yaml", "--purge", "--detach"], 2, "give --detach or --purge, not both"),
     (["target", "show", "x"], 1, "start one with `dnsworker up`"),
     (["target", "pause", "x", "--for", "soon"], 2, "'soon' is no duration of up to a year, such as 90s"),
     (["target", "pause", "x", "--for", "0s"], 2, "'0s' is no duration"),
