@@ -1,4 +1,4 @@
-"""Cancelling an operation that no target has received anything of.
+"""Cancelling an operation that no target has received anything of, or a move that isn't the zone's end yet.
 
 Separate from the settlement, which ends operations by what targets said.
 """

@@ -182,7 +182,10 @@ def test_its_name_stays_its_pools_until_it_is_gone(world: World) -> None:
     apply(world, "two", pool="other")
 
 
-def test_what_it_has_does_not_keep_a_change_from_being_cancelled(world: World) -> None:
+def test_what_it_has_does_not_keep_a_change_from_being_cancelled(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purges, "STALE_S", 3600.0)
     world.servers["one"].is_down = True
     operation = world.put("www", "192.0.2.66")
     apply(world, "one", purge=True)
