@@ -57,7 +57,8 @@ def show_operations(connection: sa.Connection, operation_ids: Sequence[str]) -> 
         move = moves.get(connection, row.id) if row.kind == "move_zone" else None
         targets = target_reports(standing, row.revision, operation_id)
         nameservers = nameserver_reports(standing, row.revision)
-        outcomes.append(_outcome(row, known.pool.name, targets, nameservers, move))
+        pool_name = move.destination if move is not None else known.pool.name
+        outcomes.append(_outcome(row, pool_name, targets, nameservers, move))
     return outcomes
 
 

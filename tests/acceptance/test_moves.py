@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from dev import traces
 from dev.pool import pool_of, to_yaml
-from dev.servers import Bind, PowerDNS
+from dev.servers import Bind, PowerDNS, Server
 from dev.stack import Stack
 from dnsworker import Client
 from dnsworker.serials import is_ahead
@@ -37,6 +38,11 @@ def stack(shared_servers: dict[str, Any], folder: Path) -> Iterator[Stack]:
         text = to_yaml(*pools_on(bind, powerdns, folder))
         with Stack(workers=2, settings=PATIENT, pool_yaml=text, **servers, **shared_servers) as running:
             yield running
+            written = {worker.name: worker.log_path.read_text() for worker in running.workers}
+        if isinstance(running.database, Server):
+            assert "deadlock detected" not in running.database.log_path.read_text()
+        for name, log in written.items():
+            assert not (unforeseen := traces.through_our_code(log)), f"{name}: {unforeseen[0]}"
 
 
 def pools_on(bind: Bind, powerdns: PowerDNS, folder: Path) -> list[dict[str, Any]]:

@@ -88,7 +88,7 @@ def assert_unmoved(world: World) -> None:
 
 def test_a_zone_moves(world: World) -> None:
     outcome = world.end_of(move(world))
-    assert (outcome.status, outcome.message) == (Status.ACTIVE, None)
+    assert (outcome.status, outcome.message, outcome.pool) == (Status.ACTIVE, None, "new")
     assert_moved(world)
     assert world.wait_for_zone("ACTIVE")["primary"] == "ns1.new.example."
     assert "delete" not in world.servers["two"].requests
