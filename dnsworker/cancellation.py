@@ -78,7 +78,8 @@ def _void(connection: sa.Connection, row: Any, error: Cancelled) -> Cancellation
 
 def _take_back(connection: sa.Connection, row: Any, error: Cancelled) -> Cancellation | None:
     # As the settlement, which ends what is accepted under the zone's lock.
-    zone = zones.lock(connection, row.zone_id)
+    sides = {row.zone_id} if row.kind != "move_zone" else moves.both_sides(connection, row.id)
+    (zone,) = [one for one in zones.lock_all(connection, sides) if one.id == row.zone_id]
     row = operations.lock(connection, row.id)
     if row.status != Status.ACCEPTED.value or row.zone_id != zone.id:
         return None
@@ -99,7 +100,8 @@ def _take_back(connection: sa.Connection, row: Any, error: Cancelled) -> Cancell
     if not zone.is_deleted or zone.revision != row.revision:
         raise TooLate(f"operation {row.id} can't be cancelled: {zone.name} was created anew since")
     operations.refuse(connection, row.id, error)
-    desired.take_back(connection, known, zone, row.id)
+    with desired.drafting(connection) as draft:
+        desired.take_back(draft, known, zone, row.id)
     return Cancellation(True, (), tuple(known.target_ids))
 
 

@@ -5,10 +5,11 @@ write, so nothing is half done.
 """
 
 from dnsworker.desired.applying import Desired
-from dnsworker.desired.moving import advance, finish, give_up
-from dnsworker.desired.writing import LOOK_GUARD_S, Accepted, delete, lift, take_back, write
+from dnsworker.desired.draft import LOOK_GUARD_S, Draft, drafting
+from dnsworker.desired.moving import advance, finish, give_up, take_over
+from dnsworker.desired.writing import Accepted, delete, lift, take_back, write
 
 __all__ = [
-    "LOOK_GUARD_S", "Accepted", "Desired", "advance", "delete", "finish", "give_up", "lift", "take_back",
-    "write",
+    "LOOK_GUARD_S", "Accepted", "Desired", "Draft", "advance", "delete", "drafting", "finish", "give_up",
+    "lift", "take_back", "take_over", "write",
 ]  # fmt: skip

@@ -4,12 +4,13 @@
                  meanwhile is copied too, and verified, until nothing is missing
     removing     in one transaction the new one becomes the zone, and the old one a deleted zone
 
-Everything runs under the locks of both zones, taken in one order: the new one, then the old one.
+Everything runs under the locks of both zones. The intake waits for both, in the order of their ids; a
+settlement, which has others locked already, comes again when it doesn't get the second at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -17,10 +18,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from dnsworker import serials
+from dnsworker.desired.draft import Draft, drafting
 from dnsworker.desired.effects import apex_ns, difference, primary_nameserver
 from dnsworker.desired.writing import Accepted, delete, write
 from dnsworker.errors import ConfigError, InvalidRequest, ZoneIsMoving, ZoneNotFound
-from dnsworker.operations import Status
 from dnsworker.pools import writes_to
 from dnsworker.records import Key, RRset
 from dnsworker.requests import SETTABLE
@@ -39,10 +40,13 @@ MAX_COPIES = 4
 class Step:
     """What a move has come to."""
 
-    #: Operations on the old zone that have ended with it.
-    ended: Sequence[str] = ()
+    #: Operations that were on their way in the old pool, and are part of the copy that was verified.
+    left: Sequence[str] = ()
+    source: ZoneRow | None = None
     #: Targets that have something new to do.
     targets: Sequence[str] = ()
+    #: Nothing is missing any more: the caller ends those operations, and lets the copy be the zone.
+    take_over: bool = False
     #: Why there is nothing to move any more.
     failure: InvalidRequest | None = None
 
@@ -90,16 +94,16 @@ def _place(target: Any) -> tuple[str, ...] | None:
         return None  # its backend isn't installed here
 
 
-def contents(connection: sa.Connection, known: KnownPool, source: ZoneRow) -> dict[Key, RRset]:
+def contents(draft: Draft, known: KnownPool, source: ZoneRow) -> dict[Key, RRset]:
     """What the zone is to hold in the other pool: what it holds, with that pool's apex NS."""
-    found = {rrset.key: rrset for rrset in zones.rrsets(connection, source.id)}
+    found = {rrset.key: rrset for rrset in draft.rrsets(source.id)}
     apex = (source.name, "NS")
     found[apex] = apex_ns(known, source.name, found[apex].ttl if apex in found else source.ttl)
     return found
 
 
 def begin(
-    connection: sa.Connection,
+    draft: Draft,
     known: KnownPool,
     source: ZoneRow,
     destination: ZoneRow,
@@ -107,48 +111,67 @@ def begin(
     *,
     force: bool,
 ) -> Accepted:
-    """Have the zone delivered to `known` as well. Both are locked."""
-    accepted = _copy(connection, known, source, destination, operation_id, force=force)
+    """Have the zone delivered to `known` as well."""
+    accepted = _copy(draft, known, source, destination, operation_id, force=force)
     moves.begin(
-        connection,
+        draft.connection,
         operation_id=operation_id, source_id=source.id, destination_id=destination.id,
         copied_revision=source.revision,
     )  # fmt: skip
-    zones.update(connection, source.id, leaves_by=operation_id)
-    zones.update(connection, destination.id, arrives_by=operation_id)
+    zones.update(draft.connection, source.id, leaves_by=operation_id)
+    zones.update(draft.connection, destination.id, arrives_by=operation_id)
+    draft.alter(source.id, leaves_by=operation_id)
+    draft.alter(destination.id, arrives_by=operation_id)
     return accepted
 
 
-def advance(connection: sa.Connection, known: KnownPool, zone: ZoneRow, operation_id: str) -> Step | None:
-    """The copy was verified: bring it up to date, or let it be the zone. It is locked; the old one is here.
+def advance(
+    connection: sa.Connection, known: KnownPool, zone: ZoneRow, source: ZoneRow, operation_id: str
+) -> Step | None:
+    """The copy was verified: bring it up to date, or let it be the zone. Both are locked.
 
     None where an operator wants nothing to be written.
     """
     move = moves.get(connection, operation_id)
-    source = zones.lock(connection, move.source_id)
     if zone.frozen_at is not None or source.frozen_at is not None:
         return None
     if source.is_deleted:
         gone = f"zone {zone.name} is no longer in pool {move.source}: its creation was taken back"
         return Step(failure=ZoneNotFound(gone))
-    is_same = source.revision == move.copied_revision
-    if is_same and _is_ahead(zone, source):
-        return _take_over(connection, zone, source, move)
-    if move.copies < MAX_COPIES:
-        accepted = _copy(connection, known, source, zone, operation_id)
+    is_same = source.revision == move.copied_revision and _is_ahead(zone, source)
+    if not is_same and move.copies < MAX_COPIES:
+        with drafting(connection) as draft:
+            draft.hold([zone, source])
+            accepted = _copy(draft, known, source, zone, operation_id)
         operations.rehome(connection, [operation_id], accepted.zone_id, accepted.revision, accepted.serial)
-        moves.update(
-            connection, operation_id, copies=move.copies + 1, copied_revision=source.revision
-        )  # fmt: skip
+        moves.update(connection, operation_id, copies=move.copies + 1, copied_revision=source.revision)
         return Step(targets=accepted.targets)
-    return _take_over(connection, zone, source, move, _hand_over(connection, known, zone, source, move))
+    targets = () if is_same else _hand_over(connection, known, zone, source, move)
+    left = [
+        row.id
+        for row in operations.accepted_in(connection, source.id)
+        if row.revision <= move.copied_revision
+    ]
+    return Step(left, source, targets, take_over=True)
+
+
+def take_over(connection: sa.Connection, zone: ZoneRow, source: ZoneRow, operation_id: str) -> Sequence[str]:
+    """From here on the copy is the zone, and the old one is deleted. Returns the targets that had it."""
+    old = next(one for one in pools.read(connection) if one.id == source.pool_id)
+    with drafting(connection) as draft:
+        draft.hold([source])
+        deleted = delete(draft, old, source, operation_id)
+    zones.update(connection, zone.id, arrives_by=None, updated_at=now())
+    serial = zones.get(connection, zone.id).serial
+    operations.rehome(connection, [operation_id], source.id, deleted.revision, serial)
+    moves.update(connection, operation_id, phase="removing", left_serial=_highest(source))
+    return deleted.targets
 
 
 def give_up(connection: sa.Connection, zone: ZoneRow) -> None:
-    """The zone stays where it is. `zone` is the copy, locked; somebody deletes it."""
+    """The zone stays where it is. `zone` is the copy, which somebody deletes; both are locked."""
     assert zone.arrives_by is not None
     move = moves.get(connection, zone.arrives_by)
-    zones.lock(connection, move.source_id)
     zones.update(connection, move.source_id, leaves_by=None)
     zones.update(connection, zone.id, arrives_by=None)
     moves.update(connection, move.operation_id, phase="given up")
@@ -162,7 +185,7 @@ def finish(connection: sa.Connection, zone: ZoneRow) -> None:
 
 
 def _copy(
-    connection: sa.Connection,
+    draft: Draft,
     known: KnownPool,
     source: ZoneRow,
     destination: ZoneRow,
@@ -171,46 +194,13 @@ def _copy(
     force: bool = False,
 ) -> Accepted:
     """Make the copy what the zone is, under a serial above all of the old pool's."""
-    existing = {rrset.key: rrset for rrset in zones.rrsets(connection, destination.id)}
-    changes = difference(existing, contents(connection, known, source))
+    existing = {rrset.key: rrset for rrset in draft.rrsets(destination.id)}
+    changes = difference(existing, contents(draft, known, source))
     wanted = {field: getattr(source, field) for field in SETTABLE} | {"mname": primary_nameserver(known)}
     values = {field: value for field, value in wanted.items() if getattr(destination, field) != value}
-    if destination.is_deleted:
-        values |= {"created_at": now()}
-    elif not changes and not values:
+    if not changes and not values:
         values = {"mname": destination.mname}  # nothing but a later serial
-    return write(
-        connection, known, destination, operation_id, changes, values, seen=_highest(source), force=force
-    )
-
-
-def _take_over(
-    connection: sa.Connection, zone: ZoneRow, source: ZoneRow, move: Move, targets: Iterable[str] = ()
-) -> Step:
-    """From here on the copy is the zone, and the old one is deleted."""
-    ended = _end_verified(connection, source, move)
-    old = next(one for one in pools.read(connection) if one.id == source.pool_id)
-    deleted = delete(connection, old, source, move.operation_id)
-    zones.update(connection, zone.id, arrives_by=None, updated_at=now())
-    operations.rehome(
-        connection, [move.operation_id], source.id, deleted.revision, zones.get(connection, zone.id).serial
-    )
-    moves.update(connection, move.operation_id, phase="removing", left_serial=_highest(source))
-    return Step(ended, (*targets, *deleted.targets))
-
-
-def _end_verified(connection: sa.Connection, source: ZoneRow, move: Move) -> list[str]:
-    """What was still on its way in the old pool has been verified in the new one, as part of the copy."""
-    open_ones = operations.accepted_in(connection, source.id)
-    ids = [row.id for row in open_ones if row.revision <= move.copied_revision]
-    with_entries = journal.operations_with_entries(connection, ids)
-    showing = set(ids) - with_entries
-    showing |= journal.still_showing(connection, source.id, with_entries, source.revision)
-    operations.end(connection, [one for one in ids if one in showing], Status.ACTIVE)
-    replaced = [one for one in ids if one not in showing]
-    message = "a later operation replaced all that it changed"
-    operations.end(connection, replaced, Status.SUPERSEDED, message=message)
-    return ids
+    return write(draft, known, destination, operation_id, changes, values, seen=_highest(source), force=force)
 
 
 def _hand_over(
@@ -223,13 +213,14 @@ def _hand_over(
     entries = journal.since(connection, source.id, move.copied_revision, source.revision)
     apex = (zone.name, "NS")
     done: dict[str, Accepted] = {}
-    for _, group in groupby(entries, key=lambda entry: entry.revision):
-        rows = [entry for entry in group if entry.key != apex]
-        if rows:
-            changes = [entry.change for entry in rows]
-            done[rows[0].operation_id] = write(connection, known, zone, rows[0].operation_id, changes)
-            zone = zones.get(connection, zone.id)
-    rest = _copy(connection, known, source, zone, move.operation_id)  # the SOA's values
+    with drafting(connection) as draft:
+        draft.hold([zone, source])
+        for _, group in groupby(entries, key=lambda entry: entry.revision):
+            rows = [entry for entry in group if entry.key != apex]
+            if rows:
+                changes, maker = [entry.change for entry in rows], rows[0].operation_id
+                done[maker] = write(draft, known, draft.zone(zone.id), maker, changes)
+        rest = _copy(draft, known, source, draft.zone(zone.id), move.operation_id)  # the SOA's values
     for row in operations.accepted_in(connection, source.id):
         if row.revision > move.copied_revision:
             accepted = done.get(row.id, rest)

@@ -62,10 +62,10 @@ def get(connection: sa.Connection, operation_id: str) -> Move:
     return Move(**connection.execute(query).one()._mapping)
 
 
-def both_sides(connection: sa.Connection, row: ZoneRow) -> list[int]:
-    """The keys of a zone and of its other half, while it moves, in the order in which they are locked."""
-    found = of_zone(connection, row)
-    return [row.id] if found is None else [found.destination_id, found.source_id]
+def both_sides(connection: sa.Connection, operation_id: str) -> set[int]:
+    """The keys of the zone where it is and where it goes."""
+    found = get(connection, operation_id)
+    return {found.source_id, found.destination_id}
 
 
 def of_zone(connection: sa.Connection, row: ZoneRow) -> Move | None:

@@ -33,7 +33,6 @@ def upgrade() -> None:
         sa.Column("copies", sa.Integer(), nullable=False),
         sa.Column("copied_revision", sa.BigInteger(), nullable=False),
         sa.Column("left_serial", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(["operation_id"], ["operation.id"], name="fk_move_operation_id"),
         sa.ForeignKeyConstraint(["source_id"], ["zone.id"], name="fk_move_source_id"),
         sa.ForeignKeyConstraint(["destination_id"], ["zone.id"], name="fk_move_destination_id"),
         sa.PrimaryKeyConstraint("operation_id", name="pk_move"),

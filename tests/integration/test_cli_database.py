@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ class StubSignals:
     """Nobody is woken and nobody is told: the test does both by hand."""
 
     def wake_delivery(self, target: str) -> None: ...
-    def publish_outcome(self, outcome: Outcome) -> None: ...
+    def publish_outcomes(self, outcomes: Sequence[Outcome]) -> None: ...
 
 
 @pytest.fixture
@@ -293,5 +293,5 @@ def test_a_zone_that_moves_is_frozen_in_both_pools(system: Run, tmp_path: Path) 
     assert "moving   being delivered to pool new" in system("zone", "show", "example.org").stdout
     system("zone", "freeze", "example.org")
     assert json.loads(system("status", "--json").stdout)["frozen"]["zones"] == 2
-    assert "thawed, due now at other, served" in system("zone", "thaw", "example.org").stdout
+    assert "thawed, due now at served, other" in system("zone", "thaw", "example.org").stdout
     assert json.loads(system("status", "--json").stdout)["frozen"]["zones"] == 0

@@ -427,6 +427,26 @@ def test_there_and_back_the_serial_only_rises(world: World) -> None:
     assert world.served("two") == {WWW: ("192.0.2.1",)}
 
 
+def test_who_has_the_old_zone_locked_is_not_waited_for(tmp_path: Path, database_url: str) -> None:
+    """An intake waits for both zones of the name, in the order of their ids."""
+    with a_world(tmp_path, "one", url=database_url) as world:
+        add_pool(world, "two")
+        world.create()
+        world.wait_for_zone("ACTIVE")
+        operation = move(world)
+        with world.engine.connect() as connection:
+            source, copy = sorted(zones.ids_named(connection, [ZONE])[ZONE])
+        with world.engine.begin() as busy:
+            zones.lock(busy, source)
+            world.until(lambda: bool(world.servers["two"].zones), "it was not delivered")
+            with world.engine.begin() as connection:
+                connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+                known = next(one for one in pools.read(connection) if one.pool.name == "new")
+                assert settlement.settle(connection, known, copy).is_waiting
+            assert phase(world) == "delivering"
+        assert world.end_of(operation).status is Status.ACTIVE
+
+
 def test_the_serial_is_above_whatever_either_pool_has_shown(world: World) -> None:
     world.succeed("create_zone", pool="new", email="hostmaster@example.net")
     world.succeed("delete_zone", pool="new")
