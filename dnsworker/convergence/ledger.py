@@ -161,16 +161,9 @@ class Ledger:
         return Work(zone, row, entries, {one.key: one for one in withheld})
 
     def renew(self) -> None:
-        """Hold the claim for another lease, unless that was done a moment ago: a creation makes a dozen
-        requests in that time. Raises `Resting` when the target is to be left alone by now.
-
-        The clock goes on while the process is paused, so whoever was paused looks again.
-        """
+        """Hold the claim for another lease. Raises `Resting` when the target is to be left alone by now."""
         self._renewals += 1
-        moment = time.monotonic()
-        if moment - self._renewed_at < RENEW_AFTER_S:
-            return
-        self._renewed_at = moment
+        self._renewed_at = time.monotonic()
         with self._engine.begin() as connection:
             deliveries.renew(connection, self.claim, self._settings.lease_s)
             rest = breakers.rest_left(connection, self.claim.target_id)
@@ -178,6 +171,17 @@ class Ledger:
         if rest is not None:
             left_s, reason = rest
             raise Resting(reason, retry_after_s=left_s)
+
+    def keep(self) -> None:
+        """The same between the requests of one of the backend's methods: not where it was done a moment ago,
+        since a creation makes a dozen requests in that time.
+
+        The clock goes on while the process is paused, so whoever was paused looks again.
+        """
+        if time.monotonic() - self._renewed_at >= RENEW_AFTER_S:
+            self.renew()
+        else:
+            self._renewals += 1
 
     @contextmanager
     def writing(self, *, is_message: bool = False) -> Iterator[None]:
