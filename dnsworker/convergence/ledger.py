@@ -50,8 +50,8 @@ MESSAGE_LENGTH = 2000
 DROPPED = "the server accepted the change and doesn't have it"
 #: Between two questions whether a provider has spread a change.
 FIRST_ASK_S, LAST_ASK_S = 1.0, 30.0
-#: For so long a claim that was found to hold is believed to.
-RENEW_AFTER_S = 0.05
+#: For so long a claim that was found to hold is believed to: between requests, and while it is only held.
+BETWEEN_REQUESTS_S, HOLD_S = 0.05, 1.0
 #: After so many ServerFailures in a row the contents are suspected, not the server.
 SUSPECT_AFTER = 2
 REPAIRED = {"last_repair_at": now()}
@@ -172,13 +172,18 @@ class Ledger:
             left_s, reason = rest
             raise Resting(reason, retry_after_s=left_s)
 
-    def keep(self) -> None:
-        """The same between the requests of one of the backend's methods: not where it was done a moment ago,
-        since a creation makes a dozen requests in that time.
+    def before_a_request(self) -> None:
+        """As `renew`, before each request of a backend's method but the first. A creation makes a dozen of
+        them in a moment."""
+        self._hold(BETWEEN_REQUESTS_S)
 
-        The clock goes on while the process is paused, so whoever was paused looks again.
-        """
-        if time.monotonic() - self._renewed_at >= RENEW_AFTER_S:
+    def hold(self) -> None:
+        """As `renew`, while nothing is asked."""
+        self._hold(HOLD_S)
+
+    def _hold(self, believed_s: float) -> None:
+        # The clock goes on while the process is paused, so whoever was paused looks again.
+        if time.monotonic() - self._renewed_at >= believed_s:
             self.renew()
         else:
             self._renewals += 1
