@@ -50,8 +50,8 @@ MESSAGE_LENGTH = 2000
 DROPPED = "the server accepted the change and doesn't have it"
 #: Between two questions whether a provider has spread a change.
 FIRST_ASK_S, LAST_ASK_S = 1.0, 30.0
-#: For so long a claim that was found to hold is believed to: between requests, and while it is only held.
-BETWEEN_REQUESTS_S, HOLD_S = 0.05, 1.0
+#: For so long a claim that was found to hold is believed to: before a request, and while it is only waited.
+RENEW_AFTER_S, HOLD_S = 0.05, 1.0
 #: After so many ServerFailures in a row the contents are suspected, not the server.
 SUSPECT_AFTER = 2
 REPAIRED = {"last_repair_at": now()}
@@ -163,7 +163,7 @@ class Ledger:
     def renew(self) -> None:
         """Hold the claim for another lease. Raises `Resting` when the target is to be left alone by now."""
         self._renewals += 1
-        self._renewed_at = time.monotonic()
+        moment = time.monotonic()
         with self._engine.begin() as connection:
             deliveries.renew(connection, self.claim, self._settings.lease_s)
             rest = breakers.rest_left(connection, self.claim.target_id)
@@ -171,19 +171,22 @@ class Ledger:
         if rest is not None:
             left_s, reason = rest
             raise Resting(reason, retry_after_s=left_s)
+        self._renewed_at = moment
 
-    def before_a_request(self) -> None:
-        """As `renew`, before each request of a backend's method but the first. A creation makes a dozen of
-        them in a moment."""
-        self._hold(BETWEEN_REQUESTS_S)
+    def keep(self) -> None:
+        """The same between the requests of one of the backend's methods: not where it was done a moment ago,
+        since a creation makes a dozen requests in that time.
+
+        The clock goes on while the process is paused, so whoever was paused looks again.
+        """
+        self._renew_after(RENEW_AFTER_S)
 
     def hold(self) -> None:
-        """As `renew`, while nothing is asked."""
-        self._hold(HOLD_S)
+        """The same while nothing is asked, and something is only waited for."""
+        self._renew_after(HOLD_S)
 
-    def _hold(self, believed_s: float) -> None:
-        # The clock goes on while the process is paused, so whoever was paused looks again.
-        if time.monotonic() - self._renewed_at >= believed_s:
+    def _renew_after(self, seconds: float) -> None:
+        if time.monotonic() - self._renewed_at >= seconds:
             self.renew()
         else:
             self._renewals += 1

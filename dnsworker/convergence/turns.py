@@ -65,7 +65,7 @@ class Convergence:
         )  # fmt: skip
         self._sender = Sender(backend, self._ledger)
         self._creation = Creation(backend, self._ledger, self._sender)
-        backend.checkpoint, backend.renew = self._ledger.before_a_request, self._ledger.hold
+        backend.checkpoint, backend.renew = self._ledger.keep, self._ledger.hold
 
     def run(self) -> None:
         """Raises `BackendError` (`Blocked` where an operator must decide) or `ClaimLost`."""
