@@ -8,12 +8,14 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
+from bench.goals import Row, to_text
+from bench.machine import describe
 from bench.serving import NotServed
 from dev.servers import ServerError
 from dev.stack import Stack, stop_in_order
@@ -25,19 +27,40 @@ class NothingMeasured(Exception):
     """What was to be measured did not take place."""
 
 
+class Report(ABC):
+    """What a run found: rows of the table, and more for people and for a file."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> list[Row]: ...
+
+    @abstractmethod
+    def to_text(self) -> str:
+        """For people."""
+
+    @property
+    def is_met(self) -> bool:
+        return all(row.is_met for row in self.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rows": [row.to_json() for row in self.rows], "is_met": self.is_met}
+
+
 @dataclass(frozen=True)
-class Found(ABC):
-    """What a run found: two medians of the same thing, and how many times the one may be the other."""
+class Found(Report):
+    """Two medians of the same thing, and how many times the one may be the other."""
 
     goal: ClassVar[float]
+    #: In `bench.goals`; "": no row of the table.
+    key: ClassVar[str] = ""
 
     @property
     @abstractmethod
     def ratio(self) -> float: ...
 
-    @abstractmethod
-    def to_text(self) -> str:
-        """For people; the last line is the `verdict`."""
+    @property
+    def rows(self) -> list[Row]:
+        return [Row(self.key, self.ratio)] if self.key else []
 
     @property
     def is_met(self) -> bool:
@@ -45,15 +68,48 @@ class Found(ABC):
 
     @property
     def verdict(self) -> str:
+        """The last line of `to_text`."""
         return f"{self.ratio:.2f}, goal {self.goal:g}: {'met' if self.is_met else 'not met'}"
 
-    def to_json(self) -> dict[str, object]:
-        return {**asdict(self), "ratio": self.ratio, "goal": self.goal, "is_met": self.is_met}
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "ratio": self.ratio, "goal": self.goal, **super().to_json()}
 
 
-def run(measure: Callable[[], Found], file: Path | None) -> int:
+@dataclass
+class Measured(Report):
+    """Several figures from one run of one system."""
+
+    settings: dict[str, Any]
+    found: list[Row] = field(default_factory=list)
+    #: What else was seen, by name.
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> list[Row]:
+        return self.found
+
+    def to_text(self) -> str:
+        lines = [to_text(self.rows)]
+        lines += [f"{name}: {_words(seen)}" for name, seen in self.details.items()]
+        lines += [f"settings: {_words(self.settings)}"] if self.settings else []
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "settings": self.settings, "details": self.details}
+
+
+def _words(seen: Any) -> str:
+    if isinstance(seen, float):
+        return f"{seen:,.4g}"
+    if isinstance(seen, dict):
+        return ", ".join(f"{name} {_words(value)}" for name, value in seen.items())
+    return ", ".join(map(_words, seen)) if isinstance(seen, (list, tuple)) else str(seen)
+
+
+def run(measure: Callable[[], Report], file: Path | None) -> int:
     """Measure and tell; `file` gets the figures as JSON. Returns the exit status."""
     stop_in_order()
+    machine = describe()
     try:
         found = measure()
     except NotServed as exc:
@@ -66,7 +122,8 @@ def run(measure: Callable[[], Found], file: Path | None) -> int:
         return 130
     print(found.to_text())
     if file:
-        file.write_text(json.dumps(found.to_json(), indent=2) + "\n")
+        document = {"machine": machine, **found.to_json()}
+        file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     return 0 if found.is_met else 1
 
 

@@ -127,7 +127,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class FoundHybrid(Found):
-    goal = GOAL
+    goal, key = GOAL, "hybrid"
 
     healthy: Figures
     faulty: Figures

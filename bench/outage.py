@@ -138,7 +138,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class FoundOutage(Found):
-    goal = GOAL
+    goal, key = GOAL, "outage"
 
     before: Figures
     away: Figures

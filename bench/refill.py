@@ -112,7 +112,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class FoundRefill(Found):
-    goal = GOAL
+    goal, key = GOAL, "refill"
 
     before: Figures
     during: Figures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import dns.exception
@@ -13,45 +13,19 @@ import dns.name
 import dns.query
 import dns.rcode
 import dns.rdatatype
-import dns.tsigkeyring
-import dns.xfr
-import dns.zone
 
-from dev.servers import Bind, PowerDNS
-from dev.servers.bind import ALGORITHM
 from dev.stack import Stack
+from dev.transfer import Contents, Nameserver, axfr, of_text
 from dnsworker import Client
 from dnsworker.errors import ZoneNotFound
 
-AXFR_TIMEOUT_S = 30.0
 #: How long a zone may take to come to rest after its last operation has ended (the slower of two targets).
 REST_S = 90.0
-
-#: Owner and type → TTL and the data in canonical wire form (RFC 4034, section 6), sorted.
-Contents = Mapping[tuple[str, str], tuple[int, tuple[bytes, ...]]]
-Nameserver = Bind | PowerDNS
 
 
 def client_of(stack: Stack, **options: Any) -> Client:
     """A client of this stack, whatever the environment says."""
     return Client(stack.env["DNSWORKER_BROKER_URL"], stack.env["DNSWORKER_RESULT_URL"], **options)
-
-
-def axfr(server: Nameserver, zone: str) -> Contents | None:
-    """What the server transfers; None when it says that it hasn't got the zone."""
-    found = dns.zone.Zone(zone, relativize=False)
-    query, _ = dns.xfr.make_query(found)
-    if isinstance(server, Bind):
-        query.use_tsig(dns.tsigkeyring.from_text({server.key_name: (ALGORITHM, server.key_secret)}))
-    try:
-        dns.query.inbound_xfr(
-            server.address, found, query, port=server.port, timeout=AXFR_TIMEOUT_S, lifetime=AXFR_TIMEOUT_S
-        )
-    except dns.xfr.TransferError as exc:
-        if exc.rcode in (dns.rcode.NOTAUTH, dns.rcode.REFUSED):
-            return None
-        raise
-    return _contents(found)
 
 
 def database(client: Client, zone: str) -> Contents | None:
@@ -60,7 +34,7 @@ def database(client: Client, zone: str) -> Contents | None:
         text = client.export_zone(zone)
     except ZoneNotFound:
         return None
-    return _contents(dns.zone.from_text(text, origin=zone, relativize=False))
+    return of_text(zone, text)
 
 
 def assert_all_agree(stack: Stack, *zones: str) -> None:
@@ -144,13 +118,3 @@ def _difference(stack: Stack, client: Client, zone: str) -> str:
             if found.get(key) != wanted.get(key):
                 lines.append(f"{name} {key}: {found.get(key)}, the database: {wanted.get(key)}")
     return "\n".join(lines[:20])
-
-
-def _contents(zone: dns.zone.Zone) -> Contents:
-    return {
-        (name.to_text().lower(), dns.rdatatype.to_text(rdataset.rdtype)): (
-            rdataset.ttl,
-            tuple(sorted(rdata.to_digestable() for rdata in rdataset)),
-        )
-        for name, rdataset in zone.iterate_rdatasets()
-    }

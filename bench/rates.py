@@ -1,0 +1,158 @@
+"""How many changes and zones a second, and what they cost: `python -m bench.rates`.
+
+Sixteen clients in two processes change single records, round fifty zones and then in one; then they create
+zones. Beside each, in the same run and at the same BIND, the simplest means: dynamic updates by dnspython
+with one record a message on one connection, and `rndc addzone`. Exit status: 0 the goals are met, 1 they
+aren't, 2 nothing was measured, or what was made isn't what was wanted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import processes, profile, raw
+from bench.command import Measured, count, run, say, writable
+from bench.goals import Row
+from bench.submitters import SUBMITTERS, UNFINISHED, Done, Work, submit
+from bench.system import System, a_system
+
+LIMIT = 100_000
+ZONES = 50
+#: Plain updates before and after, each for so much of the time.
+RAW_SHARE = 0.05
+#: Changes of each submitter before anything is measured.
+WARM_UP = 25
+
+
+class Bench:
+    """One run against one system."""
+
+    def __init__(self, system: System, unfinished: int = UNFINISHED, pictures: Path | None = None) -> None:
+        self._system, self._stack = system, system.stack
+        self._unfinished, self._pictures = unfinished, pictures
+        self.many = [f"zone{number}.test." for number in range(ZONES)]
+        self.one = ["one.test."]
+        self._raw_zones = [f"raw{number}.test." for number in range(ZONES)]
+        #: All operations so far, and the zones that they concern.
+        self._submitted, self._touched = 0, [*self.many, *self.one]
+        self.measured = Measured(system.settings)
+
+    def prepare(self) -> None:
+        """The zones, and whatever is slower the first time."""
+        self._system.create_zones(self._touched)
+        self._submitted += len(self._touched)
+        raw.create_zones(self._stack.bind, self._raw_zones)
+        self._submit(Work("changes", self.many, total=WARM_UP * SUBMITTERS))
+
+    def change(self, key: str, zones: Sequence[str], seconds: float) -> Done:
+        """The rate of changes in these zones, and beside it that of plain updates in as many."""
+        before = self._plain_rate(len(zones), seconds)
+        with profile.recording(self._stack, self._pictures, key):
+            done = self._submit(Work("changes", zones, seconds=seconds))
+        plain = (before, self._plain_rate(len(zones), seconds))
+        words = "dnspython, 1 RR a message"
+        self.measured.found.append(
+            Row(key, done.rate, statistics.mean(plain), words, remark=f"{done.took_s:.0f} s")
+        )
+        self._note(f"{key}: ours in the first half, in the second, /s", done.halves)
+        self._note(f"{key}: raw before, after, /s", plain)
+        self._note(f"{key}: CPU for 1,000 changes, s", _per_thousand(done))
+        return done
+
+    def change_many(self, seconds: float) -> None:
+        """Round many zones, with what it costs: CPU time and memory."""
+        memory = {"at the start": processes.worker_mb(self._stack)}
+        done = self.change("changes.zones", self.many, seconds)
+        memory["at the end"] = processes.worker_mb(self._stack)
+        self.measured.found.append(Row("cpu", done.system_cpu_s))
+        self.measured.found.append(Row("memory.all", processes.workers_pss_mb(self._stack)))
+        self._note("memory of the workers, MB", memory)
+
+    def create(self, zones: int) -> None:
+        """The rate of creations; beside it `rndc addzone`, sixteen processes at once and one at a time."""
+        names = [f"new{number}.test." for number in range(zones)]
+        self._touched += names
+        with profile.recording(self._stack, self._pictures, "zones"):
+            done = self._submit(Work("zones", names, total=zones))
+        bind = self._stack.bind
+        at_once_s = raw.create_zones(bind, [f"once-{name}" for name in names], at_once=SUBMITTERS)
+        in_turn_s = raw.create_zones(bind, [f"turn-{name}" for name in names])
+        words = f"rndc addzone, {SUBMITTERS} processes at once"
+        self.measured.found.append(Row("zones", done.rate, zones / at_once_s, words, remark=f"{zones:,}"))
+        self._note("zones: raw, one process after the other, /s", zones / in_turn_s)
+        self._note("zones: CPU for 1,000 creations, s", _per_thousand(done))
+
+    def check(self) -> None:
+        """Raises `NothingMeasured` unless all that was submitted is done, and done right."""
+        self._system.check(self._submitted, self._touched)
+        self._note(
+            "checked", f"{self._submitted:,} operations ended well, {len(self._touched)} zones are equal"
+        )
+
+    def _submit(self, work: Work) -> Done:
+        done = submit(self._system, work, self._unfinished)
+        self._submitted += done.submitted
+        return done
+
+    def _plain_rate(self, zones: int, seconds: float) -> float:
+        return raw.update_rate(self._stack.bind, self._raw_zones[:zones], max(0.5, seconds * RAW_SHARE))
+
+    def _note(self, name: str, seen: object) -> None:
+        self.measured.details[name] = seen
+
+
+def _per_thousand(done: Done) -> dict[str, float]:
+    return {name: used * 1000 / done.submitted for name, used in done.cpu_s.items()}
+
+
+def measure(bench: Bench, seconds: float, zones: int) -> Measured:
+    """All figures of one system that has just been started. Raises `NothingMeasured`."""
+    bench.prepare()
+    say(f"changes round {len(bench.many)} zones for {seconds:g} s …")
+    bench.change_many(seconds)
+    say(f"changes in one zone for {seconds:g} s …")
+    bench.change("changes.one", bench.one, seconds)
+    say(f"{zones} zones are created …")
+    bench.create(zones)
+    say("checking that BIND has what the database wants …")
+    bench.check()
+    return bench.measured
+
+
+def main() -> int:
+    options = _options()
+    return run(lambda: _measure_new(options), options.json)
+
+
+def _measure_new(options: argparse.Namespace) -> Measured:
+    say("starting RabbitMQ, PostgreSQL, Redis, BIND and the workers …")
+    with a_system(fsync=not options.no_fsync) as system:
+        return measure(Bench(system, options.unfinished, options.profile), options.seconds, options.zones)
+
+
+def _options() -> argparse.Namespace:
+    assert __doc__
+    parser = argparse.ArgumentParser(prog="python -m bench.rates", description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=count(LIMIT), default=60, metavar="N", help="of changes (60)")
+    parser.add_argument("--zones", type=count(LIMIT), default=200, metavar="N", help="that are created (200)")
+    parser.add_argument(
+        "--unfinished",
+        type=count(UNFINISHED),
+        default=UNFINISHED,
+        metavar="N",
+        help=f"operations at most ({UNFINISHED}): a slow system then needs less time for the last ones",
+    )
+    parser.add_argument(
+        "--profile", type=profile.folder, metavar="FOLDER", help="flame graphs of the workers"
+    )
+    parser.add_argument("--no-fsync", action="store_true", help="PostgreSQL may lose data in a power cut")
+    parser.add_argument("--json", type=writable, metavar="FILE", help="the figures")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""The system that is measured: one stack with one target, its operations counted, its contents checked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import amqp
+import sqlalchemy as sa
+
+from bench.command import NothingMeasured, reached
+from dev.pool import pool_of, to_yaml
+from dev.servers import Bind, PostgreSQL, PowerDNS
+from dev.servers.process import wait_until
+from dev.stack import SPLIT, Stack
+from dev.transfer import Nameserver, axfr, of_text
+from dnsworker import Client, reports
+from dnsworker.names import Name
+from dnsworker.operations import Status
+from dnsworker.queues import intake_queue
+from dnsworker.tables import operation
+
+EMAIL = "hostmaster@example.org"
+OPEN = tuple(status.value for status in Status if not status.is_final)
+SUCCEEDED = {Status.ACTIVE.value, Status.SUPERSEDED.value}
+TRANSFER_S = 300.0
+#: For anything to end; a system that needs longer isn't measured any more.
+PATIENCE_S = 300.0
+LOOK_S = 0.02
+
+
+class System:
+    """What a measurement sees of a running system, beside its client: the rows and the intake's queue."""
+
+    def __init__(self, stack: Stack, client: Client, engine: sa.Engine, settings: Mapping[str, Any]) -> None:
+        self.stack, self.client, self.engine = stack, client, engine
+        #: What isn't as it ships, for the report.
+        self.settings = dict(settings)
+        self._broker = amqp.Connection(
+            f"{stack.rabbitmq.address}:{stack.rabbitmq.port}",
+            userid="dnsworker",
+            password=stack.rabbitmq.password,
+            virtual_host=stack.env["DNSWORKER_BROKER_URL"].rpartition("/")[2] or "/",
+        )
+        self._broker.connect()
+        self._channel = self._broker.channel()
+
+    def close(self) -> None:
+        self._broker.close()
+
+    def unfinished(self) -> int:
+        """Submitted and not ended: as messages that wait, and as rows. What a worker has just taken into its
+        hands is in neither.
+        """
+        waiting = self._channel.queue_declare(intake_queue().name, passive=True).message_count
+        query = sa.select(sa.func.count()).where(operation.c.status.in_(OPEN))
+        with self.engine.connect() as connection:
+            return int(waiting) + int(connection.execute(query).scalar_one())
+
+    def operations(self) -> dict[str, int]:
+        """How many there are, by status."""
+        query = sa.select(operation.c.status, sa.func.count()).group_by(operation.c.status)
+        with self.engine.connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def until_ended(self, submitted: int) -> Iterator[int]:
+        """How many are unfinished, until so many are there and none is. Raises `NothingMeasured`."""
+        deadline, last = time.monotonic() + PATIENCE_S, -1
+        while (left := self.unfinished()) or sum(self.operations().values()) < submitted:
+            yield left
+            if left != last:  # patience is for a standstill, not for a long way
+                deadline, last = time.monotonic() + PATIENCE_S, left
+            if time.monotonic() > deadline:
+                raise NothingMeasured(f"{left} operations were unfinished for {PATIENCE_S:g} s")
+            time.sleep(LOOK_S)
+        yield 0
+
+    def check(self, submitted: int, zones: Iterable[str], server: Nameserver | None = None) -> None:
+        """Every operation has succeeded, none is lost, and the nameserver has what the database wants.
+
+        `submitted`: all operations since the start. Raises `NothingMeasured`: wrong results have no rate.
+        """
+        found = self.operations()
+        if sum(found.values()) != submitted or set(found) - SUCCEEDED:
+            raise NothingMeasured(f"{submitted} operations were submitted, and the database has {found}")
+        wait_until(self._is_at_rest, PATIENCE_S, "the target to have everything")
+        for zone in zones:
+            self._raise_unless_equal(server or self._server(), zone)
+
+    def create_zones(self, zones: Iterable[str]) -> None:
+        for one in [self.client.create_zone(zone, email=EMAIL) for zone in zones]:
+            one.wait(PATIENCE_S)
+
+    def _server(self) -> Nameserver:
+        return self.stack.bind if self.stack.bind.is_running else self.stack.powerdns
+
+    def _is_at_rest(self) -> bool:
+        with self.engine.connect() as connection:
+            return not any(one["backlog"] - one["failing"] for one in reports.show_targets(connection))
+
+    def _raise_unless_equal(self, server: Nameserver, zone: str) -> None:
+        with self.engine.connect() as connection:
+            wanted = of_text(zone, reports.export_zone(connection, Name(zone), None))
+        found = axfr(server, zone, TRANSFER_S)
+        if found is None:
+            raise NothingMeasured(f"{type(server).__name__} hasn't got {zone}")
+        wrong = [key for key in {*wanted, *found} if wanted.get(key) != found.get(key)]
+        if wrong:
+            key = min(wrong)
+            raise NothingMeasured(
+                f"{zone}: {len(wrong)} RRsets of {len(wanted)} differ at {type(server).__name__}; "
+                f"{' '.join(key)} is {found.get(key)}, should be {wanted.get(key)}"
+            )
+
+
+@contextmanager
+def a_system(
+    server: str = "bind",
+    *,
+    workers: int | tuple[str, ...] = SPLIT,
+    fsync: bool = True,
+    settings: Mapping[str, str] | None = None,
+    **shared: Any,
+) -> Iterator[System]:
+    """With the worker processes of `make stack`: one takes in, one delivers.
+
+    PostgreSQL keeps what it was given over a power cut, as one in production does, unless `fsync` is off.
+    `shared`: what `Stack` is to share instead of starting its own.
+    """
+    with ExitStack() as ending:
+        bind, powerdns = Bind(), PowerDNS()
+        for each in (bind, powerdns):
+            ending.callback(each.close)
+        target: Bind | PowerDNS = bind if server == "bind" else powerdns
+        target.start()
+        if "database" not in shared:
+            shared["database"] = ending.enter_context(PostgreSQL(fsync=fsync))
+        stack = ending.enter_context(
+            Stack(
+                pool_yaml=to_yaml(pool_of({server: target})),
+                bind=bind,
+                powerdns=powerdns,
+                workers=workers,
+                settings=settings,
+                **shared,
+            )
+        )
+        client, engine = ending.enter_context(reached(stack))
+        told = {"PostgreSQL": "fsync on" if fsync else "fsync off", **(settings or {})}
+        system = System(stack, client, engine, told)
+        ending.callback(system.close)
+        yield system
