@@ -43,9 +43,9 @@ class Resolver:
                 raise NotServed(f"a change of {zone} wasn't served within {SERVED_WITHIN_S:g} s")
             time.sleep(POLL_S)
 
-    def has(self, zone: str) -> bool:
-        """Whether the zone's SOA is answered."""
-        question = dns.message.make_query(zone, "SOA").to_wire()
+    def has(self, zone: str, type_: str = "SOA") -> bool:
+        """Whether the zone's SOA is answered, or a record of another type there."""
+        question = dns.message.make_query(zone, type_).to_wire()
         answer = self._ask(question)
         return answer[:2] == question[:2] and answer[ANSWERS_AT] != b"\x00\x00"
 

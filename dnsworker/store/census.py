@@ -26,7 +26,7 @@ FEW = 5_000
 #: Ids of zones in a slice.
 SIZE = 10_000
 #: Slices that a sweep counts again, besides the last one, to which new zones come.
-SLICES_AT_ONCE = 3
+SLICES_AT_ONCE = 2
 #: Spelt out, for indexes of only those: with a bound value SQLite doesn't see that it is that one.
 IS_AHEAD = delivery.c.state == sa.literal_column("'ahead'")
 IS_ACCEPTED = operation.c.status == sa.literal_column("'ACCEPTED'")
