@@ -45,8 +45,8 @@ ZONES = (
     INSERT INTO delivery (zone_id, target_id, goal, wanted_revision, state, soa, delivered_revision,
                           must_read, force, epoch, attempts, compare_at, compared_at)
     SELECT zone.id, target.id, 'present', 2, 'present',
-           'ns1.dnsworker.test. hostmaster.example.org. 1700000002 3600 600 86400 3600', 2, false, false, 2, 0,
-           now() + interval '1 day' * (0.5 + random()), now()
+           'ns1.dnsworker.test. hostmaster.example.org. 1700000002 3600 600 86400 3600', 2,
+           false, false, 2, 0, now() + interval '1 day' * (0.5 + random()), now()
     FROM zone, target WHERE zone.id > :after
     """,
     """

@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,8 @@ class Bench:
             say(f"filling up to {size} zones …")
             filling.add_zones(self._system.engine, there + 1, size)
             self._fillers.add(self._bind, there + 1, size)
-            wait_until(lambda last=f"z{size}.test.": self._resolver.has(last), LOAD_S, "BIND to load the zones")
+            last = f"z{size}.test."
+            wait_until(partial(self._resolver.has, last), LOAD_S, f"BIND to serve {size} zones")
             there = size
             for number in range(rounds + 1):
                 self._measure(point if number else Point(), LIVE, changes if number else len(LIVE))
@@ -128,7 +130,8 @@ class Bench:
         if not point.idle_ms:
             point.idle_ms = self._idle()
         before, begun = processes.cpu_s(self._system.stack), time.monotonic()
-        made = [self._put(zone, f"c{number % 500}") for number, zone in zip(range(changes), itertools.cycle(zones))]
+        turns = itertools.islice(itertools.cycle(zones), changes)
+        made = [self._put(zone, f"c{number}") for number, zone in enumerate(turns)]
         for operation, _ in made:
             operation.wait(PATIENCE_S)
         self._wait_for_rest()
@@ -246,7 +249,7 @@ class Found(Report):
     def rows(self) -> list[Row]:
         series = {"growth.records": (self.records, RECORDS), "growth.zones": (self.zones, ZONES)}
         return [
-            Row(key, growth(points), remark="" if tuple(points) == whole else f"{max(points)} : {min(points)}")
+            Row(key, growth(points), remark="" if tuple(points) == whole else f"only {max(points):,}")
             for key, (points, whole) in series.items()
         ]
 
@@ -254,17 +257,19 @@ class Found(Report):
         lines = [to_text(self.rows)]
         for words, points in (("records in the zone", self.records), ("zones", self.zones)):
             lines += ["", f"{words:>20}  CPU ms/change  BIND's  served ms  ACTIVE ms  idle, CPU ms/s"]
-            lines += [
-                f"{size:20,}  {one.ours_ms:13.2f}  {one.nameserver_ms:6.2f}  {one.served:9.1f}  {one.active:9.1f}"
-                f"  {sum(one.idle_ms[group] for group in OURS):14.1f}"
-                for size, one in points.items()
-            ]
+            for size, one in points.items():
+                idle = sum(one.idle_ms[group] for group in OURS)
+                figures = (
+                    f"{one.ours_ms:13.2f}  {one.nameserver_ms:6.2f}  {one.served:9.1f}  {one.active:9.1f}"
+                )
+                lines.append(f"{size:20,}  {figures}  {idle:14.1f}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         series = {"records": self.records, "zones": self.zones}
         points = {name: {size: one.to_json() for size, one in by.items()} for name, by in series.items()}
-        return {**super().to_json(), "changes": self.changes, "rounds": self.rounds, "settings": SERVER, **points}
+        asked = {"changes": self.changes, "rounds": self.rounds, "settings": {"PostgreSQL": SERVER}}
+        return {**super().to_json(), **asked, **points}
 
     def panels(self) -> Iterator[Panel]:
         """What is drawn of it."""

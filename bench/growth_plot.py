@@ -35,8 +35,10 @@ def svg(title: str, panels: Sequence[Panel]) -> str:
     rows = math.ceil(len(panels) / COLUMNS)
     width, height = WIDTH * COLUMNS, HEAD + HEIGHT * rows
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" font-family="system-ui, Helvetica, Arial, sans-serif" font-size="12">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+            f'height="{height}" font-family="system-ui, Helvetica, Arial, sans-serif" font-size="12">'
+        ),
         f'<rect width="{width}" height="{height}" fill="{PAPER}"/>',
         f'<text x="20" y="32" fill="{INK}" font-size="18" font-weight="600">{escape(title)}</text>',
     ]

@@ -20,7 +20,7 @@ from dnsworker.store import comparisons, operations, pools, stops, zones
 from dnsworker.store.census import REFUSED, Census
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
-from dnsworker.tables import delivery, now, operation, pool, target, withheld, zone
+from dnsworker.tables import now, operation, pool, target, withheld, zone
 
 #: Frozen zones that `status` names.
 FROZEN_SHOWN = 5

@@ -71,8 +71,8 @@ class now(FunctionElement[datetime]):  # noqa: N801 - reads as SQL
 @compiles(now, "postgresql")
 def _now_postgresql(element: now, compiler: Any, **options: Any) -> str:
     offset = compiler.process(element.clauses, **options)
-    # When the statement began, as on the others. `clock_timestamp` may change from row to row, so that no index
-    # leads to what is due by it: all that isn't due yet would be read first.
+    # When the statement began, as on the others. `clock_timestamp` may differ from row to row, so that no
+    # index leads to what is due by it: all that isn't due yet would be read first.
     return f"statement_timestamp() + make_interval(secs => CAST({offset} AS float8))"
 
 

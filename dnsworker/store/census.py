@@ -168,7 +168,7 @@ def _count(connection: sa.Connection, first: int, end: int | None = None) -> dic
     return {what: number for what, number in found.items() if number}
 
 
-def _open_at(target_id: int) -> sa.Select[Any]:
+def _open_at(target_id: int) -> sa.Select[*tuple[Any, ...]]:
     """What is due at one target, and what is blocked: all of it stands in indexes."""
     mine = delivery.c.target_id == target_id
     due = sa.select(delivery.c.priority, delivery.c.attempts).where(

@@ -1,4 +1,4 @@
-"""What `status` tells of a million zones, with a million made ten: counted by the sweep, and never wrong for long."""
+"""What `status` tells of a million zones, of which twelve are enough here: counted by the sweep."""
 
 from __future__ import annotations
 
