@@ -53,10 +53,8 @@ acceptance: servers ## the tests of the whole system, on DATABASE=postgresql, ma
 unit: $(VENV)/.dev ## the tests that need no server
 	$(BIN)/python -m pytest tests/unit
 
-bench: servers ## measure the whole system beside its goals, on servers of its own (see bench/README.md)
-	$(BIN)/python -m bench.hybrid
-	$(BIN)/python -m bench.refill --zones 1000
-	$(BIN)/python -m bench.outage --zones 1000
+bench: servers ## measure the whole system beside its goals, an hour or two: PARTS='latency rates' (see bench/README.md)
+	$(BIN)/python -m bench --to docs/performance $(PARTS)
 
 chaos: servers ## break the whole system at random, check what it promises: SEED=7 DURATION=120 FAULTS=kill,pause SABOTAGE=fence
 	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SABOTAGE),--sabotage $(SABOTAGE))

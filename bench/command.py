@@ -127,6 +127,14 @@ def run(measure: Callable[[], Report], file: Path | None) -> int:
     return 0 if found.is_met else 1
 
 
+def new_parser(module: str, about: str) -> argparse.ArgumentParser:
+    """With the options of all measurements that start a `bench.system`."""
+    parser = argparse.ArgumentParser(prog=f"python -m bench.{module}", description=about.splitlines()[0])
+    parser.add_argument("--no-fsync", action="store_true", help="PostgreSQL may lose data in a power cut")
+    parser.add_argument("--json", type=writable, metavar="FILE", help="the figures")
+    return parser
+
+
 @contextmanager
 def reached(stack: Stack) -> Iterator[tuple[Client, sa.Engine]]:
     """A client of the system, and its database."""

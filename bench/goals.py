@@ -65,9 +65,9 @@ GOALS: dict[str, Goal] = {
     ),
     "bulk.import": Goal("import of 100,000 records to ACTIVE", "s", at_most=15),
     "bulk.import.rate": Goal("… records a second", "/s", raw_ratio=0.6),
-    "bulk.change.powerdns": Goal("`change_zone` of 10,000 RRsets, PowerDNS", "RRsets/s", raw_ratio=0.6),
+    "bulk.change.powerdns": Goal("`change_zone` of 10,000 RRsets, PowerDNS", "RRsets/s"),
     "bulk.import.powerdns": Goal("import of 100,000 records, PowerDNS", "s"),
-    "bulk.import.rate.powerdns": Goal("… records a second", "/s", raw_ratio=0.6),
+    "bulk.import.rate.powerdns": Goal("… records a second", "/s"),
     "growth.records": Goal("cost of a change, 1,000,000 records : 10", "×", at_most=FLAT),
     "growth.zones": Goal("cost of a change, 100,000 zones : 100", "×", at_most=FLAT),
     "scale.sweep": Goal("sweep with 1,000,000 zones", "ms", at_most=100),
@@ -94,7 +94,7 @@ class Row:
     figure: float
     raw: float | None = None
     raw_words: str = ""
-    #: Why this machine can't show whether the goal is met.
+    #: Why this run can't show that the goal is met, only that it isn't.
     moot: str = ""
     #: Where a run was made shorter or smaller than the goal says.
     remark: str = ""
@@ -105,13 +105,19 @@ class Row:
 
     @property
     def is_met(self) -> bool:
-        return self.goal.is_met(self.figure, self.raw)
+        return self._is_within and not self.moot
 
     @property
     def verdict(self) -> str:
-        if self.is_met:
-            return "met" if str(self.goal) else "—"
-        return f"can't be shown: {self.moot}" if self.moot else "not met"
+        if not str(self.goal):
+            return "—"
+        if not self._is_within:
+            return "not met"
+        return f"open: {self.moot}" if self.moot else "met"
+
+    @property
+    def _is_within(self) -> bool:
+        return self.goal.is_met(self.figure, self.raw)
 
     @property
     def ratio(self) -> float | None:
@@ -120,7 +126,8 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "unit": self.goal.unit, "goal": str(self.goal), "ratio": self.ratio} | {
-            "is_met": self.is_met
+            "verdict": self.verdict,
+            "is_met": self.is_met,
         }
 
 

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import processes, profile, raw
-from bench.command import Measured, count, run, say, writable
+from bench.command import Measured, count, new_parser, run, say
 from bench.goals import Row
-from bench.submitters import SUBMITTERS, UNFINISHED, Done, Work, submit
+from bench.submitters import SUBMITTERS, UNFINISHED, Done, Work, add_option, submit
 from bench.system import System, a_system
 
 LIMIT = 100_000
@@ -32,19 +32,16 @@ class Bench:
     """One run against one system."""
 
     def __init__(self, system: System, unfinished: int = UNFINISHED, pictures: Path | None = None) -> None:
-        self._system, self._stack = system, system.stack
+        self.system, self._stack = system, system.stack
         self._unfinished, self._pictures = unfinished, pictures
-        self.many = [f"zone{number}.test." for number in range(ZONES)]
+        self.many = [f"many{number}.test." for number in range(ZONES)]
         self.one = ["one.test."]
-        self._raw_zones = [f"raw{number}.test." for number in range(ZONES)]
-        #: All operations so far, and the zones that they concern.
-        self._submitted, self._touched = 0, [*self.many, *self.one]
+        self._raw_zones = [f"raw-many{number}.test." for number in range(ZONES)]
         self.measured = Measured(system.settings)
 
     def prepare(self) -> None:
         """The zones, and whatever is slower the first time."""
-        self._system.create_zones(self._touched)
-        self._submitted += len(self._touched)
+        self.system.create_zones([*self.many, *self.one])
         raw.create_zones(self._stack.bind, self._raw_zones)
         self._submit(Work("changes", self.many, total=WARM_UP * SUBMITTERS))
 
@@ -75,7 +72,6 @@ class Bench:
     def create(self, zones: int) -> None:
         """The rate of creations; beside it `rndc addzone`, sixteen processes at once and one at a time."""
         names = [f"new{number}.test." for number in range(zones)]
-        self._touched += names
         with profile.recording(self._stack, self._pictures, "zones"):
             done = self._submit(Work("zones", names, total=zones))
         bind = self._stack.bind
@@ -86,17 +82,8 @@ class Bench:
         self._note("zones: raw, one process after the other, /s", zones / in_turn_s)
         self._note("zones: CPU for 1,000 creations, s", _per_thousand(done))
 
-    def check(self) -> None:
-        """Raises `NothingMeasured` unless all that was submitted is done, and done right."""
-        self._system.check(self._submitted, self._touched)
-        self._note(
-            "checked", f"{self._submitted:,} operations ended well, {len(self._touched)} zones are equal"
-        )
-
     def _submit(self, work: Work) -> Done:
-        done = submit(self._system, work, self._unfinished)
-        self._submitted += done.submitted
-        return done
+        return submit(self.system, work, self._unfinished)
 
     def _plain_rate(self, zones: int, seconds: float) -> float:
         return raw.update_rate(self._stack.bind, self._raw_zones[:zones], max(0.5, seconds * RAW_SHARE))
@@ -119,7 +106,7 @@ def measure(bench: Bench, seconds: float, zones: int) -> Measured:
     say(f"{zones} zones are created …")
     bench.create(zones)
     say("checking that BIND has what the database wants …")
-    bench.check()
+    bench.measured.details["checked"] = bench.system.check()
     return bench.measured
 
 
@@ -136,21 +123,13 @@ def _measure_new(options: argparse.Namespace) -> Measured:
 
 def _options() -> argparse.Namespace:
     assert __doc__
-    parser = argparse.ArgumentParser(prog="python -m bench.rates", description=__doc__.splitlines()[0])
+    parser = new_parser("rates", __doc__)
     parser.add_argument("--seconds", type=count(LIMIT), default=60, metavar="N", help="of changes (60)")
     parser.add_argument("--zones", type=count(LIMIT), default=200, metavar="N", help="that are created (200)")
-    parser.add_argument(
-        "--unfinished",
-        type=count(UNFINISHED),
-        default=UNFINISHED,
-        metavar="N",
-        help=f"operations at most ({UNFINISHED}): a slow system then needs less time for the last ones",
-    )
+    add_option(parser)
     parser.add_argument(
         "--profile", type=profile.folder, metavar="FOLDER", help="flame graphs of the workers"
     )
-    parser.add_argument("--no-fsync", action="store_true", help="PostgreSQL may lose data in a power cut")
-    parser.add_argument("--json", type=writable, metavar="FILE", help="the figures")
     return parser.parse_args()
 
 

@@ -25,7 +25,6 @@ from bench.command import NothingMeasured
 from dev.servers import Bind, PowerDNS
 
 TIMEOUT_S = 30.0
-#: Of all records ever added: one that is there already would be no change.
 _numbers = itertools.count()
 #: Owner, absolute, and IPv6 address.
 Record = tuple[str, str]
@@ -63,22 +62,33 @@ class Updates:
         self._socket.close()
 
 
-def update_rate(server: Bind, zones: Sequence[str], seconds: float, records: int = 1) -> float:
-    """Records a second: one message after the other, `records` in each, the zones in turn."""
+def update_rate(server: Bind, zones: Sequence[str], seconds: float) -> float:
+    """Updates a second: one record a message, one message after the other, the zones in turn."""
     with Updates(server) as updates:
-        begun, sent = time.monotonic(), 0
-        for zone in itertools.cycle(zones):
-            updates.add(zone, new_records(zone, itertools.islice(_numbers, records)))
-            sent += records
+        begun = time.monotonic()
+        for sent, zone in enumerate(itertools.cycle(zones)):
             if (took_s := time.monotonic() - begun) > seconds:
                 return sent / took_s
+            updates.add(zone, new_records(zone, 1))
     raise AssertionError("a cycle doesn't end")
 
 
-def new_records(zone: str, numbers: Iterable[int]) -> list[Record]:
-    return [
-        (f"r{number}.{zone}", f"2001:db8:ffff::{number >> 16:x}:{number & 0xFFFF:x}") for number in numbers
-    ]
+def add_rate(server: Bind, zone: str, total: int, at_once: int) -> float:
+    """Records a second: so many added to a zone, `at_once` a message, one message after the other."""
+    with Updates(server) as updates:
+        begun = time.monotonic()
+        for start in range(0, total, at_once):
+            updates.add(zone, new_records(zone, min(at_once, total - start)))
+        return total / (time.monotonic() - begun)
+
+
+def new_records(zone: str, records: int) -> list[Record]:
+    """Such as never were: to add what is there already is no change."""
+    return [(f"r{number}.{zone}", address(number)) for number in itertools.islice(_numbers, records)]
+
+
+def address(number: int) -> str:
+    return f"2001:db8:ffff::{number >> 16:x}:{number & 0xFFFF:x}"
 
 
 def create_zones(server: Bind, zones: Sequence[str], at_once: int = 1) -> float:
@@ -98,36 +108,39 @@ def add_zone(server: Bind, zone: str) -> None:
     )
 
 
-def patch_rate(server: PowerDNS, zone: str, records: int, at_once: int = 500) -> float:
+def create_at_powerdns(server: PowerDNS, zone: str) -> None:
+    server.api("POST", "/zones", {"name": zone, "kind": "Native", "nameservers": ["ns1.dnsworker.test."]})
+
+
+def patch_rate(server: PowerDNS, zone: str, records: int, at_once: int) -> float:
     """Records a second by PATCHes of so many RRsets each to PowerDNS' API, on one connection."""
     connection = http.client.HTTPConnection(server.address, server.api_port, timeout=TIMEOUT_S)
     try:
-        _call(connection, server, "POST", "", {"name": zone, "kind": "Native", "nameservers": []})
         begun = time.monotonic()
         for start in range(0, records, at_once):
-            rrsets = [
-                {
-                    "name": owner,
-                    "type": "AAAA",
-                    "ttl": 300,
-                    "changetype": "REPLACE",
-                    "records": [{"content": address, "disabled": False}],
-                }
-                for owner, address in new_records(zone, range(start, min(start + at_once, records)))
-            ]
-            _call(connection, server, "PATCH", f"/{zone}", {"rrsets": rrsets})
+            _patch(connection, server, zone, new_records(zone, min(at_once, records - start)))
         return records / (time.monotonic() - begun)
     finally:
         connection.close()
 
 
-def _call(
-    connection: http.client.HTTPConnection, server: PowerDNS, method: str, path: str, body: object
+def _patch(
+    connection: http.client.HTTPConnection, server: PowerDNS, zone: str, records: Sequence[Record]
 ) -> None:
+    rrsets = [
+        {
+            "name": owner,
+            "type": "AAAA",
+            "ttl": 300,
+            "changetype": "REPLACE",
+            "records": [{"content": address, "disabled": False}],
+        }
+        for owner, address in records
+    ]
     headers = {"X-API-Key": server.api_key, "Content-Type": "application/json"}
-    url = f"/api/v1/servers/{server.server_id}/zones{path}"
-    connection.request(method, url, json.dumps(body), headers)
+    url = f"/api/v1/servers/{server.server_id}/zones/{zone}"
+    connection.request("PATCH", url, json.dumps({"rrsets": rrsets}), headers)
     answer = connection.getresponse()
     words = answer.read().decode("utf-8", "replace")
     if answer.status >= 300:
-        raise NothingMeasured(f"a plain {method} to PowerDNS: {answer.status} {words}")
+        raise NothingMeasured(f"a plain PATCH to PowerDNS: {answer.status} {words}")

@@ -32,8 +32,8 @@ class Resolver:
         self._socket.settimeout(ANSWER_S)
         self._socket.connect((server.address, server.port))
 
-    def wait_until_served(self, zone: str, address: str) -> None:
-        """Until `www` in the zone has this IPv6 address. Raises `NotServed`."""
+    def wait_until_served(self, zone: str, address: str, pause_s: float = POLL_S) -> None:
+        """Until `www` in the zone has this IPv6 address, asked with such pauses. Raises `NotServed`."""
         question = dns.message.make_query(f"www.{zone}", "AAAA").to_wire()
         # Nothing else in an answer looks like it, so no answer need be parsed.
         octets = socket.inet_pton(socket.AF_INET6, address)
@@ -41,7 +41,14 @@ class Resolver:
         while octets not in self._ask(question):
             if time.monotonic() > deadline:
                 raise NotServed(f"a change of {zone} wasn't served within {SERVED_WITHIN_S:g} s")
-            time.sleep(POLL_S)
+            time.sleep(pause_s)
+
+    def wait_until_there(self, zone: str) -> None:
+        """Until the zone's SOA is answered, asked without pause. Raises `NotServed`."""
+        deadline = time.monotonic() + SERVED_WITHIN_S
+        while not self.has(zone):
+            if time.monotonic() > deadline:
+                raise NotServed(f"{zone} wasn't served within {SERVED_WITHIN_S:g} s")
 
     def has(self, zone: str, type_: str = "SOA") -> bool:
         """Whether the zone's SOA is answered, or a record of another type there."""

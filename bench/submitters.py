@@ -6,6 +6,7 @@ a growing backlog takes in is no rate.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import ctypes
 import multiprocessing
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bench import processes
-from bench.command import NothingMeasured
+from bench.command import NothingMeasured, count
 from bench.system import EMAIL, System
 from dnsworker import Client
 from dnsworker.errors import DNSWorkerError
@@ -87,7 +88,6 @@ class Signals:
 
 def submit(system: System, work: Work, unfinished: int = UNFINISHED) -> Done:
     """Have it done and wait until every operation has ended. Raises `NothingMeasured`."""
-    known = sum(system.operations().values())
     context = multiprocessing.get_context("spawn")
     signals, answers = Signals(context), context.Queue()
     urls = system.stack.env["DNSWORKER_BROKER_URL"], system.stack.env["DNSWORKER_RESULT_URL"]
@@ -100,7 +100,7 @@ def submit(system: System, work: Work, unfinished: int = UNFINISHED) -> Done:
             process.start()
         for _ in processes:
             _next(answers, READY_S)
-        return _follow(system, work, unfinished, signals, answers, known)
+        return _follow(system, work, unfinished, signals, answers)
     finally:
         signals.stop.set()
         for process in processes:
@@ -108,7 +108,7 @@ def submit(system: System, work: Work, unfinished: int = UNFINISHED) -> Done:
             process.kill()
 
 
-def _follow(system: System, work: Work, at_most: int, signals: Signals, answers: Any, known: int) -> Done:
+def _follow(system: System, work: Work, at_most: int, signals: Signals, answers: Any) -> Done:
     done, before, submitters_s = Done(0, 0.0), processes.cpu_s(system.stack), []
     begun = time.monotonic()
 
@@ -125,7 +125,10 @@ def _follow(system: System, work: Work, at_most: int, signals: Signals, answers:
             signals.stop.set()
         with contextlib.suppress(queue.Empty):
             submitters_s.append(_next(answers, LOOK_S))
-    for unfinished in system.until_ended(known + sum(signals.submitted)):
+    system.submitted += sum(signals.submitted)
+    if work.kind == "zones":
+        system.zones += work.zones
+    for unfinished in system.until_ended():
         note(unfinished)
     done.cpu_s = processes.used_s(before, processes.cpu_s(system.stack)) | {OURSELVES: sum(submitters_s)}
     return done
@@ -187,6 +190,16 @@ def _submit_one(client: Client, work: Work, submitter: int, number: int) -> None
     zone = work.zones[(number + submitter * len(work.zones) // SUBMITTERS) % len(work.zones)]
     name = f"h{submitter}-{number // len(work.zones) % -(-NAMES // len(work.zones))}"
     client.put_record(zone, name, "AAAA", [address(submitter, number)], ttl=300)
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--unfinished",
+        type=count(UNFINISHED),
+        default=UNFINISHED,
+        metavar="N",
+        help=f"operations at most ({UNFINISHED}): a slow system then needs less time for the last ones",
+    )
 
 
 def address(submitter: int, number: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from dev.pool import pool_of, to_yaml
 from dev.servers import Bind, PostgreSQL, PowerDNS
 from dev.servers.process import wait_until
 from dev.stack import SPLIT, Stack
-from dev.transfer import Nameserver, axfr, of_text
+from dev.transfer import axfr, of_text
 from dnsworker import Client, reports
 from dnsworker.names import Name
 from dnsworker.operations import Status
@@ -38,6 +38,8 @@ class System:
         self.stack, self.client, self.engine = stack, client, engine
         #: What isn't as it ships, for the report.
         self.settings = dict(settings)
+        #: Operations since the start, and the zones that they concern: whoever submits keeps both.
+        self.submitted, self.zones = 0, list[str]()
         self._broker = amqp.Connection(
             f"{stack.rabbitmq.address}:{stack.rabbitmq.port}",
             userid="dnsworker",
@@ -65,10 +67,10 @@ class System:
         with self.engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
 
-    def until_ended(self, submitted: int) -> Iterator[int]:
-        """How many are unfinished, until so many are there and none is. Raises `NothingMeasured`."""
+    def until_ended(self) -> Iterator[int]:
+        """How many are unfinished, until all that were submitted have ended. Raises `NothingMeasured`."""
         deadline, last = time.monotonic() + PATIENCE_S, -1
-        while (left := self.unfinished()) or sum(self.operations().values()) < submitted:
+        while (left := self.unfinished()) or sum(self.operations().values()) < self.submitted:
             yield left
             if left != last:  # patience is for a standstill, not for a long way
                 deadline, last = time.monotonic() + PATIENCE_S, left
@@ -77,30 +79,40 @@ class System:
             time.sleep(LOOK_S)
         yield 0
 
-    def check(self, submitted: int, zones: Iterable[str], server: Nameserver | None = None) -> None:
+    def check(self, dead: Collection[str] = ()) -> str:
         """Every operation has succeeded, none is lost, and the nameserver has what the database wants.
 
-        `submitted`: all operations since the start. Raises `NothingMeasured`: wrong results have no rate.
+        `dead`: targets that need not have anything. Returns what was found, in words. Raises
+        `NothingMeasured`: wrong results have no rate.
         """
         found = self.operations()
-        if sum(found.values()) != submitted or set(found) - SUCCEEDED:
-            raise NothingMeasured(f"{submitted} operations were submitted, and the database has {found}")
-        wait_until(self._is_at_rest, PATIENCE_S, "the target to have everything")
-        for zone in zones:
-            self._raise_unless_equal(server or self._server(), zone)
+        if sum(found.values()) != self.submitted or set(found) - SUCCEEDED:
+            raise NothingMeasured(f"{self.submitted} operations were submitted, and the database has {found}")
+        self.wait_for_rest(dead)
+        for zone in self.zones:
+            self._raise_unless_equal(zone)
+        return (
+            f"{self.submitted:,} operations have succeeded, {len(self.zones):,} zones are as they should be"
+        )
 
-    def create_zones(self, zones: Iterable[str]) -> None:
-        for one in [self.client.create_zone(zone, email=EMAIL) for zone in zones]:
+    def create_zones(self, zones: Sequence[str], pool: str | None = None) -> None:
+        self.submitted += len(zones)
+        self.zones += zones
+        for one in [self.client.create_zone(zone, email=EMAIL, pool=pool) for zone in zones]:
             one.wait(PATIENCE_S)
 
-    def _server(self) -> Nameserver:
-        return self.stack.bind if self.stack.bind.is_running else self.stack.powerdns
+    def wait_for_rest(self, dead: Collection[str] = ()) -> None:
+        """Until every target has everything, but for those that are dead."""
 
-    def _is_at_rest(self) -> bool:
-        with self.engine.connect() as connection:
-            return not any(one["backlog"] - one["failing"] for one in reports.show_targets(connection))
+        def is_at_rest() -> bool:
+            with self.engine.connect() as connection:
+                targets = reports.show_targets(connection)
+            return not any(one["backlog"] for one in targets if one["name"] not in dead)
 
-    def _raise_unless_equal(self, server: Nameserver, zone: str) -> None:
+        wait_until(is_at_rest, PATIENCE_S, "the targets to have everything")
+
+    def _raise_unless_equal(self, zone: str) -> None:
+        server = self.stack.bind if self.stack.bind.is_running else self.stack.powerdns
         with self.engine.connect() as connection:
             wanted = of_text(zone, reports.export_zone(connection, Name(zone), None))
         found = axfr(server, zone, TRANSFER_S)
@@ -119,6 +131,8 @@ class System:
 def a_system(
     server: str = "bind",
     *,
+    bind: Bind | None = None,
+    pool_yaml: str | None = None,
     workers: int | tuple[str, ...] = SPLIT,
     fsync: bool = True,
     settings: Mapping[str, str] | None = None,
@@ -126,20 +140,23 @@ def a_system(
 ) -> Iterator[System]:
     """With the worker processes of `make stack`: one takes in, one delivers.
 
-    PostgreSQL keeps what it was given over a power cut, as one in production does, unless `fsync` is off.
-    `shared`: what `Stack` is to share instead of starting its own.
+    `server` is the one target, unless a `pool_yaml` says more, with the `bind` that is in it. PostgreSQL
+    keeps what it was given over a power cut, as one in production does, unless `fsync` is off. `shared`:
+    what `Stack` is to share instead of starting its own.
     """
     with ExitStack() as ending:
-        bind, powerdns = Bind(), PowerDNS()
-        for each in (bind, powerdns):
-            ending.callback(each.close)
+        powerdns = PowerDNS()
+        ending.callback(powerdns.close)
+        if bind is None:
+            bind = Bind()
+            ending.callback(bind.close)
         target: Bind | PowerDNS = bind if server == "bind" else powerdns
         target.start()
         if "database" not in shared:
             shared["database"] = ending.enter_context(PostgreSQL(fsync=fsync))
         stack = ending.enter_context(
             Stack(
-                pool_yaml=to_yaml(pool_of({server: target})),
+                pool_yaml=pool_yaml or to_yaml(pool_of({server: target})),
                 bind=bind,
                 powerdns=powerdns,
                 workers=workers,

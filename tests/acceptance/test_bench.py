@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench import outage, refill
+from bench import bulk, dead, latency, memory, outage, rates, raw, refill, second
+from bench.__main__ import Part
+from bench.__main__ import measure as measure_all
+from bench.command import Measured, NothingMeasured
 from bench.figures import Figures
+from bench.goals import GOALS
 from bench.serving import Resolver
+from bench.system import System, a_system
 from dev.program import ROOT
-from dev.servers import PostgreSQL, RabbitMQ, Redis
+from dev.servers import PostgreSQL, Process, RabbitMQ, Redis, tree
+from dev.servers.process import wait_until
 
 MET, NOT_MET, REFUSED = 0, 1, 2
 
@@ -91,3 +101,146 @@ def test_what_cannot_be_done_is_refused_before_anything_starts(
 def _bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench.hybrid", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+
+
+@pytest.fixture(scope="module")
+def shared(rabbitmq: RabbitMQ, postgresql: PostgreSQL, redis: Redis) -> dict[str, Any]:
+    return {"rabbitmq": rabbitmq, "database": postgresql, "redis": redis}
+
+
+@pytest.fixture(scope="module")
+def system(shared: dict[str, Any]) -> Iterator[System]:
+    """What each measurement has to itself in `make bench`; here they take turns."""
+    with a_system(**shared) as system:
+        yield system
+
+
+def test_rates_are_measured_beside_plain_updates(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "ZONES", 3)
+    monkeypatch.setattr(rates, "WARM_UP", 1)
+    measured = rates.measure(rates.Bench(system, unfinished=20), seconds=1, zones=2)
+    assert keys(measured) == {"changes.zones", "changes.one", "zones", "cpu", "memory.all"}
+    for row in measured.rows:
+        assert row.figure > 0
+        assert (row.raw or 0) > 0 or row.key in {"cpu", "memory.all"}
+    cpu = measured.details["changes.zones: CPU for 1,000 changes, s"]
+    assert {"workers", "RabbitMQ", "PostgreSQL", "Bind", "Redis", "submitters"} == set(cpu)
+    assert cpu["workers"] > 0 < cpu["submitters"]
+
+
+def test_one_change_after_the_other_is_timed(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "ZONES", latency.ZONES[:2])
+    monkeypatch.setattr(latency, "WARM_UP", 1)
+    measured = latency.measure(system, changes=2, zones=1)
+    assert keys(measured) == {key for key in GOALS if key.startswith(("change.", "zone."))}
+    assert "one rndc addzone" in measured.to_text()
+
+
+def test_memory_is_looked_at_on_the_way(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "ZONES", memory.ZONES[:2])
+    measured = memory.measure(system, changes=40, unfinished=20)
+    assert keys(measured) == {"memory", "memory.flat"}
+    seen = measured.details["MB after so much"]
+    assert list(seen) == ["0 %", "10 %", "50 %", "100 %"]
+    assert all(set(one) == {"worker-1", "worker-2"} for one in seen.values())
+
+
+@pytest.mark.parametrize("server", ["bind", "powerdns"])
+def test_large_changes_are_measured_beside_plain_ones(
+    server: str, shared: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    with ExitStack() as ending:
+        system = (
+            request.getfixturevalue("system")
+            if server == "bind"
+            else ending.enter_context(a_system(server, **shared))
+        )
+        client = ending.enter_context(bulk.a_client(system))
+        measured = bulk.measure(bulk.Bench(system, client, server), rrsets=150, rounds=1, records=200)
+    suffix = "" if server == "bind" else ".powerdns"
+    names = {"bulk.change", "bulk.import", "bulk.import.rate"}
+    assert keys(measured) == {name + suffix for name in names}
+    assert not measured.is_met or server == "powerdns"  # what was small is no proof
+
+
+def test_a_dead_target_is_measured_in_turns_with_none(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead, "ALONE", dead.ALONE[:2])
+    monkeypatch.setattr(dead, "PAIR", dead.PAIR[:2])
+    monkeypatch.setattr(dead, "WARM_UP", 1)
+    with dead.a_bench(unfinished=20, **shared) as bench:
+        measured = dead.measure(bench, seconds=1, rounds=1)
+    assert keys(measured) == {"dead"}
+
+
+def test_a_second_worker_is_measured_in_turns_with_none(
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(second, "ZONES", second.ZONES[:2])
+    monkeypatch.setattr(second, "WARM_UP", 1)
+    monkeypatch.setattr(second, "BUSY", 0.0)  # here nothing is the bottleneck
+    with a_system(workers=1, **shared) as system:
+        bench = second.Bench(system, percent=50, unfinished=20)
+        measured = second.measure(bench, seconds=1, rounds=1)
+        cores = sorted(os.sched_getaffinity(0))
+        assert os.sched_getaffinity(system.stack.workers[0].pid) == {cores[0]}
+    monkeypatch.setattr(second, "BUSY", 9.0)
+    with pytest.raises(NothingMeasured, match="it wasn't the bottleneck"):
+        bench.raise_unless_bottleneck()
+    assert keys(measured) == {"second"}
+
+
+def test_a_result_that_is_wrong_has_no_rate(system: System) -> None:
+    system.create_zones(["wrong.test."])
+    system.check()
+    system.submitted += 1  # one that nobody has taken in
+    with pytest.raises(NothingMeasured, match="operations were submitted, and the database has"):
+        system.check()
+    system.submitted -= 1
+    with raw.Updates(system.stack.bind) as updates:
+        updates.add("wrong.test.", raw.new_records("wrong.test.", 1))
+    with pytest.raises(NothingMeasured, match=r"wrong.test.: 2 RRsets of 2 differ at Bind"):
+        system.check()
+    system.zones.remove("wrong.test.")
+
+
+def test_a_process_is_held_to_its_share_and_goes_on_afterwards(tmp_path: Path) -> None:
+    spinning = Process([sys.executable, "-c", "while True: pass"], log_path=tmp_path / "spinning.log")
+    try:
+        before_s = second.used_s(spinning.pid)
+        with second.Throttle([spinning.pid], 10).on():
+            family = tree.family(spinning.pid)
+            wait_until(lambda: tree.are_frozen(family), 30, "it to be stopped")
+            wait_until(lambda: second.used_s(spinning.pid) > before_s + 0.05, 60, "it to be continued")
+        assert not tree.are_frozen(family)
+    finally:
+        spinning.kill()
+
+
+def test_all_parts_come_to_one_table(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "memory", "--toy", "--to", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == NOT_MET, done.stderr  # it was too small to show anything
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| ")]
+    assert len(rows) == 2 + len(GOALS)
+    assert [row for row in rows if "open: it is for 1,000,000" in row]
+    assert "- Toy sizes: no figure here means anything." in lines
+    document = json.loads((tmp_path / "figures.json").read_text())
+    assert document["machine"]["cores"] == len(os.sched_getaffinity(0))
+    assert {row["key"] for row in document["rows"]} == {"memory", "memory.flat"}
+
+
+def test_a_part_that_fails_leaves_its_rows_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = Part("memory", ("--changes", "none"))
+    results = measure_all([failing], as_toy=False)
+    assert results.status == REFUSED
+    assert "'none' is not a whole number" in results.failures["memory"]
+    assert "not measured" in results.to_markdown()
+
+
+def keys(measured: Measured) -> set[str]:
+    assert json.loads(json.dumps(measured.to_json()))["rows"]
+    assert all(row.goal.words in measured.to_text() for row in measured.rows)
+    return {row.key for row in measured.rows}
