@@ -33,7 +33,9 @@ from dev.servers import Bind, PostgreSQL, PowerDNS
 from dev.servers.folders import make_folder, remove_folder
 from dev.servers.process import wait_until
 from dev.stack import Stack
+from dev.transfer import axfr, of_text
 from dnsworker import reports
+from dnsworker.names import Name
 
 RECORDS = (10, 1_000, 100_000, 1_000_000)
 ZONES = (100, 10_000, 100_000)
@@ -49,6 +51,8 @@ NAMESERVER = "Bind"
 #: What goes on by itself meanwhile is measured, and not counted as the changes' cost.
 IDLE_S = 6.0
 LOAD_S = 600.0
+#: Zones of up to so many records are transferred and compared at the end.
+TRANSFERRED = 10_000
 
 
 @dataclass
@@ -97,7 +101,7 @@ class Bench:
     def grow_zones(self, points: Mapping[int, Point], changes: int, rounds: int) -> None:
         """One zone of each size, in turns."""
         zones = {size: f"r{size}.test." for size in points}
-        self._system.create_zones(zones.values())
+        self._system.create_zones(list(zones.values()))
         for size, zone in zones.items():
             say(f"filling a zone with {size} records …")
             self._fill(zone, size)
@@ -106,10 +110,13 @@ class Bench:
                 # The first of anything is slower, and isn't counted.
                 self._measure(points[size] if number else Point(), [zone], changes if number else len(LIVE))
             say(f"round {number} of {rounds}")
+        for size, zone in zones.items():
+            if size <= TRANSFERRED:
+                self._raise_unless_equal(zone)
 
     def grow_number(self, points: Mapping[int, Point], changes: int, rounds: int) -> None:
         """Zones in use, and more and more beside them."""
-        self._system.create_zones(LIVE)
+        self._system.create_zones(list(LIVE))
         there = 0
         for size, point in points.items():
             say(f"filling up to {size} zones …")
@@ -120,7 +127,8 @@ class Bench:
             there = size
             for number in range(rounds + 1):
                 self._measure(point if number else Point(), LIVE, changes if number else len(LIVE))
-            say(f"{size} zones")
+        for zone in LIVE:
+            self._raise_unless_equal(zone)
 
     def _measure(self, point: Point, zones: Sequence[str], changes: int) -> None:
         """One round: changes one after the other for the times, then at once for the cost."""
@@ -166,6 +174,13 @@ class Bench:
     def _put(self, zone: str, name: str) -> tuple[Any, str]:
         address = f"2001:db8::{next(self._numbers):x}"
         return self._system.client.put_record(zone, name, "AAAA", [address]), address
+
+    def _raise_unless_equal(self, zone: str) -> None:
+        """BIND has what the database wants, to the last record."""
+        with self._system.engine.connect() as connection:
+            wanted = of_text(zone, reports.export_zone(connection, Name(zone), None))
+        if axfr(self._bind, zone, LOAD_S) != wanted:
+            raise NothingMeasured(f"BIND hasn't got {zone} as it is in the database")
 
     def _wait_for_rest(self) -> None:
         def is_at_rest() -> bool:
