@@ -167,9 +167,10 @@ class Desired:
         check_placement(connection, zone, changes, after)
         if not (request.force or is_new):
             removals = sum(change.is_removal for change in changes)
-            existing = (
-                zones.count_rrsets(connection, zone.id) if removals >= self._settings.guard_minimum else 0
+            enough = plan.enough_to_be_safe(
+                removals, self._settings.guard_share, self._settings.guard_minimum
             )
+            existing = zones.count_rrsets(connection, zone.id, enough) if enough else 0
             plan.raise_if_unsafe(
                 changes,
                 existing=existing,
