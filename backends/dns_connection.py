@@ -6,14 +6,18 @@ zone that isn't there) is decided in `dns_update` and `dns_transfer`.
 
 from __future__ import annotations
 
+import secrets
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from backends.dns_tsig import TsigKey, Verifier
-from backends.dns_wire import Message
 from dnsworker.errors import BackendError, OutcomeUnknown, ServerFailure, Unreachable
+from dnsworker.wire import Message
+
+#: How long the slowest of several requests may take after all the others.
+PATIENCE_S = 1.0
 
 
 class DNSConnection:
@@ -63,8 +67,44 @@ class DNSConnection:
         """
         self._announce()
         signed, mac, _ = self.key.sign(request)
-        wire = self._answer_to(signed, changes_something=changes_something)
+        wire = self._answer_to(_framed(signed), changes_something=changes_something)
         return self._read(self._verifier(mac, is_transfer=False), wire, request)
+
+    def exchange_all(self, requests: Sequence[bytes]) -> list[Message | BackendError]:
+        """The answers to several requests that change something, all of them under way at once.
+
+        Unannounced. In place of an answer stands why there is none, as `exchange` would have raised it. Who
+        hasn't answered `PATIENCE_S` after the last one that did isn't waited for: the others shall go on.
+        """
+        (first,) = struct.unpack_from(">H", secrets.token_bytes(2))
+        signed: dict[int, tuple[int, bytes]] = {}
+        framed = bytearray()
+        for index, request in enumerate(requests):
+            message_id = (first + index) & 0xFFFF
+            wire, mac, _ = self.key.sign(struct.pack(">H", message_id) + request[2:])
+            signed[message_id] = (index, mac)
+            framed += _framed(wire)
+        answers: list[Message | BackendError] = [
+            OutcomeUnknown(f"{self.address} was sent an update and did not answer")
+        ] * len(requests)
+        try:
+            self._send(bytes(framed), is_resend=False)
+            timeout_s = self.timeout_s
+            while signed:
+                wire = self._receive(timeout_s)
+                timeout_s = min(PATIENCE_S, self.timeout_s)
+                index, mac = signed.pop(int.from_bytes(wire[:2]), (-1, b""))
+                if index < 0:
+                    raise ServerFailure(f"{self.address} answered another question")
+                answers[index] = self._verifier(mac, is_transfer=False).read(wire)
+        except Unreachable as exc:
+            return [exc] * len(requests)
+        except (*_LOST, BackendError) as exc:
+            self.close()
+            words = exc.message if isinstance(exc, BackendError) else _words(exc)
+            for index, _ in signed.values():
+                answers[index] = OutcomeUnknown(f"{self.address} was sent an update, and then: {words}")
+        return answers
 
     def stream(self, request: bytes) -> Iterator[Message]:
         """The messages that answer a zone transfer, one after the other, their signatures verified.
@@ -74,7 +114,7 @@ class DNSConnection:
         """
         self._announce()
         signed, mac, _ = self.key.sign(request)
-        self._send(signed, is_resend=False)
+        self._send(_framed(signed), is_resend=False)
         verifier = self._verifier(mac, is_transfer=True)
         unproven: list[Message] = []
         while True:
@@ -104,9 +144,9 @@ class DNSConnection:
             raise
         return message
 
-    def _answer_to(self, wire: bytes, *, changes_something: bool) -> bytes:
+    def _answer_to(self, framed: bytes, *, changes_something: bool) -> bytes:
         was_kept = self._socket is not None
-        self._send(wire, is_resend=False)
+        self._send(framed, is_resend=False)
         try:
             try:
                 return self._receive()
@@ -117,7 +157,7 @@ class DNSConnection:
                 if not was_kept:
                     raise
                 self._announce()
-                self._send(wire, is_resend=True)
+                self._send(framed, is_resend=True)
                 return self._receive()
         except (*_LOST, Unreachable) as exc:
             self.close()
@@ -127,7 +167,7 @@ class DNSConnection:
                 ) from exc
             raise Unreachable(f"{self.address} did not answer: {_words(exc)}") from exc
 
-    def _send(self, wire: bytes, *, is_resend: bool) -> None:
+    def _send(self, framed: bytes, *, is_resend: bool) -> None:
         if self._socket is not None and not is_resend and _is_readable(self._socket):
             self.close()  # the server has ended an idle connection; nothing else may be unread
         for is_last in (False, True):
@@ -138,7 +178,7 @@ class DNSConnection:
                     self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._socket.settimeout(self.timeout_s)
                 # An update that was sent in part is not carried out: the server waits for all its octets.
-                self._socket.sendall(struct.pack(">H", len(wire)) + wire)
+                self._socket.sendall(framed)
             except OSError as exc:
                 self.close()
                 if is_new or is_last:
@@ -146,9 +186,9 @@ class DNSConnection:
                 continue
             return
 
-    def _receive(self) -> bytes:
+    def _receive(self, timeout_s: float | None = None) -> bytes:
         """The next message; the whole of it within the time-out."""
-        deadline = time.monotonic() + self.timeout_s
+        deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
         (length,) = struct.unpack(">H", self._receive_octets(2, deadline))
         return self._receive_octets(length, deadline)
 
@@ -166,6 +206,10 @@ class DNSConnection:
                 raise EOFError
             received += part
         return bytes(received)
+
+
+def _framed(wire: bytes) -> bytes:
+    return struct.pack(">H", len(wire)) + wire
 
 
 #: No answer where one was due. A TimeoutError is an OSError.

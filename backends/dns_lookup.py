@@ -17,10 +17,10 @@ import dns.rdataclass
 import dns.rdatatype
 
 from backends.dns_connection import DNSConnection
-from backends.dns_wire import request
 from dnsworker import names
 from dnsworker.names import Name
 from dnsworker.records import Key, RRset
+from dnsworker.wire import request
 
 
 class _CannotTell(Exception):

@@ -15,14 +15,17 @@ import dns.rcode
 import dns.rdatatype
 
 from backends.dns_connection import DNSConnection
-from backends.dns_wire import IN, SOA_TYPE, Record, request, soa_octets, type_text
-from backends.dns_wire import record as wire_record
 from dnsworker import serials
 from dnsworker.backend import ZoneDelta
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import AuthenticationFailed, ServerFailure, Unsupported, ZoneMissing
 from dnsworker.names import Name
 from dnsworker.records import SOA, Key, RRset
+from dnsworker.wire import IN, SOA_TYPE, Record, request, soa_octets, type_text
+from dnsworker.wire import record as wire_record
+
+#: Records of a zone that is read in place of its history.
+SMALL_ZONE = 1_000
 
 
 def read_zone(connection: DNSConnection, zone: Name) -> ZoneContents:
@@ -52,6 +55,15 @@ def read_changes(connection: DNSConnection, zone: Name, since: SOA) -> ZoneDelta
 
     Raises `ZoneMissing` (NOTAUTH) and the rest.
     """
+    found = read_back(connection, zone, since)
+    return found if isinstance(found, ZoneDelta) else None
+
+
+def read_back(connection: DNSConnection, zone: Name, since: SOA) -> ZoneDelta | ZoneContents | None:
+    """As `read_changes`, or the zone as a whole, where the server sends that because it is shorter.
+
+    (BIND's `max-ixfr-ratio`. A large zone comes only where there is no history, and isn't read then.)
+    """
     known = wire_record(zone, SOA_TYPE, IN, 0, soa_octets(since))
     query = request(dns.opcode.QUERY, zone, dns.rdatatype.IXFR, (0, 1, 0), known)
     records = _records(connection, query, zone, than=since.serial)
@@ -62,8 +74,10 @@ def read_changes(connection: DNSConnection, zone: Name, since: SOA) -> ZoneDelta
     second = next(records, None)
     if second is None:  # "nothing newer": up to date, or behind us
         return ZoneDelta(soa=first.soa) if first.soa == since else None
-    if second.soa is None or second.soa.rdata != since.rdata:
-        connection.close()  # the whole zone follows, or the history of another zone with our serial
+    if second.soa is None:
+        return _small_zone(connection, zone, first.soa, second, records)
+    if second.soa.rdata != since.rdata:
+        connection.close()  # the history of another zone with our serial
         return None
     net: Counter[tuple[Key, int, str]] = Counter()
     sign, end = -1, first.soa
@@ -77,6 +91,21 @@ def read_changes(connection: DNSConnection, zone: Name, since: SOA) -> ZoneDelta
         else:
             sign = -1
     raise ServerFailure(f"the incremental transfer of {zone} from {connection.address} ends without its SOA")
+
+
+def _small_zone(
+    connection: DNSConnection, zone: Name, soa: SOA, second: Record, records: Iterator[Record]
+) -> ZoneContents | None:
+    """The whole zone that follows in place of its history."""
+    grouped: dict[tuple[Name, int], list[Record]] = {(second.name, second.type): [second]}
+    for count, record in enumerate(records):
+        if record.soa == soa:
+            return ZoneContents(soa=soa, rrsets=_rrsets(grouped), name=zone)
+        if record.soa is not None or count > SMALL_ZONE:
+            break
+        grouped.setdefault((record.name, record.type), []).append(record)
+    connection.close()  # the rest stays unread
+    return None
 
 
 def read_soa(connection: DNSConnection, zone: Name) -> SOA | None:

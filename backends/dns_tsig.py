@@ -18,9 +18,9 @@ import dns.rdatatype
 import dns.tsig
 from dns.rdtypes.ANY.TSIG import TSIG
 
-from backends.dns_wire import ANY, Message
 from dnsworker import tsig
 from dnsworker.errors import AuthenticationFailed, ServerFailure, Unsupported
+from dnsworker.wire import ANY, Message
 
 MAX_MESSAGE_BYTES = 65535  # RFC 1035, section 4.2.2
 FUDGE_S = 300  # RFC 8945, section 10: how far the clocks may be apart

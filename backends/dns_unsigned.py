@@ -11,8 +11,8 @@ import dns.exception
 
 from backends.dns_connection import DNSConnection
 from backends.dns_tsig import TsigKey
-from backends.dns_wire import Message
 from dnsworker.errors import BackendError, ServerFailure, Unreachable
+from dnsworker.wire import Message
 
 #: For messages that name the key; it signs nothing. The name is NSD's for "no key".
 _NO_KEY = TsigKey("NOKEY", "AA==", "hmac-sha256")

@@ -6,15 +6,16 @@ the complete SOA or each RRset that changes, so it can be sent twice and a stale
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import dns.opcode
 import dns.rcode
 
-from backends.dns_wire import ANY, IN, NONE, SOA_TYPE, encode, record, request, soa_octets, type_number
+from dnsworker.backend import Receipt
 from dnsworker.errors import (
     AuthenticationFailed,
+    BackendError,
     RecordRejected,
     ServerFailure,
     Unsupported,
@@ -24,6 +25,7 @@ from dnsworker.errors import (
 from dnsworker.names import Name
 from dnsworker.plan import Plan, RRsetChange
 from dnsworker.records import SOA, RRset
+from dnsworker.wire import ANY, IN, NONE, SOA_TYPE, encode, record, request, soa_octets, type_number
 
 if TYPE_CHECKING:
     from backends.dns_connection import DNSConnection
@@ -43,6 +45,27 @@ def send_plan(connection: DNSConnection, plan: Plan) -> None:
             rrset=plan.changes[0].key if len(plan.changes) == 1 else None,
         )
     raise_for_update(answer.rcode, connection, plan.zone)
+
+
+def send_plans(connection: DNSConnection, plans: Sequence[Plan]) -> list[Receipt | BackendError]:
+    """Have plans of different zones carried out, all under way at once: what `send_plan` would have raised,
+    by and large, in place of what hasn't been."""
+    results: list[Receipt | BackendError] = [Receipt(soa=plan.desired_soa) for plan in plans]
+    messages: dict[int, bytes] = {}
+    for index, plan in enumerate(plans):
+        try:
+            messages[index] = update_message(plan)
+        except BackendError as exc:
+            results[index] = exc
+    answers = connection.exchange_all(list(messages.values()))
+    for index, answer in zip(messages, answers, strict=True):
+        try:
+            if isinstance(answer, BackendError):
+                raise answer
+            raise_for_update(answer.rcode, connection, plans[index].zone)
+        except BackendError as exc:
+            results[index] = exc
+    return results
 
 
 def update_message(plan: Plan) -> bytes:

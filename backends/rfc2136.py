@@ -5,7 +5,7 @@ The protocol can't add a zone or remove one: docs/backends/rfc2136.md says what 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, ClassVar
 
@@ -18,7 +18,6 @@ from backends.dns_connection import DNSConnection
 from backends.dns_lookup import look_up
 from backends.dns_options import SignedOptions
 from backends.dns_tsig import TsigKey
-from backends.dns_wire import SOA_TYPE, request
 from backends.requests_made import RequestsMade
 from dnsworker import names, serials
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt, ZoneDelta
@@ -27,6 +26,7 @@ from dnsworker.errors import BackendError, InvalidName, Unsupported, ZoneChanged
 from dnsworker.names import Name
 from dnsworker.plan import Plan, SerialsTooClose, make_plan, messages_needed, split
 from dnsworker.records import SOA, Key, RRset
+from dnsworker.wire import SOA_TYPE, request
 
 #: RRsets that are asked for one by one; for more a transfer is cheaper.
 MAX_LOOKUPS = 16
@@ -59,6 +59,7 @@ class Rfc2136Backend(Backend):
         reads_changes=True,
         fencing="server",
         fences_rrsets=True,
+        pipelined=32,
     )
     options_model: ClassVar[type[Options]] = Rfc2136Options
 
@@ -117,6 +118,13 @@ class Rfc2136Backend(Backend):
         except Unsupported:  # no IXFR here
             return None
 
+    def read_back(self, zone: Name, since: SOA) -> ZoneDelta | ZoneContents | None:
+        self._requests.begin()
+        try:
+            return dns_transfer.read_back(self._dns, zone, since)
+        except Unsupported:  # no IXFR here
+            return None
+
     def create_zone(self, zone: ZoneContents) -> None:
         """Bring the zone that is there to these contents. Raises `ZoneMissing` where there is none."""
         current = self.read_zone(zone.name)
@@ -132,6 +140,9 @@ class Rfc2136Backend(Backend):
         self._requests.begin()
         dns_update.send_plan(self._dns, plan)
         return Receipt(soa=plan.desired_soa)
+
+    def apply_together(self, plans: Sequence[Plan]) -> list[Receipt | BackendError]:
+        return dns_update.send_plans(self._dns, plans)
 
     def delete_zone(self, zone: Name) -> None:
         """Leave the zone with its SOA and NS, and the addresses that these need; no error without a zone."""

@@ -6,6 +6,7 @@ Only `chaos.worker` applies one; what ships knows nothing of it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,30 +30,45 @@ def _no_fence() -> None:
 
 
 def _acknowledge_early() -> None:
+    from kombu.exceptions import MessageStateError
+
+    from tasks.batches import SmallSubmission
     from tasks.patience import KeptTask
 
+    waiting, done = SmallSubmission.waiting, SmallSubmission.done
+
+    def acknowledge(self: Any) -> Any:
+        self.acknowledge()
+        return waiting(self)
+
+    def end(self: Any, result: Any) -> None:
+        with suppress(MessageStateError):  # it is acknowledged already
+            done(self, result)
+
     KeptTask.acks_late = False
+    SmallSubmission.waiting, SmallSubmission.done = acknowledge, end  # type: ignore[method-assign]
 
 
 def _no_order() -> None:
-    from dnsworker import intake
+    from dnsworker.intake import _Submission
 
-    row = intake._row
-    intake._row = lambda *args, **more: {**row(*args, **more), "client": None, "number": None, "skips": None}
+    of: Any = _Submission.of
+    _Submission.of = lambda arrival: replace(of(arrival), order=None)  # type: ignore[method-assign]
 
 
 def _take_twice() -> None:
-    from dnsworker.intake import Intake
+    from dnsworker.store import operations
     from dnsworker.tables import operation
 
-    take: Any = Intake._take
+    known = operations.known
 
-    def take_again(self: Any, connection: Any, operation_id: str, request: Any, taken: Any) -> None:
-        known = sa.update(operation).where(operation.c.id == operation_id, operation.c.status != "HELD")
-        connection.execute(known.values(status="PENDING", code=None))
-        take(self, connection, operation_id, request, taken)
+    def forget(connection: sa.Connection, operation_ids: Any) -> Any:
+        is_known = sa.and_(operation.c.id.in_(list(operation_ids)), operation.c.status != "HELD")
+        values = {"status": "PENDING", "code": None, "finished_at": None}
+        connection.execute(sa.update(operation).where(is_known).values(**values))
+        return known(connection, operation_ids)
 
-    Intake._take = take_again  # type: ignore[method-assign]
+    operations.known = forget
 
 
 def _no_epoch() -> None:
@@ -107,9 +123,9 @@ def _no_sweep() -> None:
 
 
 def _no_patience() -> None:
-    from tasks import submissions
+    from tasks import batches, submissions
 
-    submissions.patiently = lambda work: work()  # type: ignore[attr-defined]
+    batches.patiently = submissions.patiently = lambda work: work()  # type: ignore[attr-defined]
 
 
 def _no_doubt() -> None:

@@ -10,7 +10,7 @@ import functools
 import importlib
 import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from dnsworker.addresses import Address
 from dnsworker.capabilities import Capabilities as Capabilities  # part of the contract
 from dnsworker.contents import ZoneContents
-from dnsworker.errors import ConfigError, Unsupported, ZoneMissing
+from dnsworker.errors import BackendError, ConfigError, Unsupported, ZoneMissing
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.records import SOA, Key, RRset
@@ -170,6 +170,10 @@ class Backend(ABC):
         """
         return None
 
+    def read_back(self, zone: Name, since: SOA) -> ZoneDelta | ZoneContents | None:
+        """As `read_changes`, or the whole zone, where the target answers with that because it is shorter."""
+        return self.read_changes(zone, since)
+
     @abstractmethod
     def create_zone(self, zone: ZoneContents) -> Receipt | None:
         """Make the zone exist with exactly these contents. Safe to repeat, also after a broken attempt.
@@ -199,6 +203,21 @@ class Backend(ABC):
         returns; raises `Behind` where its primary doesn't give it in time. With `current_soa` and
         `desired_soa` the same it is to fetch the whole zone anew.
         """
+
+    def apply_together(self, plans: Sequence[Plan]) -> list[Receipt | BackendError]:
+        """Carry out plans of different zones: what came of each, in their order. Raises nothing.
+
+        At most `capabilities.pipelined`, under way at once, so that none waits for another one's end. Where
+        it isn't known what became of one, that is `OutcomeUnknown`; `Unreachable` only where nothing was
+        sent. Called for what has no budget, so it makes no checkpoints.
+        """
+        results: list[Receipt | BackendError] = []
+        for plan in plans:
+            try:
+                results.append(self.apply(plan))
+            except BackendError as exc:
+                results.append(exc)
+        return results
 
     def has_arrived(self, zone: Name, change_id: str) -> bool:
         """Whether the change of a receipt has reached all servers of the provider."""

@@ -94,7 +94,8 @@ def _take_back(connection: sa.Connection, row: Any, error: Cancelled) -> Cancell
     if not zone.is_deleted or zone.revision != row.revision:
         raise TooLate(f"operation {row.id} can't be cancelled: {zone.name} was created anew since")
     operations.refuse(connection, row.id, error)
-    desired.take_back(connection, known, zone, row.id)
+    with desired.drafting(connection) as draft:
+        desired.take_back(draft, known, zone, row.id)
     return Cancellation(True, (), tuple(known.target_ids))
 
 

@@ -37,6 +37,8 @@ class Capabilities:
     #: `server`: an `apply` whose `current_soa` isn't the server's is refused by the server (`ZoneChanged`);
     #: `none`: the last writer wins.
     fencing: Literal["server", "none"] = "none"
+    #: How many plans, of as many zones, `apply_together` has under way at once; 1: one after the other.
+    pipelined: int = 1
     #: An `apply` can be fenced by the RRsets that it changes instead (`Plan.fence`), while others write, too.
     fences_rrsets: bool = False
     #: The provider sets the serial; ours is not kept.

@@ -11,9 +11,11 @@ import logging
 import socket
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import amqp
+import kombu
 from celery import bootsteps, signals
 from celery.exceptions import WorkerShutdown
 from celery.worker import consumer as celery_consumer
@@ -87,6 +89,20 @@ def tidy(message: Any) -> None:
     if headers["task"] in SUBMITTABLE:
         # Else Celery would store the intake's return value in the place of the outcome.
         headers["ignore_result"] = True
+
+
+class QueueConsumer(kombu.Consumer):
+    """Has as many messages of a queue sent in advance as are taken from it at once, or else `usual`."""
+
+    def __init__(self, *args: Any, usual: int, **options: Any) -> None:
+        self._usual = usual
+        super().__init__(*args, **options)
+
+    def _basic_consume(self, queue: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(self.channel, amqp.Channel):
+            # For what is consumed from now on; what is consumed already keeps its own.
+            self.channel.basic_qos(0, queues.AT_ONCE.get(queue.name, self._usual), a_global=False)
+        return super()._basic_consume(queue, *args, **options)
 
 
 class NewTargets(bootsteps.StartStopStep):
@@ -179,6 +195,9 @@ class Consumer(celery_consumer.Consumer):
     """Celery's consumer that judges each message first, and never acknowledges what nobody handled."""
 
     connection_errors: tuple[type[BaseException], ...]
+    initial_prefetch_count: int
+    #: Takes in small submissions (`tasks.batches`); one for each connection to the broker.
+    committer: Any = None
 
     class Blueprint(celery_consumer.Consumer.Blueprint):  # type: ignore[misc, valid-type]
         # Delayed delivery would declare 28 queues for ETAs that are refused anyway.
@@ -194,6 +213,7 @@ class Consumer(celery_consumer.Consumer):
 
     def connect(self) -> Any:
         """Connects, and declares every queue: those that no worker of ours reads included."""
+        self.app.amqp.Consumer = partial(QueueConsumer, usual=self.initial_prefetch_count)  # type: ignore[assignment]
         connection = super().connect()
         channel = connection.default_channel
         wanted = [*queues.all_queues([]), queues.dead_queue(), *self.app.amqp.queues.values()]
@@ -216,6 +236,12 @@ class Consumer(celery_consumer.Consumer):
         return self.ensure_connected(
             self.app.connection_for_write(url=url, heartbeat=0, transport_options=options)
         )
+
+    def update_strategies(self) -> None:
+        if self.committer is not None:
+            self.committer.stop()
+            self.committer = None
+        super().update_strategies()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
         handle = super().create_task_handler(*args, **kwargs)

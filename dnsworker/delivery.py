@@ -11,14 +11,24 @@ import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import sqlalchemy as sa
 
 from dnsworker import retry
 from dnsworker.backend import Backend, load_backend
-from dnsworker.convergence import Blocked, Convergence, Resting, Stopped, look, storable
+from dnsworker.convergence import (
+    Blocked,
+    Convergence,
+    Convoy,
+    Outcome,
+    Resting,
+    Stopped,
+    gather,
+    look,
+    storable,
+)
 from dnsworker.database import AWAY, reading
 from dnsworker.errors import (
     BackendError,
@@ -60,6 +70,10 @@ LOOK_AGAIN_S = 60.0
 DOUBT_AGAIN_S = 1.0
 #: With these the target has answered, whatever it said.
 ANSWERS = (ZoneChanged, ZoneMissing, RecordRejected, Unsupported, ServerFailure, Blocked)
+
+
+#: How a claim is taken: one of `Precedence`'s ways.
+Take = Callable[..., Claim | None]
 
 
 class Unforeseen(OutcomeUnknown):
@@ -114,12 +128,10 @@ class Deliverer:
         done = failed = 0
         while known is not None and slots.enter(self._slots_for(target, known)):
             try:
-                while known is not None and (claim := self._claim(known, target)) is not None:
-                    try:
-                        is_done = self._deliver(known, claim)
-                    finally:
-                        self._precedence.ended(claim)
-                    done, failed = done + is_done, failed + (not is_done)
+                is_first = True
+                while known is not None and (ends := self._do_next(known, target, is_first=is_first)):
+                    is_first = False
+                    done, failed = done + sum(ends), failed + ends.count(False)
                     known = self._directory.of_target(target)
             finally:
                 is_marked = slots.leave()
@@ -152,21 +164,106 @@ class Deliverer:
             backend.close()
         self._turnstile.close()
 
-    # --- claims ----------------------------------------------------------------------------------------
-
-    def _claim(self, known: KnownPool, target: str) -> Claim | None:
+    def _do_next(self, known: KnownPool, target: str, *, is_first: bool) -> list[bool]:
+        """Do what comes next at the target; of each zone, whether it came to its end. Empty: none is due."""
         if self._is_stopping:
-            return None
+            return []
         if self._unended:
             self.give_back_unended()
         self._keep_lock()
-        target_id = known.target_ids[target]
-        claim = self._claim_next(known, target, target_id)
-        if claim is not None or not self._free_dead_claims(target, target_id):
-            return claim
-        return self._claim(known, target)
+        claim = None
+        if self._goes_together(known, target):
+            # Whoever was woken finds something, as a rule, and whoever comes from that doesn't.
+            if not is_first and not self._is_anything_due(known, target):
+                return []
+            if self._precedence.begin_turn(target):
+                claim = self._claim_next(known, target, self._precedence.claim_background)
+            if claim is None and (convoy := self._gather(known, target)) is not None:
+                return self._deliver_together(known, target, convoy)
+            if claim is None and is_first and not self._is_anything_due(known, target):
+                return []
+        claim = claim or self._claim(known, target, self._precedence.claim)
+        return [] if claim is None else [self._deliver_claimed(known, claim)]
 
-    def _claim_next(self, known: KnownPool, target: str, target_id: int) -> Claim | None:
+    def _is_anything_due(self, known: KnownPool, target: str) -> bool:
+        """Also what a dead worker held, which is due then."""
+        target_id = known.target_ids[target]
+        with self._reading.connect() as connection:
+            if comparisons.is_anything_due(connection, target_id):
+                return True
+        return self._free_dead_claims(target, target_id)
+
+    def _deliver_claimed(self, known: KnownPool, claim: Claim) -> bool:
+        try:
+            return self._deliver(known, claim)
+        finally:
+            self._precedence.ended(claim)
+
+    # --- many zones at once ----------------------------------------------------------------------------
+
+    def _goes_together(self, known: KnownPool, target: str) -> bool:
+        """Whether the target takes changes of several zones at once, and nothing has to be counted there."""
+        can, limits = known.capabilities.get(target), known.pool.target(target).limits
+        return can is not None and can.pipelined > 1 and limits.budget is None and not limits.concurrency
+
+    def _gather(self, known: KnownPool, target: str) -> Convoy | None:
+        is_restored = False
+
+        def may_begin(connection: sa.Connection) -> bool:
+            nonlocal is_restored
+            is_well = breakers.is_well(connection, known.target_ids[target])
+            # In this transaction: the database may be replaced at any moment before.
+            is_restored = is_well and not self._lineage.holds(connection)
+            return is_well and not is_restored
+
+        convoy = gather(
+            self._engine, known, target, self._settings, owner=self._lock.owner, may_begin=may_begin
+        )
+        if is_restored:
+            self._lineage.doubt()
+        return convoy
+
+    def _deliver_together(self, known: KnownPool, target: str, convoy: Convoy) -> list[bool]:
+        try:
+            with self._backend(known, target) as backend:
+                outcome = convoy.run(backend)
+            if outcome.unreached and outcome.error is not None:
+                self._failed(outcome.unreached[0], outcome.error, None)
+                self._let_go(outcome.unreached[1:], must_read=False)
+            ends = [True] * len(outcome.arrived)
+            if outcome.unusual:  # one here; each of the others may take long, too, and finds its own slot
+                self._let_go(outcome.unusual[1:], must_read=False)
+                ends.append(self._deliver_claimed(known, outcome.unusual[0]))
+        except AWAY:
+            for claim in convoy.claims:
+                self._keep_unended(claim)
+            raise
+        except Exception:  # not ours to foresee: an adapter may be anybody's
+            log.exception("%s: %d deliveries broke", target, len(convoy.claims))
+            self._let_go(convoy.claims, must_read=True)
+            outcome, ends = Outcome(doubtful=convoy.claims), []
+        for claim in outcome.lost:
+            log.warning("a delivery to %s was taken over by another worker", target)
+            self._doubt(claim)
+        for claim in outcome.arrived:
+            self._on_progress(claim.zone_id)
+            self._hasten_followers(known, claim)
+        return ends + [False] * (len(convoy.claims) - len(ends))
+
+    def _let_go(self, claims: Sequence[Claim], *, must_read: bool) -> None:
+        with self._engine.begin() as connection:
+            deliveries.give_back_all(connection, claims, must_read=must_read)
+
+    # --- claims ----------------------------------------------------------------------------------------
+
+    def _claim(self, known: KnownPool, target: str, take: Take) -> Claim | None:
+        claim = self._claim_next(known, target, take)
+        if claim is not None or not self._free_dead_claims(target, known.target_ids[target]):
+            return claim
+        return self._claim(known, target, take)
+
+    def _claim_next(self, known: KnownPool, target: str, take: Take) -> Claim | None:
+        target_id = known.target_ids[target]
         limits = known.pool.target(target).limits
 
         def has_due(connection: sa.Connection) -> bool:
@@ -181,7 +278,7 @@ class Deliverer:
                     return None
                 if not breakers.may_try(connection, target_id):
                     return None
-                claim = self._precedence.claim(
+                claim = take(
                     connection, known, target, slots=self._slots_for(target, known), owner=self._lock.owner
                 )
                 # Only now: a probe that finds nothing due would be spent for nothing.
@@ -196,7 +293,7 @@ class Deliverer:
         except _Restored:
             self._precedence.ended(claim)
             self._lineage.doubt()
-            return self._claim_next(known, target, target_id)
+            return self._claim_next(known, target, take)
         except BaseException:
             self._precedence.ended(claim)
             raise

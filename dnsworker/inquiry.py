@@ -5,9 +5,9 @@ Separate from the asking: here is what counts as evidence. A serial does only if
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -20,6 +20,7 @@ from dnsworker.records import SOA, Key, RRset
 from dnsworker.settlement import Standing, Witness
 from dnsworker.store import journal, zones
 from dnsworker.store.deliveries import AWAY
+from dnsworker.store.observations import Observation
 from dnsworker.store.rows import ZoneRow
 
 #: How many changed RRsets a nameserver is asked for besides its SOA.
@@ -78,24 +79,42 @@ def _inquiry(standing: Standing, zone: ZoneRow, witness: Witness, server: Namese
     return Inquiry(witness, server, verified, revisions, ignores_serial, may_be_ahead)
 
 
-def expect(connection: sa.Connection, standing: Standing, zone: ZoneRow, inquiries: list[Inquiry]) -> None:
+def expect_all(
+    connection: sa.Connection, subjects: Sequence[tuple[Standing, ZoneRow, list[Inquiry]]]
+) -> None:
     """Fill in what the nameservers must answer, where their target is at the zone's present contents."""
-    for inquiry in inquiries:
-        if inquiry.nameserver.verify == "serial" or zone.revision not in inquiry.revisions.values():
-            continue
+    asked: list[tuple[ZoneRow, Inquiry, list[Key]]] = []
+    wanted = [
+        (standing, zone, inquiry)
+        for standing, zone, inquiries in subjects
+        for inquiry in inquiries
+        if not zone.is_deleted
+        and inquiry.nameserver.verify != "serial"
+        and zone.revision in inquiry.revisions.values()
+    ]
+    changed = journal.changed_keys(
+        connection,
+        {(zone.id, inquiry.verified) for _, zone, inquiry in wanted},
+        ASKED_BY_CONTENT,
+    )
+    for standing, zone, inquiry in wanted:
         limit = ASKED_BY_CONTENT if inquiry.ignores_serial or inquiry.may_be_ahead else ASKED
-        keys = journal.changed_keys(connection, zone.id, inquiry.verified, limit)
+        keys = changed[zone.id, inquiry.verified][:limit]
         targets = standing.known.target_ids
         shown = {key for name, key in targets.items() if inquiry.witness.target in (None, name)}
         refused = {row.key for row in standing.withheld if row.target_id in shown}
         inquiry.expected_at = zone.revision
-        asked = [
+        keys = [
             key for key in keys if key not in refused and not _is_the_providers(key, inquiry, standing, zone)
         ]
-        if asked:
-            view = _DatabaseView(connection, zone, asked)
-            answers = {key: answer(view, *key) for key in asked}
-            inquiry.expected = {key: one for key, one in answers.items() if not one.is_endless}
+        if keys:
+            asked.append((zone, inquiry, keys))
+    if not asked:
+        return
+    views = _database_views(connection, asked)
+    for zone, inquiry, keys in asked:
+        answers = {key: answer(views[zone.id], *key) for key in keys}
+        inquiry.expected = {key: one for key, one in answers.items() if not one.is_endless}
 
 
 def _is_the_providers(key: Key, inquiry: Inquiry, standing: Standing, zone: ZoneRow) -> bool:
@@ -107,18 +126,16 @@ def _is_the_providers(key: Key, inquiry: Inquiry, standing: Standing, zone: Zone
     )
 
 
-def judged(
-    zone: ZoneRow, inquiry: Inquiry, soa: Observed, contents: Mapping[Key, Observed]
-) -> dict[str, Any]:
+def judged(zone: ZoneRow, inquiry: Inquiry, soa: Observed, contents: Mapping[Key, Observed]) -> Observation:
     """How far the nameserver has got: a serial is evidence only if it equals one that we wrote."""
     if soa.kind != "answer":
-        return observed_row(inquiry, None, soa.error or "did not answer")
+        return observed(zone, inquiry, None, soa.error or "did not answer")
     if soa.serial is None or not soa.authoritative:
-        return observed_row(inquiry, None, f"has no authority for {zone.name} (answers {soa.rcode})")
+        return observed(zone, inquiry, None, f"has no authority for {zone.name} (answers {soa.rcode})")
     reached = inquiry.revisions.get(soa.serial)
     contents_decide = inquiry.ignores_serial or (reached is None and _was_moved_on(inquiry, soa.serial))
     if reached is None and not contents_decide:
-        return observed_row(inquiry, soa.serial, f"shows serial {soa.serial}, not {zone.serial}")
+        return observed(zone, inquiry, soa.serial, f"shows serial {soa.serial}, not {zone.serial}")
     wrong = [
         f"{name} {type_}" + (f": {contents[name, type_].error}" if contents[name, type_].error else "")
         for (name, type_), expected in inquiry.expected.items()
@@ -128,11 +145,11 @@ def judged(
         # With nothing to ask for, only the SOA has changed, or what its target refuses.
         reached = max(inquiry.revisions.values()) if inquiry.expected_at else reached
     if wrong and reached is not None and reached >= inquiry.expected_at:
-        return observed_row(inquiry, soa.serial, f"does not answer as it should for {', '.join(wrong[:3])}")
+        return observed(zone, inquiry, soa.serial, f"does not answer as it should for {', '.join(wrong[:3])}")
     if reached is None:
-        return observed_row(inquiry, soa.serial, "can't be judged: nothing to ask it")
+        return observed(zone, inquiry, soa.serial, "can't be judged: nothing to ask it")
     error = None if reached >= zone.revision else f"shows serial {soa.serial}, not {zone.serial}"
-    return observed_row(inquiry, soa.serial, error, reached)
+    return observed(zone, inquiry, soa.serial, error, reached)
 
 
 def _was_moved_on(inquiry: Inquiry, serial: int) -> bool:
@@ -142,22 +159,23 @@ def _was_moved_on(inquiry: Inquiry, serial: int) -> bool:
     return inquiry.may_be_ahead and serials.is_ahead(serial, written)
 
 
-def gone(zone: ZoneRow, inquiry: Inquiry, soa: Observed) -> dict[str, Any]:
+def gone(zone: ZoneRow, inquiry: Inquiry, soa: Observed) -> Observation:
     verdict = is_gone(soa, zone.name)
     if verdict is None:
-        return observed_row(inquiry, None, soa.error or f"can't tell whether the zone is gone ({soa.rcode})")
+        return observed(
+            zone, inquiry, None, soa.error or f"can't tell whether the zone is gone ({soa.rcode})"
+        )
     if not verdict:
-        return observed_row(inquiry, soa.serial, "still serves the zone")
-    return observed_row(inquiry, None, None, max(inquiry.revisions.values()))
+        return observed(zone, inquiry, soa.serial, "still serves the zone")
+    return observed(zone, inquiry, None, None, max(inquiry.revisions.values()))
 
 
-def observed_row(inquiry: Inquiry, serial: int | None, error: str | None, reached: int = 0) -> dict[str, Any]:
-    return {
-        "nameserver": inquiry.witness.name,
-        "verified_revision": max(reached, inquiry.verified),
-        "serial": serial,
-        "error": error,
-    }
+def observed(
+    zone: ZoneRow, inquiry: Inquiry, serial: int | None, error: str | None, reached: int = 0
+) -> Observation:
+    return Observation(
+        zone.id, inquiry.witness.name, max(reached, inquiry.verified), serial, datetime.now(UTC), error
+    )
 
 
 def address_of(server: Nameserver) -> NameserverAddress:
@@ -165,26 +183,47 @@ def address_of(server: Nameserver) -> NameserverAddress:
     return NameserverAddress(server.host, server.port, key)
 
 
+def _database_views(
+    connection: sa.Connection, asked: Iterable[tuple[ZoneRow, Inquiry, list[Key]]]
+) -> dict[int, _DatabaseView]:
+    """Of each of the zones what the answers need, all read at once."""
+    views: dict[int, _DatabaseView] = {}
+    names: dict[int, set[Name]] = {}
+    for zone, _, keys in asked:
+        views.setdefault(zone.id, _DatabaseView(connection, zone))
+        needed = names.setdefault(zone.id, set())
+        for owner, _ in keys:
+            needed.update(relevant_names(owner, zone.name))
+    for zone_id, rrset in zones.rrsets_of(connection, names):
+        views[zone_id].add(rrset)
+    for zone_id, owners in names.items():
+        views[zone_id].has_fetched(owners)
+    return views
+
+
 class _DatabaseView:
     """The zone as it should be, as far as the answers to some questions need it."""
 
-    def __init__(self, connection: sa.Connection, zone: ZoneRow, keys: list[Key]) -> None:
+    def __init__(self, connection: sa.Connection, zone: ZoneRow) -> None:
         self._connection, self._zone = connection, zone
         self.name = zone.name
         self.soa = zone.soa
         self._nodes: dict[Name, dict[str, RRset]] = {}
         self._fetched: set[Name] = set()
-        self._fetch({name for owner, _ in keys for name in relevant_names(owner, zone.name)})
+
+    def add(self, rrset: RRset) -> None:
+        self._nodes.setdefault(rrset.name, {})[rrset.type] = rrset
+
+    def has_fetched(self, names: set[Name]) -> None:
+        """All that there is of these owners was added."""
+        self._fetched |= names
 
     def node(self, name: Name) -> Mapping[str, RRset]:
         if name not in self._fetched:
-            self._fetch({name})
+            for rrset in zones.rrsets_at(self._connection, self._zone.id, {name}).values():
+                self.add(rrset)
+            self._fetched.add(name)
         return self._nodes.get(name, {})
 
     def has_descendants(self, name: Name) -> bool:
         return bool(zones.names_below(self._connection, self._zone.id, name, limit=1))
-
-    def _fetch(self, names: set[Name]) -> None:
-        self._fetched |= names
-        for (name, type_), rrset in zones.rrsets_at(self._connection, self._zone.id, names).items():
-            self._nodes.setdefault(name, {})[type_] = rrset

@@ -15,7 +15,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.tsig
 
-from dnsworker import names
+from dnsworker import names, wire
 from dnsworker.answers import Answer
 from dnsworker.comparison import SIGNER_TYPES
 from dnsworker.names import Name
@@ -83,6 +83,27 @@ def read_response(response: dns.message.Message) -> Observed:
         tuple(sections[0]),
         tuple(sections[1]),
         owner,
+    )
+
+
+def read_wire(message: wire.Message) -> Observed:
+    """As `read_response`, for what needs none of dnspython's objects. Raises `dns.exception.FormError`."""
+    rcode = "NOERROR" if message.rcode == dns.rcode.NOERROR else "NXDOMAIN"
+    sections = message.sections()
+    soas = [next((one for one in section if one.soa is not None), None) for section in sections]
+    told = soas[1] or soas[0]
+    answer, authority = (
+        tuple(wire.rrsets_of(one for one in section if one.soa is None)) for section in sections
+    )
+    serial = soas[0].soa.serial if soas[0] is not None and soas[0].soa is not None else None
+    owner = told.name if told is not None else None
+    return Observed("answer", rcode, message.is_authoritative, serial, answer, authority, owner)
+
+
+def is_quick(message: wire.Message) -> bool:
+    """Whether `read_wire` understands all that it says. (Without records the code may go on elsewhere.)"""
+    return message.rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) and bool(
+        message.answers or message.authorities
     )
 
 

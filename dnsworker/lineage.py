@@ -50,9 +50,10 @@ class Lineage:
     def holds(self, connection: sa.Connection) -> bool:
         """Whether the database is still the one that it was; notes how far it is."""
         mark = self._mark
-        if mark is not None and not lineage.has(connection, mark):
+        newest = lineage.newest(connection) if mark is None else lineage.newest_after(connection, mark)
+        if mark is not None and newest is None:
             return False
-        self._mark = lineage.newest(connection)
+        self._mark = newest
         return True
 
     def look(self) -> None:

@@ -168,6 +168,10 @@ class Metered(Backend):
         self._before_a_request()
         return self._backend.read_changes(zone, since)
 
+    def read_back(self, zone: Name, since: SOA) -> ZoneDelta | ZoneContents | None:
+        self._before_a_request()
+        return self._backend.read_back(zone, since)
+
     def create_zone(self, zone: ZoneContents) -> Receipt | None:
         self._before_a_request()
         return self._backend.create_zone(zone)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import dns.asyncquery
@@ -21,9 +22,18 @@ import dns.message
 import dns.rcode
 import dns.tsig
 
-from dnsworker import names
+from dnsworker import names, wire
 from dnsworker.errors import DNSWorkerError
-from dnsworker.judgement import NameserverAddress, Observed, agrees, is_gone, read_response, unknown
+from dnsworker.judgement import (
+    NameserverAddress,
+    Observed,
+    agrees,
+    is_gone,
+    is_quick,
+    read_response,
+    read_wire,
+    unknown,
+)
 from dnsworker.names import Name
 
 __all__ = ["NameserverAddress", "Observed", "Observer", "agrees", "is_gone", "read_response"]
@@ -63,6 +73,39 @@ class Observer:
                 return unknown(_words(exc))
             return replace(observed, rtt_s=time.monotonic() - started)
 
+    async def ask_all(
+        self, server: NameserverAddress, questions: Sequence[tuple[Name, str]], timeout_s: float
+    ) -> list[Observed]:
+        """Several questions at once. Never raises for what the network or the server does."""
+        observed: dict[int, Observed] = {}
+        if server.tsig_key is None and questions:
+            async with self._gate:
+                observed = await self._ask_quickly(server, questions, timeout_s)
+        # The rest is signed, truncated or otherwise unusual.
+        rest = [index for index in range(len(questions)) if index not in observed]
+        answers = await asyncio.gather(*(self.ask(server, *questions[index], timeout_s) for index in rest))
+        observed |= zip(rest, answers, strict=True)
+        return [observed[index] for index in range(len(questions))]
+
+    async def _ask_quickly(
+        self, server: NameserverAddress, questions: Sequence[tuple[Name, str]], timeout_s: float
+    ) -> dict[int, Observed]:
+        """By the index of the question; without those whose answers have to be asked for in another way.
+
+        They share a socket, and so a port that nobody can guess; each has an id that nobody can guess.
+        """
+        exchange = _Exchange(questions)
+        try:
+            address = await self._address(server.host)
+            await exchange.run(address, server.port, timeout_s)
+        except TimeoutError:
+            error = f"no answer within {timeout_s:g} s"
+        except OSError as exc:
+            error = _words(exc)
+        else:
+            error = ""
+        return exchange.observed | {index: unknown(error) for index, _ in exchange.open.values()}
+
     async def close(self) -> None:
         """Nothing is kept open between questions."""
 
@@ -95,19 +138,86 @@ class Observer:
         return known[1]
 
 
+class _Exchange:
+    """Questions to one server over one socket, that of this exchange alone."""
+
+    def __init__(self, questions: Sequence[tuple[Name, str]]) -> None:
+        #: What hasn't been answered, by message id: the question's index, and the message.
+        self.open: dict[int, tuple[int, bytes]] = {}
+        for index, (qname, qtype) in enumerate(questions):
+            while (message_id := secrets.randbits(16)) in self.open:
+                pass
+            message = wire.question(message_id, qname, qtype, payload=EDNS_PAYLOAD)
+            self.open[message_id] = index, message
+        self.observed: dict[int, Observed] = {}
+
+    async def run(self, address: str, port: int, timeout_s: float) -> None:
+        """Returns when all is answered. Raises `TimeoutError`, `OSError`."""
+        loop = asyncio.get_running_loop()
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as udp:
+            udp.setblocking(False)
+            # Connected: a stranger's datagrams don't arrive, and a closed port says so at once.
+            udp.connect((address, port))
+            done: asyncio.Future[None] = loop.create_future()
+            loop.add_reader(udp, self._receive, udp, done)
+            timer = loop.call_later(timeout_s * RESEND_AFTER, self._send, udp)
+            try:
+                self._send(udp)
+                async with asyncio.timeout(timeout_s):
+                    await done
+            finally:
+                timer.cancel()
+                loop.remove_reader(udp)
+
+    def _send(self, udp: socket.socket) -> None:
+        """All that isn't answered. What can't be sent is as good as lost: whoever waits hears of it."""
+        for _, message in self.open.values():
+            with contextlib.suppress(OSError):
+                udp.send(message)
+
+    def _receive(self, udp: socket.socket, done: asyncio.Future[None]) -> None:
+        while not done.done():
+            try:
+                octets = udp.recv(MAX_DATAGRAM)
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                done.set_exception(exc)
+                return
+            self._take(octets)
+            if not self.open:
+                done.set_result(None)
+
+    def _take(self, octets: bytes) -> None:
+        """Pass over what isn't an answer to one of the questions."""
+        index, message = self.open.get(int.from_bytes(octets[:2]), (-1, b""))
+        if index < 0:
+            return
+        try:
+            response = wire.Message(octets)
+            if not response.is_response or not response.repeats(message):
+                return
+            if not response.is_truncated and is_quick(response):
+                self.observed[index] = read_wire(response)
+        except dns.exception.DNSException:
+            return
+        del self.open[response.id]
+
+
 async def _over_udp(
     query: dns.message.Message, address: str, port: int, resend_after_s: float
 ) -> dns.message.Message:
     """The first answer that belongs to the query; all else is passed over until the caller's time-out."""
     loop = asyncio.get_running_loop()
-    wire = query.to_wire()
+    octets = query.to_wire()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as udp:
         udp.setblocking(False)
         # Connected: a stranger's datagrams don't arrive, and a closed port says so at once.
         await loop.sock_connect(udp, (address, port))
-        await loop.sock_sendall(udp, wire)
-        with _resending(udp, wire, resend_after_s):
+        await loop.sock_sendall(udp, octets)
+        with _resending(udp, octets, resend_after_s):
             while True:
                 response = _matching(await loop.sock_recv(udp, MAX_DATAGRAM), query)
                 if response is not None:

@@ -7,10 +7,9 @@ much; and the other way round by a share of the turns, so that it gets done whil
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
@@ -67,7 +66,7 @@ class Precedence:
         """`come_back(target, delay_s)` has the target looked at again."""
         self._settings, self._come_back = settings, come_back
         self._guard = threading.Lock()
-        self._turns: dict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
+        self._turns: Counter[str] = Counter()
         #: Target → how many of its deliveries in the background this process is at work on.
         self._running: Counter[str] = Counter()
 
@@ -83,6 +82,12 @@ class Precedence:
             self._come_back(target, max(wait_s, COME_BACK_S))
         return False
 
+    def begin_turn(self, target: str) -> bool:
+        """Whether it is the turn of what nobody waits for."""
+        with self._guard:
+            self._turns[target] += 1
+            return self._turns[target] % SHARE == 0
+
     def claim(
         self, connection: sa.Connection, known: KnownPool, target: str, *, slots: int, owner: int
     ) -> Claim | None:
@@ -90,15 +95,16 @@ class Precedence:
 
         Whoever gets a claim says when it has `ended`.
         """
-        with self._guard:
-            is_others_turn = next(self._turns[target]) % SHARE == 0
+        is_others_turn = self.begin_turn(target)
         target_id, lease_s = known.target_ids[target], self._settings.lease_s
-        if is_others_turn and (claim := self._claim_background(connection, known, target, slots, owner)):
+        if is_others_turn and (
+            claim := self.claim_background(connection, known, target, slots=slots, owner=owner)
+        ):
             return claim
         claim = deliveries.claim_next(connection, target_id, target, owner=owner, lease_s=lease_s)
         if claim is not None or is_others_turn:
             return claim
-        return self._claim_background(connection, known, target, slots, owner)
+        return self.claim_background(connection, known, target, slots=slots, owner=owner)
 
     def ended(self, claim: Claim | None) -> None:
         """The claim was given back, or came to nothing."""
@@ -106,9 +112,10 @@ class Precedence:
             with self._guard:
                 self._running[claim.target] -= 1
 
-    def _claim_background(
-        self, connection: sa.Connection, known: KnownPool, target: str, slots: int, owner: int
+    def claim_background(
+        self, connection: sa.Connection, known: KnownPool, target: str, *, slots: int, owner: int
     ) -> Claim | None:
+        """As `claim`, of what nobody waits for."""
         limit = known.pool.target(target).limits.concurrency or 1
         if limit > 1 and deliveries.claimed(connection, known.target_ids[target]) >= limit - 1:
             return None

@@ -34,6 +34,10 @@ DELIVERY_LIMIT = 50
 #: Wake-ups beyond this are dropped, oldest first: the rows are due all the same.
 WAKE_UPS_KEPT = 1_000
 
+#: Messages that are taken from a queue together, where that isn't one for each thread. Those that a worker
+#: holds when it is killed count as delivered once more.
+AT_ONCE = {"dns.intake": 200}
+
 #: An unanswered question is of no use to anybody after this long.
 QUERY_TTL_S = 60
 

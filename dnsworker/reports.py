@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from dnsworker.errors import AmbiguousZone, OperationNotFound, ZoneNotFound
 from dnsworker.names import Name
 from dnsworker.operations import NameserverReport, Outcome, Status, TargetReport
 from dnsworker.pools import Limits
-from dnsworker.settlement import Standing
+from dnsworker.settlement import Settled, Standing
 from dnsworker.store import comparisons, operations, pools, stops, zones
 from dnsworker.store.census import REFUSED, Census
 from dnsworker.store.pools import KnownPool
@@ -28,6 +28,9 @@ FROZEN_SHOWN = 5
 OUTCOME = tuple(column for column in operation.c if column.name != "payload")
 
 
+_ROWS = sa.select(*OUTCOME).where(operation.c.id.in_(sa.bindparam("ids", expanding=True)))
+
+
 def show_operation(connection: sa.Connection, operation_id: str) -> Outcome:
     """An operation as it stands, with each target and nameserver. Raises `OperationNotFound`."""
     return show_operations(connection, [operation_id])[0]
@@ -35,27 +38,40 @@ def show_operation(connection: sa.Connection, operation_id: str) -> Outcome:
 
 def show_operations(connection: sa.Connection, operation_ids: Sequence[str]) -> list[Outcome]:
     """Several of them, in the order asked for."""
-    rows = {
-        row.id: row
-        for row in connection.execute(sa.select(*OUTCOME).where(operation.c.id.in_(operation_ids)))
-    }
-    directory = {known.id: known for known in pools.read(connection)} if rows else {}
-    zones_seen: dict[int, tuple[ZoneRow, KnownPool, Standing]] = {}
+    rows = _rows(connection, operation_ids)
+    zone_ids = {row.zone_id for row in rows.values() if row.zone_id is not None}
+    directory = {known.id: known for known in pools.read(connection)} if zone_ids else {}
+    subjects = {one.id: (directory[one.pool_id], one) for one in zones.get_all(connection, zone_ids).values()}
+    standings = settlement.read_standings(connection, subjects) if subjects else {}
+    return _outcomes(rows, operation_ids, standings)
+
+
+def show_ended(connection: sa.Connection, settled: Sequence[Settled]) -> list[Outcome]:
+    """The operations that have ended with these settlements."""
+    ids = [operation_id for one in settled for operation_id in one.ended]
+    standings = {one.zone.id: one.standing for one in settled}
+    return _outcomes(_rows(connection, ids), ids, standings) if ids else []
+
+
+def _rows(connection: sa.Connection, operation_ids: Sequence[str]) -> dict[str, Any]:
+    return {row.id: row for row in connection.execute(_ROWS, {"ids": list(operation_ids)})}
+
+
+def _outcomes(
+    rows: Mapping[str, Any], operation_ids: Sequence[str], standings: Mapping[int, Standing]
+) -> list[Outcome]:
     outcomes = []
     for operation_id in operation_ids:
         row = rows.get(operation_id)
         if row is None:
             raise OperationNotFound(f"no operation {operation_id}")
-        if row.zone_id is None:
+        standing = standings.get(row.zone_id)
+        if standing is None:
             outcomes.append(_outcome(row, row.pool, [], []))
             continue
-        if row.zone_id not in zones_seen:
-            found = zones.get(connection, row.zone_id)
-            known = directory[found.pool_id]
-            zones_seen[row.zone_id] = (found, known, settlement.read_standing(connection, known, found))
-        found, known, standing = zones_seen[row.zone_id]
         targets = target_reports(standing, row.revision, operation_id)
-        outcomes.append(_outcome(row, known.pool.name, targets, nameserver_reports(standing, row.revision)))
+        nameservers = nameserver_reports(standing, row.revision)
+        outcomes.append(_outcome(row, standing.known.pool.name, targets, nameservers))
     return outcomes
 
 

@@ -93,9 +93,10 @@ class Request(_Message):
         """What the operation means, without its place in the order: JSON, normalised."""
         return self.model_dump(mode="json", exclude={"order"}, exclude_defaults=True)
 
-    def digest(self) -> str:
+    def digest(self, payload: Mapping[str, Any] | None = None) -> str:
         """A hash of the kind and payload: the same id with another digest is another operation."""
-        text = json.dumps([self.kind, self.payload()], sort_keys=True, separators=(",", ":"))
+        meant = self.payload() if payload is None else payload
+        text = json.dumps([self.kind, meant], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def summary(self) -> str:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
+
+import sqlalchemy as sa
 
 from dnsworker import database, reports
 from dnsworker.delivery import Deliverer, free_dead_owner
 from dnsworker.errors import DNSWorkerError
-from dnsworker.intake import Intake, Taken
+from dnsworker.intake import Arrival, Intake, Taken
 from dnsworker.lineage import Lineage
 from dnsworker.liveness import process_lock
 from dnsworker.operations import Outcome
@@ -41,8 +43,8 @@ class Signals(Protocol):
     def wake_delivery(self, target: str) -> None:
         """Let some worker look at what is due for the target. Never raises: the sweep repeats."""
 
-    def publish_outcome(self, outcome: Outcome) -> None:
-        """Tell whoever waits for the operation. Raises when it could not be told."""
+    def publish_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell whoever waits for the operations. Raises when not all could be told."""
 
 
 class Runtime:
@@ -83,13 +85,22 @@ class Runtime:
         self, operation_id: str, kind: str, arguments: Mapping[str, Any], user: str | None
     ) -> Outcome:
         """Take in one submission. Raises `OperationIdReused`; any other refusal is in the outcome."""
-        taken = self._intake.receive(operation_id, kind, arguments, user)
-        self._spread(taken)
-        if taken.reused is not None:
-            log.warning("refused: %s (submitted by %s)", taken.reused.message, user or "nobody known")
-            raise taken.reused
+        taken = self.receive_all([Arrival(operation_id, kind, arguments, user)])
+        if operation_id in taken.reused:
+            raise taken.reused[operation_id]
+        if operation_id in taken.failed:
+            raise taken.failed[operation_id]
         with self._reading.connect() as connection:
             return reports.show_operation(connection, operation_id)
+
+    def receive_all(self, arrivals: Sequence[Arrival], *, wait: bool = True) -> Taken:
+        """Take in many submissions at once; see `Intake.receive`."""
+        taken = self._intake.receive(arrivals, wait=wait)
+        self._spread(taken)
+        for one in arrivals if taken.reused else ():
+            if error := taken.reused.get(one.operation_id):
+                log.warning("refused: %s (submitted by %s)", error.message, one.user or "nobody known")
+        return taken
 
     def take_in(self) -> None:
         """Take in what was submitted straight into the database."""
@@ -182,10 +193,16 @@ class Runtime:
             self._verifier.look(zone_id)
         self._tell(taken.ended)
 
-    def _settled(self, settled: Settled) -> None:
-        for target in settled.targets:
-            self._signals.wake_delivery(target)
-        self._tell(settled.ended)
+    def _settled(self, connection: sa.Connection, settled: Sequence[Settled]) -> Callable[[], None]:
+        """What is to be told is read within the transaction, and told after it."""
+        outcomes = reports.show_ended(connection, settled)
+
+        def tell() -> None:
+            for target in {target: None for one in settled for target in one.targets}:
+                self._signals.wake_delivery(target)
+            self._publish(outcomes)
+
+        return tell
 
     def _wake_later(self, target: str, delay_s: float) -> None:
         self._verifier.call_later(delay_s, lambda: self._signals.wake_delivery(target))
@@ -197,20 +214,20 @@ class Runtime:
             return
         with self._reading.connect() as connection:
             outcomes = reports.show_operations(connection, ids)
-        told = []
+        self._publish([outcome for outcome in outcomes if outcome.status.is_final])
+
+    def _publish(self, outcomes: Sequence[Outcome]) -> None:
+        if not outcomes:
+            return
+        try:
+            self._signals.publish_outcomes(outcomes)
+        except (DNSWorkerError, OSError) as exc:
+            log.warning("could not tell the outcomes of %d operations yet: %s", len(outcomes), exc)
+            return
         for outcome in outcomes:
-            if not outcome.status.is_final:
-                continue
-            try:
-                self._signals.publish_outcome(outcome)
-            except (DNSWorkerError, OSError) as exc:
-                log.warning("could not tell the outcome of %s yet: %s", outcome.id, exc)
-                break
-            told.append(outcome.id)
             _log_end(outcome)
-        if told:
-            with self._engine.begin() as connection:
-                operations.told(connection, told)
+        with self._engine.begin() as connection:
+            operations.told(connection, [outcome.id for outcome in outcomes])
 
 
 def _log_end(outcome: Outcome) -> None:

@@ -18,6 +18,7 @@ from dnsworker.records import Key
 from dnsworker.store import breakers, deliveries, journal, observations, operations, stops, zones
 from dnsworker.store.breakers import Standstill
 from dnsworker.store.deliveries import AWAY, BLOCKED, DeliveryRow, Withheld
+from dnsworker.store.journal import Trace
 from dnsworker.store.observations import Observation
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
@@ -35,21 +36,6 @@ class Witness:
     target: str | None
     #: None: the target itself is the witness, by its read-back.
     nameserver: Nameserver | None
-
-
-@dataclass(slots=True)
-class Settled:
-    """What a settlement found and did."""
-
-    #: Operations that have ended.
-    ended: list[str] = field(default_factory=list)
-    #: Some witness doesn't show the zone as it should be yet.
-    is_open: bool = False
-    #: Everything that this rests on, and the zone then.
-    standing: Standing | None = None
-    zone: ZoneRow | None = None
-    #: Targets that have something new to do (a refused operation was taken back).
-    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +87,34 @@ class Standing:
         )
 
 
+#: A zone, and its pool.
+Subject = tuple[KnownPool, ZoneRow]
+
+
+@dataclass(slots=True)
+class Settled:
+    """What a settlement found and did."""
+
+    known: KnownPool
+    #: The zone, and everything that this rests on.
+    zone: ZoneRow
+    standing: Standing
+    #: Its operations that were on their way.
+    accepted: Sequence[Any] = ()
+    #: Operations that have ended.
+    ended: list[str] = field(default_factory=list)
+    #: How the zone is now, and why.
+    status: ZoneStatus = ZoneStatus.PENDING
+    reason: str | None = None
+    #: Targets that have something new to do (a refused operation was taken back).
+    targets: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether some witness doesn't show the zone as it should be yet."""
+        return any(self.standing.verified(one) < self.zone.revision for one in self.standing.witnesses)
+
+
 def _stays_on_purpose(rows: Collection[DeliveryRow]) -> bool:
     """Whether a nameserver of these targets may well go on serving the zone after its deletion.
 
@@ -112,7 +126,7 @@ def _stays_on_purpose(rows: Collection[DeliveryRow]) -> bool:
     return is_away and (states == {"foreign"} or "emptied" in states)
 
 
-def witnesses(known: KnownPool) -> list[Witness]:
+def witnesses_of(known: KnownPool) -> list[Witness]:
     """The pool's nameservers, and every target that has none of its own."""
     pool = known.pool
     asked = [server for server in pool.nameservers if server.verify != "none"]
@@ -124,49 +138,85 @@ def witnesses(known: KnownPool) -> list[Witness]:
 
 
 def read_standing(connection: sa.Connection, known: KnownPool, zone: ZoneRow) -> Standing:
-    zone_id = zone.id
-    names = {target_id: name for name, target_id in known.target_ids.items()}
-    rows = {
-        names[row.target_id]: row for row in deliveries.of_zone(connection, zone_id) if row.target_id in names
+    return read_standings(connection, {zone.id: (known, zone)})[zone.id]
+
+
+def read_standings(
+    connection: sa.Connection,
+    subjects: Mapping[int, Subject],
+    seen: Mapping[int, Mapping[str, Observation]] | None = None,
+) -> dict[int, Standing]:
+    """Of several zones at once. `seen`: the observations, for who knows them already."""
+    rows: dict[int, dict[str, DeliveryRow]] = {zone_id: {} for zone_id in subjects}
+    for row in deliveries.of_zones(connection, subjects):
+        name = subjects[row.zone_id][0].target_names.get(row.target_id)
+        if name is not None:
+            rows[row.zone_id][name] = row
+    if seen is None:
+        seen = observations.of_zones(connection, subjects)
+    withheld = deliveries.withheld_in_all(connection, subjects)
+    behind = {row.target_id for of_zone in rows.values() for row in of_zone.values() if not row.is_current}
+    standstills = breakers.standstills(connection, behind) if behind else {}
+    return {
+        zone_id: Standing(
+            known=known,
+            witnesses=witnesses_of(known),
+            rows=rows[zone_id],
+            seen=seen.get(zone_id, {}),
+            withheld=withheld.get(zone_id, []),
+            standstills=_stopped(zone, rows[zone_id], standstills),
+        )
+        for zone_id, (known, zone) in subjects.items()
     }
-    behind = [row.target_id for row in rows.values() if not row.is_current]
-    stopped: Mapping[int, Standstill] = {}
+
+
+def _stopped(
+    zone: ZoneRow, rows: Mapping[str, DeliveryRow], standstills: Mapping[int, Standstill]
+) -> dict[str, Standstill]:
+    """Why nothing is sent to targets that are behind."""
+    behind = {name: row.target_id for name, row in rows.items() if not row.is_current}
     if zone.frozen_at is not None:
-        stopped = dict.fromkeys(behind, Standstill(stops.frozen_text(zone.freeze_reason), None, True))
-    elif behind:
-        stopped = breakers.standstills(connection, behind)
-    return Standing(
-        known=known,
-        witnesses=witnesses(known),
-        rows=rows,
-        seen=observations.of_zone(connection, zone_id),
-        withheld=deliveries.withheld_in(connection, zone_id),
-        standstills={names[key]: one for key, one in stopped.items()},
-    )
+        return dict.fromkeys(behind, Standstill(stops.frozen_text(zone.freeze_reason), None, True))
+    return {name: standstills[key] for name, key in behind.items() if key in standstills}
 
 
 def settle(connection: sa.Connection, known: KnownPool, zone_id: int) -> Settled:
-    """End the operations that have arrived or can't, and say how the zone is. Takes the zone's lock."""
+    """As `settle_all`, one zone. Takes its lock, and writes down how it is."""
     zone = zones.lock(connection, zone_id)
-    standing = read_standing(connection, known, zone)
-    settled = Settled()
-    accepted = operations.accepted_in(connection, zone_id)
-    standing = _with_found_there(connection, standing, zone_id, accepted)
-    hopeless = [row for row in accepted if _is_hopeless(standing, row.id)]
-    for row in hopeless:
-        _reject(connection, standing, zone, row, settled)
-        zone = zones.get(connection, zone_id)
-    if hopeless:
-        standing = read_standing(connection, known, zone)
-        accepted = operations.accepted_in(connection, zone_id)
-        standing = _with_found_there(connection, standing, zone_id, accepted)
-    _end_arrived(connection, standing, zone, accepted, settled)
-    status, reason = zone_status(standing, zone)
-    settled.is_open = any(standing.verified(one) < zone.revision for one in standing.witnesses)
-    if (status.value, reason) != (zone.status, zone.reason):
-        zones.update(connection, zone_id, status=status.value, reason=reason)
-    settled.standing, settled.zone = standing, zone
+    (settled,) = settle_all(connection, {zone_id: (known, zone)})
+    zones.update(connection, zone_id, status=settled.status.value, reason=settled.reason)
     return settled
+
+
+def settle_all(
+    connection: sa.Connection,
+    subjects: Mapping[int, Subject],
+    seen: Mapping[int, Mapping[str, Observation]] | None = None,
+) -> list[Settled]:
+    """End the operations that have arrived or can't, and say how the zones are, which are locked.
+
+    In the order of `subjects`. How a zone is stays to be written down.
+    """
+    standings = read_standings(connection, subjects, seen)
+    accepted = operations.accepted_in_all(connection, subjects)
+    found = []
+    for zone_id, (known, zone) in subjects.items():
+        settled = Settled(known, zone, standings[zone_id])
+        settled.accepted = accepted.get(zone_id, [])
+        settled.standing = _with_found_there(connection, settled.standing, zone_id, settled.accepted)
+        hopeless = [row for row in settled.accepted if _is_hopeless(settled.standing, row.id)]
+        for row in hopeless:
+            _reject(connection, settled.standing, settled.zone, row, settled)
+            settled.zone = zones.get(connection, zone_id)
+        if hopeless:
+            standing = read_standing(connection, known, settled.zone)
+            settled.accepted = operations.accepted_in(connection, zone_id)
+            settled.standing = _with_found_there(connection, standing, zone_id, settled.accepted)
+        found.append(settled)
+    _end_arrived(connection, found)
+    for settled in found:
+        settled.status, settled.reason = zone_status(settled.standing, settled.zone)
+    return found
 
 
 def _with_found_there(
@@ -255,33 +305,81 @@ def _free_of(standing: Standing, refusers: Collection[str]) -> list[Witness]:
     return [one for one in standing.witnesses if one.target not in refusers and (one.target or not refusers)]
 
 
-def _end_arrived(
-    connection: sa.Connection, standing: Standing, zone: ZoneRow, accepted: Sequence[Any], settled: Settled
-) -> None:
-    reached = standing.reached()
-    arrived = [row for row in accepted if _has_arrived(standing, row)]
+def _end_arrived(connection: sa.Connection, found: Sequence[Settled]) -> None:
+    arrived = {settled.zone.id: _arrived(settled) for settled in found}
+    # Of what the last operation of a zone did nothing can be replaced.
+    overtaken = [
+        one.zone.id for one in found if any(row.revision < one.zone.revision for row in arrived[one.zone.id])
+    ]
+    traces = journal.since_open(connection, overtaken) if overtaken else {}
+    active: list[str] = []
+    replaced: list[str] = []
+    for settled in found:
+        rows = arrived[settled.zone.id]
+        if not rows:
+            continue
+        ahead = max(settled.standing.verified(one) for one in settled.standing.witnesses)
+        showing = Showing(traces.get(settled.zone.id, ()), settled.standing.reached(), ahead)
+        for row in rows:
+            if showing.is_hidden(row.id):
+                continue
+            (active if showing.shows(row.id) else replaced).append(row.id)
+            settled.ended.append(row.id)
+    if active:
+        operations.end(connection, active, Status.ACTIVE)
+    if replaced:
+        operations.end(
+            connection, replaced, Status.SUPERSEDED, message="a later operation replaced all that it changed"
+        )
+
+
+def _arrived(settled: Settled) -> list[Any]:
+    """The operations that enough witnesses have come to."""
+    reached = settled.standing.reached()
+    arrived = [row for row in settled.accepted if _has_arrived(settled.standing, row)]
     # Of a zone that is gone nothing shows; what was done to it before ends with its deletion.
-    gone = [row.revision for row in accepted if row.kind == "delete_zone" and row not in arrived]
+    gone = {row.revision for row in settled.accepted if row.kind == "delete_zone"}
+    gone -= {row.revision for row in arrived}
     deleted = max((revision for revision in gone if revision <= reached), default=0)
-    arrived = [row for row in arrived if row.revision >= deleted]
-    later = [row.id for row in arrived if row.revision < zone.revision]
-    ids = [row.id for row in arrived]
-    if not ids:
-        return
-    showing = set(ids)
-    hidden: set[str] = set()
-    if later:
-        with_entries = journal.operations_with_entries(connection, later)
-        showing -= with_entries - journal.still_showing(connection, zone.id, with_entries, reached)
-        ahead = max(standing.verified(one) for one in standing.witnesses)
-        hidden = journal.hidden_by_later(connection, zone.id, with_entries & showing, reached, ahead)
-    ids = [one for one in ids if one not in hidden]
-    replaced = [one for one in ids if one not in showing]
-    operations.end(connection, [one for one in ids if one in showing], Status.ACTIVE)
-    operations.end(
-        connection, replaced, Status.SUPERSEDED, message="a later operation replaced all that it changed"
-    )
-    settled.ended += ids
+    return [row for row in arrived if row.revision >= deleted]
+
+
+class Showing:
+    """What is left to be seen of operations, at who has come to `reached` and at who has come to `ahead`.
+
+    Pure. An operation without a trace, because it had nothing to do, is neither replaced nor hidden.
+    """
+
+    def __init__(self, traces: Iterable[Trace], reached: int, ahead: int) -> None:
+        self._of: dict[str, list[Trace]] = {}
+        #: RRset → the last revision that replaced it, and the last that hides what was before.
+        self._replaced: dict[tuple[str, str], int] = {}
+        self._hidden: dict[tuple[str, str], int] = {}
+        traces = list(traces)
+        come_back = {(one.operation_id, one.name, one.type) for one in traces if one.revision > reached}
+        for one in traces:
+            self._of.setdefault(one.operation_id, []).append(one)
+            key, revision = (one.name, one.type), one.revision
+            if revision <= reached and one.status != Status.ERROR.value:  # that was taken back
+                self._replaced[key] = max(self._replaced.get(key, 0), revision)
+            # The later one is on its way itself, or was rejected, and what was there before comes back.
+            is_on_its_way = one.status == Status.ACCEPTED.value and revision > reached
+            is_going = one.status == Status.ERROR.value and (one.operation_id, *key) in come_back
+            if revision <= ahead and (is_on_its_way or is_going):
+                self._hidden[key] = max(self._hidden.get(key, 0), revision)
+
+    def shows(self, operation_id: str) -> bool:
+        """Whether at least one RRset wasn't changed again since."""
+        traces = self._of.get(operation_id)
+        return traces is None or any(
+            self._replaced.get((one.name, one.type), 0) <= one.revision for one in traces
+        )
+
+    def is_hidden(self, operation_id: str) -> bool:
+        """Whether some witness shows what a later one put in the place of something of its own."""
+        traces = self._of.get(operation_id, ())
+        is_covered = any(self._hidden.get((one.name, one.type), 0) > one.revision for one in traces)
+        return is_covered and self.shows(operation_id)
 
 
 def _has_arrived(standing: Standing, row: Any) -> bool:
@@ -326,11 +424,13 @@ def undo(
     if is_creation and journal.was_removed_since(connection, zone.id, apex, row.revision):
         return [], ()  # that zone is gone already; this one is another
     if not is_creation:
-        desired.take_back(connection, known, zone, row.id)
+        with desired.drafting(connection) as draft:
+            desired.take_back(draft, known, zone, row.id)
         return [], tuple(known.target_ids)
     dependents = [
         later.id for later in operations.accepted_in(connection, zone.id) if later.revision > row.revision
     ]
     operations.end(connection, dependents, Status.ERROR, code="ZoneNotFound", message=why)
-    desired.delete(connection, known, zone, row.id)
+    with desired.drafting(connection) as draft:
+        desired.delete(draft, known, zone, row.id)
     return dependents, tuple(known.target_ids)

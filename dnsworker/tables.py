@@ -64,8 +64,9 @@ class now(FunctionElement[datetime]):  # noqa: N801 - reads as SQL
     inherit_cache = True
     name = "now"
 
-    def __init__(self, offset_s: float = 0.0) -> None:
-        super().__init__(sa.literal(float(offset_s), sa.Float))
+    def __init__(self, offset_s: float | sa.ColumnElement[float] = 0.0) -> None:
+        is_given = isinstance(offset_s, sa.ColumnElement)
+        super().__init__(offset_s if is_given else sa.literal(float(offset_s), sa.Float))
 
 
 @compiles(now, "postgresql")

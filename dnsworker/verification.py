@@ -2,6 +2,10 @@
 
 The first look follows a delivery at once, later ones come after growing pauses. A look that gets lost with
 its process is repeated by the sweep, from the zone's row.
+
+What the database is asked and told goes there for as many zones together as have come up since the last time:
+one for itself when nothing else goes on, some dozens under load. In between each zone is by itself, so that
+none waits for the nameservers of another.
 """
 
 from __future__ import annotations
@@ -10,25 +14,24 @@ import asyncio
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar, TypeVarTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
 
 from dnsworker import serials, settlement
-from dnsworker.database import reading
+from dnsworker.database import AWAY, reading
 from dnsworker.errors import DNSWorkerError
-from dnsworker.inquiry import Inquiry, address_of, expect, gone, inquiries_about, judged, observed_row
+from dnsworker.inquiry import Inquiry, address_of, expect_all, gone, inquiries_about, judged, observed
 from dnsworker.observer import Observed, Observer
-from dnsworker.records import Key
 from dnsworker.settings import Settings
 from dnsworker.settlement import Settled
 from dnsworker.store import observations, zones
+from dnsworker.store.observations import Observation
 from dnsworker.store.pools import KnownPool, PoolDirectory
 from dnsworker.store.rows import ZoneRow
-from dnsworker.tables import now
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,8 @@ SWEEP_SLACK_S = 5.0
 #: After a look that failed for a reason of ours (the database is away).
 LOOK_AGAIN_S = 1.0
 DATABASE_THREADS = 4
-LOOKS_AT_ONCE = 200
+#: Zones in one transaction.
+ZONES_AT_ONCE = 200
 
 
 @dataclass(slots=True)
@@ -57,6 +61,15 @@ class Examination:
     known: KnownPool
     zone: ZoneRow
     inquiries: list[Inquiry]
+    seen: list[Observation] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Together(Generic[T]):
+    """What waits to be done together, while something like it is being done."""
+
+    waiting: list[T] = field(default_factory=list)
+    is_busy: bool = False
 
 
 @dataclass(slots=True)
@@ -89,15 +102,16 @@ class Silence:
 
 
 class Verifier:
-    """Looks at zones when told to, until they are right. `on_settled` is called from its own threads."""
+    """Looks at zones when told to, until they are right."""
 
     def __init__(
         self,
         engine: sa.Engine,
         directory: PoolDirectory,
         settings: Settings,
-        on_settled: Callable[[Settled], None],
+        on_settled: Callable[[sa.Connection, Sequence[Settled]], Callable[[], None]],
     ) -> None:
+        """`on_settled` is called within the transaction that settles zones, and what it returns after it."""
         self._engine, self._reading = engine, reading(engine)
         self._directory, self._settings = directory, settings
         self._on_settled = on_settled
@@ -105,7 +119,10 @@ class Verifier:
         self._thread = threading.Thread(target=self._run, name="verifier", daemon=True)
         self._database = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="verifier-db")
         self._observer = Observer()
-        self._gate: asyncio.Semaphore | None = None
+        self._asked_for: Together[int] = Together()
+        self._answered: Together[Examination] = Together()
+        #: The loop keeps only weak references to its tasks.
+        self._tasks: set[asyncio.Task[None]] = set()
         #: Zones being looked at → look again as soon as that is done.
         self._looking: dict[int, bool] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
@@ -149,7 +166,6 @@ class Verifier:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._gate = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._loop.run_forever()
         pending = asyncio.all_tasks(self._loop)
         for task in pending:
@@ -166,97 +182,174 @@ class Verifier:
             self._looking[zone_id] = True
             return
         self._looking[zone_id] = False
-        task = self._loop.create_task(self._watch(zone_id))
-        task.add_done_callback(lambda done: self._done(zone_id, done))
+        self._do_together(self._asked_for, zone_id, self._examine)
 
-    def _done(self, zone_id: int, task: asyncio.Task[float | None]) -> None:
-        again = self._looking.pop(zone_id, False)
-        if task.cancelled():
+    def _do_together(
+        self, kind: Together[T], one: T, work: Callable[[list[T]], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Have `one` done with all others of its kind that come up until its turn."""
+        kind.waiting.append(one)
+        if not kind.is_busy:
+            kind.is_busy = True
+            self._spawn(self._work_off(kind, work))
+
+    async def _work_off(
+        self, kind: Together[T], work: Callable[[list[T]], Coroutine[Any, Any, None]]
+    ) -> None:
+        try:
+            while kind.waiting:
+                batch, kind.waiting = kind.waiting[:ZONES_AT_ONCE], kind.waiting[ZONES_AT_ONCE:]
+                await work(batch)
+        finally:
+            kind.is_busy = False
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _examine(self, zone_ids: list[int]) -> None:
+        """The first half of a look: what to ask whom; the questions then go on by themselves."""
+        examinations = await self._in_thread(self._prepare, zone_ids)
+        if isinstance(examinations, BaseException):
+            await self._each_alone(zone_ids, examinations, self._examine)
             return
-        error = task.exception()
-        if error is not None:
-            log.warning("looking at zone %d failed: %s", zone_id, _words(error), extra={"zone_id": zone_id})
-            self._timers[zone_id] = self._loop.call_later(LOOK_AGAIN_S, self._look, zone_id)
+        for examination in examinations:
+            self._spawn(self._question(examination))
+
+    async def _question(self, examination: Examination) -> None:
+        zone = examination.zone
+        asked = [self._ask(zone, inquiry) for inquiry in examination.inquiries]
+        for seen in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(seen, BaseException):
+                self._failed(zone.id, seen)
+                return
+            examination.seen.append(seen)
+        self._do_together(self._answered, examination, self._conclude)
+
+    async def _conclude(self, examinations: list[Examination]) -> None:
+        """The second half: write down what was seen, and what follows from it."""
+        by_id = {one.zone.id: one for one in examinations}
+        pauses = await self._in_thread(self._record, examinations)
+        if isinstance(pauses, BaseException):
+            await self._each_alone(
+                list(by_id), pauses, lambda ids: self._conclude([by_id[one] for one in ids])
+            )
             return
-        pause = task.result()
-        if again:
+        for zone_id, pause in pauses.items():
+            self._done(zone_id, pause)
+        for zone_id in by_id.keys() - pauses.keys():  # somebody has it locked: waited for by itself
+            self._spawn(self._conclude([by_id[zone_id]]))
+
+    async def _each_alone(
+        self, zone_ids: Sequence[int], error: BaseException, work: Callable[[list[int]], Awaitable[None]]
+    ) -> None:
+        """After a failure with several zones: it may be due to one of them."""
+        if len(zone_ids) == 1 or isinstance(error, AWAY):
+            for zone_id in zone_ids:
+                self._failed(zone_id, error)
+            return
+        for zone_id in zone_ids:
+            await work([zone_id])
+
+    def _failed(self, zone_id: int, error: BaseException) -> None:
+        log.warning("looking at zone %d failed: %s", zone_id, _words(error), extra={"zone_id": zone_id})
+        self._looking.pop(zone_id, None)
+        self._timers[zone_id] = self._loop.call_later(LOOK_AGAIN_S, self._look, zone_id)
+
+    def _done(self, zone_id: int, pause: float | None) -> None:
+        """A look has come to its end; in `pause` seconds to the next, or none is needed."""
+        if self._looking.pop(zone_id, False):
             self._look(zone_id)
         elif pause is not None:
             self._timers[zone_id] = self._loop.call_later(pause, self._look, zone_id)
 
-    async def _watch(self, zone_id: int) -> float | None:
-        """One look; returns the pause until the next, None when none is needed."""
-        assert self._gate is not None, "the loop is running"
-        async with self._gate:
-            examination = await self._in_thread(self._prepare, zone_id)
-            if examination is None:
-                return None
-            asked = [self._ask(examination.zone, inquiry) for inquiry in examination.inquiries]
-            seen = await asyncio.gather(*asked)
-            return await self._in_thread(self._record, examination, list(seen))
-
-    async def _in_thread(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        return await self._loop.run_in_executor(self._database, function, *arguments)
+    async def _in_thread(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T | BaseException:
+        """What the function returns or raises: whatever it is, no zone may be forgotten for it."""
+        done = self._loop.run_in_executor(self._database, function, *arguments)
+        (result,) = await asyncio.gather(done, return_exceptions=True)
+        return result
 
     # --- asking ----------------------------------------------------------------------------------------
 
-    async def _ask(self, zone: ZoneRow, inquiry: Inquiry) -> dict[str, Any]:
-        """Ask one nameserver; returns its row of `observation`."""
+    async def _ask(self, zone: ZoneRow, inquiry: Inquiry) -> Observation:
+        """Ask one nameserver; returns what it was seen to have."""
         server = address_of(inquiry.nameserver)
         timeout_s = self._settings.query_timeout_s
         silence = self._silences.setdefault(inquiry.witness.name, Silence())
         if not silence.may_ask(self._loop.time()):
-            return observed_row(inquiry, None, f"{silence.error}; it has been silent for a while")
-        soa = await self._observer.ask(server, zone.name, "SOA", timeout_s)
+            return observed(zone, inquiry, None, f"{silence.error}; it has been silent for a while")
+        questions = [(zone.name, "SOA"), *inquiry.expected]
+        if silence.unanswered:  # perhaps it isn't there at all
+            questions = questions[:1]
+        soa, *answers = await self._observer.ask_all(server, questions, timeout_s)
         if silence.heard(soa, self._loop.time()):
             log.info("nameserver %s answers again", inquiry.witness.name)
             self._look_soon()
-        contents: dict[Key, Observed] = {}
-        if soa.kind == "answer" and inquiry.expected:
-            answers = await asyncio.gather(
-                *(self._observer.ask(server, name, type_, timeout_s) for name, type_ in inquiry.expected)
-            )
-            contents = dict(zip(inquiry.expected, answers, strict=True))
+        if soa.kind == "answer" and not answers:
+            answers = await self._observer.ask_all(server, list(inquiry.expected), timeout_s)
+        contents = dict(zip(inquiry.expected, answers, strict=False))
         if zone.is_deleted:
             return gone(zone, inquiry, soa)
         return judged(zone, inquiry, soa, contents)
 
     # --- the database ----------------------------------------------------------------------------------
 
-    def _prepare(self, zone_id: int) -> Examination | None:
+    def _prepare(self, zone_ids: Sequence[int]) -> list[Examination]:
         with self._reading.connect() as connection:
-            zone = zones.get(connection, zone_id)
-            known = self._directory.get(zone.pool_id)
-            standing = settlement.read_standing(connection, known, zone)
-            inquiries = inquiries_about(standing, zone)
-            if not zone.is_deleted:
-                expect(connection, standing, zone, inquiries)
-        return Examination(known, zone, inquiries)
+            found = zones.get_all(connection, zone_ids)
+            subjects = {zone.id: (self._directory.get(zone.pool_id), zone) for zone in found.values()}
+            standings = settlement.read_standings(connection, subjects)
+            examinations = []
+            for zone_id, (known, zone) in subjects.items():
+                inquiries = inquiries_about(standings[zone_id], zone)
+                examinations.append(Examination(known, zone, inquiries))
+            expect_all(
+                connection,
+                [(standings[one.zone.id], one.zone, one.inquiries) for one in examinations],
+            )
+        return examinations
 
-    def _record(self, examination: Examination, seen: list[dict[str, Any]]) -> float | None:
-        zone = examination.zone
+    def _record(self, examinations: Sequence[Examination]) -> dict[int, float | None]:
+        """Returns the pause until the next look by zone, None where none is needed.
+
+        Zones that somebody else has locked at this moment are left out.
+        """
+        pauses: dict[int, float | None] = {}
         with self._engine.begin() as connection:
-            locked = zones.lock(connection, zone.id)
-            if locked.revision < zone.revision:  # the database was restored while we asked
-                return LOOK_AGAIN_S
-            known = {one.nameserver: one for one in observations.of_zone(connection, zone.id).values()}
-            for row in seen:
-                # Another worker may have seen more in the meantime.
-                before = known.get(row["nameserver"])
-                if before is not None:
-                    row["verified_revision"] = max(row["verified_revision"], before.verified_revision)
-            observations.put(connection, zone.id, seen)
-            highest = serials.latest(locked.seen_serial, *(row["serial"] for row in seen))
-            settled = settlement.settle(connection, examination.known, zone.id)
-            pause = self._pause(settled, locked.looks)
-            zones.update(
-                connection, zone.id,
-                seen_serial=highest,
-                looks=0 if pause is None else locked.looks + 1,
-                look_at=None if pause is None else now(pause + SWEEP_SLACK_S),
-            )  # fmt: skip
-        self._on_settled(settled)
-        return pause
+            locked = zones.lock_free(connection, [one.zone.id for one in examinations])
+            known = observations.of_zones(connection, locked)
+            subjects, seen, new = {}, {}, []
+            for one in examinations:
+                zone = locked.get(one.zone.id)
+                if zone is None:
+                    continue
+                if zone.revision < one.zone.revision:  # the database was restored while we asked
+                    pauses[zone.id] = LOOK_AGAIN_S
+                    continue
+                before = known.get(zone.id, {})
+                fresh = [_at_least(row, before.get(row.nameserver)) for row in one.seen]
+                new += fresh
+                seen[zone.id] = before | {row.nameserver: row for row in fresh}
+                subjects[zone.id] = (one.known, zone)
+            observations.put(connection, new)
+            settled = settlement.settle_all(connection, subjects, seen)
+            rows = []
+            for result in settled:
+                zone = result.zone
+                pause = pauses[zone.id] = self._pause(result, zone.looks)
+                serials_seen = [row.serial for row in new if row.zone_id == zone.id]
+                rows.append({
+                    "id": zone.id,
+                    "seen_serial": serials.latest(zone.seen_serial, *serials_seen),
+                    "status": result.status.value, "reason": result.reason,
+                    "looks": 0 if pause is None else zone.looks + 1,
+                    "again_s": None if pause is None else pause + SWEEP_SLACK_S,
+                })  # fmt: skip
+            zones.note_looks(connection, rows)
+            tell = self._on_settled(connection, settled)
+        tell()
+        return pauses
 
     @staticmethod
     def _pause(settled: Settled, looks: int) -> float | None:
@@ -265,11 +358,16 @@ class Verifier:
         Judged by the rows as they are under the zone's lock: since the nameservers were asked, another worker
         may have delivered, and died.
         """
-        if not settled.is_open or settled.standing is None or settled.zone is None:
-            return None
-        if not inquiries_about(settled.standing, settled.zone):
+        if not settled.is_open or not inquiries_about(settled.standing, settled.zone):
             return None
         return PAUSES_S[min(looks, len(PAUSES_S) - 1)]
+
+
+def _at_least(seen: Observation, before: Observation | None) -> Observation:
+    """Another worker may have seen more in the meantime."""
+    if before is None or before.verified_revision <= seen.verified_revision:
+        return seen
+    return replace(seen, verified_revision=before.verified_revision)
 
 
 def _words(error: BaseException) -> str:

@@ -49,8 +49,13 @@ class KeptTask(Task):  # type: ignore[type-arg]
                 log.exception("task %s %s failed (attempt %d)", self.name, self.request.id, attempt)
                 if attempt == ATTEMPTS:
                     raise Reject(f"{type(exc).__name__}: {exc}", requeue=False) from exc
-                _is_stopping.wait(FIRST_PAUSE_S * 10 ** (attempt - 1))
+                pause_after(attempt)
         raise AssertionError("unreachable")
+
+
+def pause_after(attempt: int) -> None:
+    """Between two attempts at what nobody foresaw; shorter when the worker is told to stop."""
+    _is_stopping.wait(FIRST_PAUSE_S * 10 ** (attempt - 1))
 
 
 def patiently(work: Callable[[], T]) -> T:

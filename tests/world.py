@@ -10,7 +10,7 @@ import sys
 import time
 import types
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -215,8 +215,8 @@ class StubSignals:
     def wake_delivery(self, target: str) -> None:
         self.woken.append(target)
 
-    def publish_outcome(self, outcome: Outcome) -> None:
-        self.told[outcome.id] = outcome
+    def publish_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+        self.told |= {outcome.id: outcome for outcome in outcomes}
 
 
 class World:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -22,7 +22,6 @@ from backends.bind9.zones import ConfiguredZones
 from backends.dns_connection import DNSConnection
 from backends.dns_lookup import look_up
 from backends.dns_tsig import TsigKey
-from backends.dns_wire import SOA_TYPE, request
 from backends.requests_made import RequestsMade
 from dnsworker import names
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt, ZoneDelta
@@ -31,6 +30,7 @@ from dnsworker.errors import AuthenticationFailed, BackendError, ServerFailure, 
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.records import SOA, Key, RRset
+from dnsworker.wire import SOA_TYPE, request
 
 #: What named can do as a primary.
 PRIMARY = Capabilities(
@@ -43,13 +43,15 @@ PRIMARY = Capabilities(
     fencing="server",
     fences_rrsets=True,
     notifies=True,
+    pipelined=32,
 )
 #: As a secondary it is sent nothing but "look". What changed it can tell only if its primary gave it IXFRs.
 SECONDARY = replace(
-    PRIMARY, max_message_bytes=None, reads_changes=False, fencing="none", fences_rrsets=False, pull=True
-)
+    PRIMARY, max_message_bytes=None, reads_changes=False, fencing="none", fences_rrsets=False, pull=True,
+    pipelined=1,
+)  # fmt: skip
 #: What signs takes its time for each RRset, and for its neighbours: 2 to 4 ms, while we wait for the answer.
-SIGNING = replace(PRIMARY, max_message_bytes=12_000, signs="dynamic")
+SIGNING = replace(PRIMARY, max_message_bytes=12_000, signs="dynamic", pipelined=1)
 #: What is written to isn't what is served: that our serial is served tells when the copy has got a change.
 SIGNING_INLINE = replace(SIGNING, signs="inline", fences_rrsets=False)
 #: RRsets that are asked for one by one; for more a transfer is cheaper.
@@ -166,6 +168,12 @@ class Bind9Backend(Backend):
         delta = dns_transfer.read_changes(self._dns, zone, since)
         return self._signer.delta_without_its_own(delta) if self._signer is not None and delta else delta
 
+    def read_back(self, zone: Name, since: SOA) -> ZoneDelta | ZoneContents | None:
+        if self.capabilities.signs != "no":
+            return super().read_back(zone, since)
+        self._requests.begin()
+        return dns_transfer.read_back(self._dns, zone, since)
+
     def create_zone(self, zone: ZoneContents) -> None:
         self._requests.begin()
         self._role.create(zone)
@@ -174,6 +182,11 @@ class Bind9Backend(Backend):
         self._requests.begin()
         self._role.apply(plan)
         return Receipt(soa=plan.desired_soa)
+
+    def apply_together(self, plans: Sequence[Plan]) -> list[Receipt | BackendError]:
+        if isinstance(self._role, PrimaryZones) and self.capabilities.pipelined > 1:
+            return self._role.apply_together(plans)
+        return super().apply_together(plans)
 
     def ds_records(self, zone: Name) -> list[str]:
         self._requests.begin()

@@ -21,11 +21,11 @@ import dns.rdatatype
 import dns.rrset
 
 from backends.dns_tsig import TsigKey
-from backends.dns_wire import IN, encode, name_octets
 from dnsworker import names
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import Busy
 from dnsworker.records import RRset
+from dnsworker.wire import IN, encode, name_octets
 
 #: Records in one message at most; a record as long as one can be fits in beside header and signature or not
 #: at all.

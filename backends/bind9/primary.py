@@ -5,7 +5,7 @@ Separate from the reading, which is the same for zones that named transfers from
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from backends import dns_transfer, dns_update
 from backends.bind9.birth import NewZones
@@ -13,15 +13,20 @@ from backends.bind9.signing import Signer
 from backends.bind9.zones import NOT_LOADED, ConfiguredZones, is_unfinished
 from backends.dns_connection import DNSConnection
 from dnsworker import serials
+from dnsworker.backend import Receipt
 from dnsworker.capabilities import Capabilities
 from dnsworker.contents import ZoneContents
-from dnsworker.errors import ServerFailure, Unsupported, ZoneMissing
+from dnsworker.errors import BackendError, ServerFailure, Unsupported, ZoneMissing
 from dnsworker.names import Name
 from dnsworker.plan import Plan, SerialsTooClose, make_plan, split
 
 #: From this on a jump of the serial is followed by writing the zone's file. named can't load a zone again
 #: whose journal, from the file's serial to its end, goes 2³¹ or further; it says nothing until then.
 LARGE_JUMP = 2**24
+
+
+def _jumps(plan: Plan) -> bool:
+    return serials.distance(plan.current_soa.serial, plan.desired_soa.serial) >= LARGE_JUMP
 
 
 class PrimaryZones:
@@ -64,9 +69,23 @@ class PrimaryZones:
             self._checkpoint()
             self._signer.wait_until_signed(contents.name)
 
+    def apply_together(self, plans: Sequence[Plan]) -> list[Receipt | BackendError]:
+        """As `apply`, several zones; the ones that jump by themselves."""
+        results: list[Receipt | BackendError] = [Receipt(soa=plan.desired_soa) for plan in plans]
+        walking = [index for index, plan in enumerate(plans) if not _jumps(plan)]
+        sent = dns_update.send_plans(self._dns, [plans[index] for index in walking])
+        for index, result in zip(walking, sent, strict=True):
+            results[index] = result
+        for index in set(range(len(plans))) - set(walking):
+            try:
+                self.apply(plans[index])
+            except BackendError as exc:
+                results[index] = exc
+        return results
+
     def apply(self, plan: Plan) -> None:
         """Carry the plan out."""
-        jumps = serials.distance(plan.current_soa.serial, plan.desired_soa.serial) >= LARGE_JUMP
+        jumps = _jumps(plan)
         if jumps:  # also before: the sync after the last jump may have been lost
             self._zones.sync(plan.zone)
             self._checkpoint()

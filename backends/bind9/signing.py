@@ -22,7 +22,6 @@ import dns.rdatatype
 from backends import dns_transfer, dns_update
 from backends.bind9.zones import LOOK_AGAIN_S, PATIENCE, ConfiguredZones
 from backends.dns_connection import DNSConnection
-from backends.dns_wire import request
 from dnsworker import names, serials
 from dnsworker.backend import ZoneDelta
 from dnsworker.comparison import SIGNER_TYPES
@@ -31,6 +30,7 @@ from dnsworker.errors import Busy, OutcomeUnknown, RecordRejected, ServerFailure
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.records import SOA, Key
+from dnsworker.wire import request
 
 #: Records in which named keeps how far it has signed (`sig-signing-type`): algorithm, key (2), removal, done.
 STATE_TYPE = dns.rdatatype.RdataType.make(65534)

@@ -13,8 +13,8 @@ import dns.rcode
 
 from backends.bind9.zones import ConfiguredZones
 from backends.dns_connection import DNSConnection
-from backends.dns_wire import SOA_TYPE, request
 from dnsworker.names import Name
+from dnsworker.wire import SOA_TYPE, request
 
 
 def is_reached(zones: ConfiguredZones, connection: DNSConnection) -> bool:

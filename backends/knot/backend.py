@@ -11,7 +11,6 @@ from backends import dns_transfer, dns_update
 from backends.dns_connection import DNSConnection
 from backends.dns_lookup import look_up
 from backends.dns_tsig import TsigKey
-from backends.dns_wire import SOA_TYPE, request
 from backends.knot.control import ControlSocket
 from backends.knot.options import KnotOptions
 from backends.knot.zones import ConfiguredZones
@@ -23,6 +22,7 @@ from dnsworker.errors import BackendError, ServerFailure, Unsupported, ZoneMissi
 from dnsworker.names import Name
 from dnsworker.plan import Plan, make_plan
 from dnsworker.records import SOA, Key, RRset
+from dnsworker.wire import SOA_TYPE, request
 
 #: RRsets that are asked for one by one; for more a transfer is cheaper.
 MAX_LOOKUPS = 16

@@ -10,13 +10,13 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from backends.dns_wire import encode, name_octets, type_number
 from backends.knot.control import MAX_ITEM_BYTES, CommandFailed, Session
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import BackendError, Busy, RecordRejected, ServerFailure, ZoneChanged, ZoneMissing
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.records import SOA, Key, RRset
+from dnsworker.wire import encode, name_octets, type_number
 
 #: Commands between two looks at the claim.
 STRETCH = 2048

@@ -10,7 +10,6 @@ import dns.opcode
 
 from backends import dns_transfer
 from backends.dns_lookup import look_up
-from backends.dns_wire import SOA_TYPE, request
 from backends.nsd.connection import connect
 from backends.nsd.control import CommandFailed, ControlChannel, ZoneStatus
 from backends.nsd.options import NsdOptions
@@ -31,6 +30,7 @@ from dnsworker.errors import (
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.records import SOA, Key, RRset
+from dnsworker.wire import SOA_TYPE, request
 
 #: RRsets that are asked for one by one; for more a transfer is cheaper.
 MAX_LOOKUPS = 16

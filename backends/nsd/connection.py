@@ -14,9 +14,9 @@ import dns.rcode
 from backends.dns_connection import DNSConnection
 from backends.dns_tsig import TsigKey, Verifier
 from backends.dns_unsigned import UnsignedConnection
-from backends.dns_wire import Message
 from backends.nsd.options import NsdOptions
 from dnsworker.errors import ServerFailure, ZoneMissing
+from dnsworker.wire import Message
 
 
 class SignedConnection(DNSConnection):

@@ -31,6 +31,7 @@ class Creation:
 
     def fill(self, work: Work) -> bool:
         """Create the zone with all it should hold; with less where the server won't have that."""
+        self._ledger.keep_ahead_of_seen(work)
         wanted = ZoneContents(soa=work.zone.soa, rrsets=self._ledger.wanted(work), name=work.zone.name)
         is_suspect = work.is_suspect
         if not self._capabilities.creates_zones:

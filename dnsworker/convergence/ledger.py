@@ -299,6 +299,19 @@ class Ledger:
         if self._counts and not serials.is_ahead(work.zone.serial, soa.serial):
             self.lift(above=soa.serial)
 
+    def keep_ahead_of_seen(self, work: Work) -> None:
+        """Make sure that a zone which is made anew is not behind what was shown under its name before."""
+        seen = work.zone.seen_serial
+        if seen is not None and self._counts and serials.is_ahead(seen, work.zone.serial):
+            self.lift(above=seen)
+
+    def foresee(self, serial: int) -> None:
+        """Note a serial that the target will show and the zone hasn't got, before it is sent: no zone of that
+        name may ever be behind it, should this worker die or the zone be made anew meanwhile."""
+        with self._engine.begin() as connection:
+            seen = zones.lock(connection, self.claim.zone_id).seen_serial
+            zones.update(connection, self.claim.zone_id, seen_serial=serials.latest(seen, serial))
+
     def is_arrived(self, work: Work, soa: SOA) -> bool:
         """Whether the target's SOA is the zone's; where others count on, a serial ahead of ours will do.
 

@@ -5,15 +5,16 @@ Separate from the turns, which decide what is to be sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from dnsworker import comparison, plan, serials
 from dnsworker.backend import Backend, ZoneDelta
+from dnsworker.contents import ZoneContents
 from dnsworker.convergence.ledger import DROPPED, Again, Ledger, Work
 from dnsworker.errors import RecordRejected, ServerFailure, Unsupported, ZoneChanged
 from dnsworker.plan import RRsetChange
-from dnsworker.records import SOA
+from dnsworker.records import SOA, Key, RRset
 from dnsworker.store.journal import Entry
 
 #: How far above the serial that was read ours goes where others count, too: one that they had passed by then
@@ -71,7 +72,7 @@ class Sender:
                 receipt = self._backend.apply(part)
             self._ledger.take_receipt(receipt)
             now_there = receipt.soa
-        dropped = self._not_there(whole)
+        dropped = self.not_there(whole)
         if dropped:
             self._ledger.withhold_dropped(work, dropped)
         return soa if self._ledger.is_contended else now_there
@@ -97,10 +98,11 @@ class Sender:
         desired, least = planned.desired_soa, serials.add(planned.current_soa.serial, LEAD)
         if serials.is_ahead(least, desired.serial):
             desired = desired.with_serial(least)
+            self._ledger.foresee(least)
         made = plan.make_plan(planned.zone, planned.current_soa, desired, changes)
         return replace(made, fence="rrsets")
 
-    def _not_there(self, sent: plan.Plan) -> list[RRsetChange]:
+    def not_there(self, sent: plan.Plan) -> list[RRsetChange]:
         """What the target says that it did and did not: (what it has → what it should have).
 
         Raises `ServerFailure` where it did nothing at all: that says nothing about the records.
@@ -109,16 +111,20 @@ class Sender:
             self._raise_if_unmoved(sent, self._backend.read_soa(sent.zone))
             return []
         suspicious = [change.key for change in sent.changes]
+        shown: Mapping[Key, RRset] | None = None
         if self._capabilities.reads_changes:
-            delta = self._backend.read_changes(sent.zone, sent.current_soa)
-            if delta is not None:
-                self._raise_if_unmoved(sent, delta.soa)
+            told = self._backend.read_back(sent.zone, sent.current_soa)
+            if told is not None:
+                self._raise_if_unmoved(sent, told.soa)
                 if sent.fence == "soa":
-                    self._raise_if_others_wrote(sent, delta)
-                suspicious = comparison.not_as_planned(sent.changes, delta)
+                    self._raise_if_others_wrote(sent, told)
+            if isinstance(told, ZoneDelta):
+                suspicious = comparison.not_as_planned(sent.changes, told)
+            elif told is not None:
+                shown = told.rrsets
         if not suspicious or not self._capabilities.reads_back:
             return []
-        found = self._backend.read_rrsets(sent.zone, suspicious)
+        found = self._backend.read_rrsets(sent.zone, suspicious) if shown is None else shown
         wanted = {change.key: change.after for change in sent.changes}
         actual = {key: found.get(key) for key in suspicious}
         missing = comparison.foreign_changes(actual, wanted, sent.zone, self._capabilities)
@@ -138,13 +144,15 @@ class Sender:
         if soa.rdata == sent.current_soa.rdata:
             raise ServerFailure(f"{DROPPED}: {sent.zone} is still at serial {soa.serial}")
 
-    def _raise_if_others_wrote(self, sent: plan.Plan, delta: ZoneDelta) -> None:
+    def _raise_if_others_wrote(self, sent: plan.Plan, told: ZoneDelta | ZoneContents) -> None:
         """After an update that required the SOA: what came since, or along with it, is somebody else's."""
-        if not self._is_ours(delta.soa.serial, sent.desired_soa.serial):
-            raise ZoneChanged(f"somebody else moved the serial on to {delta.soa.serial}")
+        if not self._is_ours(told.soa.serial, sent.desired_soa.serial):
+            raise ZoneChanged(f"somebody else moved the serial on to {told.soa.serial}")
+        if not isinstance(told, ZoneDelta):
+            return
         # knotd makes updates that wait together one change with one serial (3.2.6, 2026-11-25): somebody's
         # before ours doesn't trip our fence then, and no later serial tells of it.
-        if strange := self._ledger.ours(sent.zone, delta.keys - {change.key for change in sent.changes}):
+        if strange := self._ledger.ours(sent.zone, told.keys - {change.key for change in sent.changes}):
             name, type_ = min(strange)
             raise ZoneChanged(f"somebody else changed {name} {type_} under the serial that we wrote")
 

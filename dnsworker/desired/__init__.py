@@ -5,6 +5,7 @@ write, so nothing is half done.
 """
 
 from dnsworker.desired.applying import Desired
-from dnsworker.desired.writing import LOOK_GUARD_S, Accepted, delete, lift, take_back, write
+from dnsworker.desired.draft import LOOK_GUARD_S, Draft, drafting
+from dnsworker.desired.writing import Accepted, delete, lift, take_back, write
 
-__all__ = ["LOOK_GUARD_S", "Accepted", "Desired", "delete", "lift", "take_back", "write"]
+__all__ = ["LOOK_GUARD_S", "Accepted", "Desired", "Draft", "delete", "drafting", "lift", "take_back", "write"]

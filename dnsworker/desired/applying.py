@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import sqlalchemy as sa
-
 from dnsworker import names, plan, serials
 from dnsworker.contents import ZoneContents
+from dnsworker.desired.draft import Draft, Place
 from dnsworker.desired.effects import apex_ns, difference, primary_nameserver, resolve
 from dnsworker.desired.importing import check_not_empty, read_import
 from dnsworker.desired.rules import check_children, check_ignored, check_placement, check_timers, check_types
@@ -23,6 +22,7 @@ from dnsworker.errors import (
 )
 from dnsworker.names import Name
 from dnsworker.operations import Change
+from dnsworker.placement import names_needed
 from dnsworker.plan import RRsetChange
 from dnsworker.requests import (
     SETTABLE,
@@ -37,7 +37,6 @@ from dnsworker.settings import Settings
 from dnsworker.store import journal, zones
 from dnsworker.store.pools import KnownPool, PoolDirectory
 from dnsworker.store.rows import ZoneRow
-from dnsworker.tables import now
 
 
 class Desired:
@@ -47,63 +46,94 @@ class Desired:
         self._directory = directory
         self._settings = settings
 
-    def apply(self, connection: sa.Connection, operation_id: str, request: Request) -> Accepted:
+    def apply(self, draft: Draft, operation_id: str, request: Request) -> Accepted:
         """Raises `InvalidRequest` (nothing was written then)."""
         if isinstance(request, CreateZone):
-            return self._create(connection, operation_id, request)
+            return self._create(draft, operation_id, request)
         if isinstance(request, ImportZone):
-            return self._import(connection, operation_id, request)
-        known, zone = self._existing(connection, request)
+            return self._import(draft, operation_id, request)
+        known, zone = self._existing(draft, request)
         if isinstance(request, DeleteZone):
-            return delete(connection, known, zone, operation_id, force=request.force)
+            return delete(draft, known, zone, operation_id, force=request.force)
         if isinstance(request, UpdateZone):
-            return self._update(connection, known, zone, operation_id, request)
+            return self._update(draft, known, zone, operation_id, request)
         if isinstance(request, RestoreZone):
-            changes = _changes_back(connection, zone, request.serial)
+            changes = _changes_back(draft, zone, request.serial)
         else:
-            changes = self._changes(connection, known, zone, request.changes)
-        self._check(connection, known, zone, changes, request)
-        return write(connection, known, zone, operation_id, changes, force=request.force)
+            changes = self._changes(draft, known, zone, request.changes)
+        self._check(draft, known, zone, changes, request)
+        return write(draft, known, zone, operation_id, changes, force=request.force)
+
+    def prepare(self, draft: Draft, requests: Sequence[Request]) -> None:
+        """Read in few statements what `apply` will look at for all of these; it reads what is missing itself.
+
+        The zones that exist are held by the draft.
+        """
+        self._make_missing(draft, requests)
+        places: dict[Place, None] = {}
+        possible: set[tuple[int, Name]] = set()
+        for request in requests:
+            keys = [(Name(wish.name), wish.type) for wish in request.changes]
+            for zone in draft.named(request.zone_name) if keys else ():
+                needed = names_needed(keys, zone.name)
+                places |= dict.fromkeys((zone.id, name) for name in needed)
+                possible |= {(zone.pool_id, name) for name in needed - {zone.name}}
+        draft.read(places)
+        draft.ask_living(possible)
+
+    def _make_missing(self, draft: Draft, requests: Sequence[Request]) -> None:
+        wanted = {}
+        for request in requests:
+            if not isinstance(request, CreateZone):
+                continue
+            try:
+                known = self._home(request)
+            except InvalidRequest:
+                continue  # `apply` says so
+            if not draft.named(request.zone_name, [known.id]):
+                mname = Name(primary_nameserver(known))
+                wanted[known.id, request.zone_name] = (known.id, request.zone_name, mname, request.email)
+        if wanted:
+            draft.hold(zones.lock_all(draft.connection, zones.make(draft.connection, wanted.values())))
 
     # --- the zone --------------------------------------------------------------------------------------
 
-    def _existing(self, connection: sa.Connection, request: Request) -> tuple[KnownPool, ZoneRow]:
+    def _existing(self, draft: Draft, request: Request) -> tuple[KnownPool, ZoneRow]:
         """The zone that the request names, locked."""
         name = request.zone_name
         pool_ids = None if request.pool is None else [self._directory.by_name(request.pool).id]
-        living = [zone for zone in zones.find(connection, name, pool_ids) if not zone.is_deleted]
+        living = [zone for zone in draft.named(name, pool_ids) if not zone.is_deleted]
         if not living:
             where = "" if request.pool is None else f" in pool {request.pool}"
             raise ZoneNotFound(f"there is no zone {name}{where}; create it first")
         if len(living) > 1:
             in_pools = sorted(self._directory.get(zone.pool_id).pool.name for zone in living)
             raise AmbiguousZone(f"zone {name} is in the pools {', '.join(in_pools)}: say which with pool=")
-        zone = zones.lock(connection, living[0].id)
-        if zone.is_deleted:  # while we waited for the lock
-            raise ZoneNotFound(f"there is no zone {name}; it was just deleted")
-        return self._directory.get(zone.pool_id), zone
+        return self._directory.get(living[0].pool_id), living[0]
 
-    def _place(self, connection: sa.Connection, request: Request, email: str) -> tuple[KnownPool, ZoneRow]:
+    def _place(self, draft: Draft, request: Request, email: str) -> tuple[KnownPool, ZoneRow]:
         """The row for a zone that may have to be made, locked."""
+        known = self._home(request)
+        return known, draft.made(known.id, request.zone_name, Name(primary_nameserver(known)), email)
+
+    def _home(self, request: Request) -> KnownPool:
+        """The pool of a zone that may have to be made."""
         known = self._directory.by_name(request.pool) if request.pool else self._directory.default()
         if not known.target_ids:
             raise PoolNotFound(f"pool {known.pool.name} has no targets")
-        mname = Name(primary_nameserver(known))
-        return known, zones.lock_or_make(connection, known.id, request.zone_name, mname, email)
+        return known
 
-    def _create(self, connection: sa.Connection, operation_id: str, request: CreateZone) -> Accepted:
-        known, zone = self._place(connection, request, request.email)
+    def _create(self, draft: Draft, operation_id: str, request: CreateZone) -> Accepted:
+        known, zone = self._place(draft, request, request.email)
         if not zone.is_deleted:
             raise ZoneExists(f"zone {zone.name} exists already in pool {known.pool.name}")
         values = {"email": request.email, "ttl": request.ttl, **_first_values(known)}
         apex = apex_ns(known, zone.name, request.ttl)
-        return write(
-            connection, known, zone, operation_id, [RRsetChange(None, apex)], values, force=request.force
-        )
+        return write(draft, known, zone, operation_id, [RRsetChange(None, apex)], values, force=request.force)
 
     def _update(
         self,
-        connection: sa.Connection,
+        draft: Draft,
         known: KnownPool,
         zone: ZoneRow,
         operation_id: str,
@@ -112,12 +142,12 @@ class Desired:
         wanted = {field: getattr(request, field) for field in SETTABLE if getattr(request, field) is not None}
         values = {field: value for field, value in wanted.items() if getattr(zone, field) != value}
         check_timers(zone, values)
-        return write(connection, known, zone, operation_id, [], values, force=request.force)
+        return write(draft, known, zone, operation_id, [], values, force=request.force)
 
-    def _import(self, connection: sa.Connection, operation_id: str, request: ImportZone) -> Accepted:
+    def _import(self, draft: Draft, operation_id: str, request: ImportZone) -> Accepted:
         wish = read_import(request)
-        known, zone = self._place(connection, request, wish.email)
-        existing = {rrset.key: rrset for rrset in zones.rrsets(connection, zone.id)}
+        known, zone = self._place(draft, request, wish.email)
+        existing = {rrset.key: rrset for rrset in draft.rrsets(zone.id)}
         wanted = {key: rrset for key, rrset in wish.rrsets.items() if not known.pool.ignores(key, zone.name)}
         apex = (zone.name, "NS")
         if apex not in wanted:
@@ -127,13 +157,13 @@ class Desired:
             check_not_empty(zone.name, existing, wanted, is_new=is_new, is_adopted=request.adopt)
         changes = difference(existing, wanted)
         after = ZoneContents(soa=zone.soa, rrsets=wanted, name=zone.name)
-        self._check(connection, known, zone, changes, request, after=after, is_new=zone.is_deleted)
+        self._check(draft, known, zone, changes, request, after=after, is_new=zone.is_deleted)
         values: dict[str, Any] = {}
         if zone.is_deleted:
             values = {**_first_values(known), "email": wish.email, "ttl": wish.ttl or zone.ttl}
         values |= {field: value for field, value in wish.soa.items() if getattr(zone, field) != value}
         return write(
-            connection, known, zone, operation_id, changes, values,
+            draft, known, zone, operation_id, changes, values,
             seen=serials.latest(zone.seen_serial, wish.serial),
             kept=wish.serial if wish.is_whole and zone.is_deleted else None,
             force=request.force,
@@ -142,17 +172,17 @@ class Desired:
     # --- records ---------------------------------------------------------------------------------------
 
     def _changes(
-        self, connection: sa.Connection, known: KnownPool, zone: ZoneRow, wishes: Sequence[Change]
+        self, draft: Draft, known: KnownPool, zone: ZoneRow, wishes: Sequence[Change]
     ) -> list[RRsetChange]:
         owners = {Name(wish.name) for wish in wishes}
         outside = next((owner for owner in owners if not names.is_within(owner, zone.name)), None)
         if outside is not None:
             raise InvalidRecord(f"{outside} is not in zone {zone.name}")
-        return resolve(wishes, zones.rrsets_at(connection, zone.id, owners), zone.ttl)
+        return resolve(wishes, draft.rrsets_at(zone.id, owners), zone.ttl)
 
     def _check(
         self,
-        connection: sa.Connection,
+        draft: Draft,
         known: KnownPool,
         zone: ZoneRow,
         changes: Sequence[RRsetChange],
@@ -163,14 +193,14 @@ class Desired:
     ) -> None:
         check_types(known, changes)
         check_ignored(known, zone.name, changes)
-        check_children(connection, zone, changes)
-        check_placement(connection, zone, changes, after)
+        check_children(draft, zone, changes)
+        check_placement(draft, zone, changes, after)
         if not (request.force or is_new):
             removals = sum(change.is_removal for change in changes)
             enough = plan.enough_to_be_safe(
                 removals, self._settings.guard_share, self._settings.guard_minimum
             )
-            existing = zones.count_rrsets(connection, zone.id, enough) if enough else 0
+            existing = draft.count_rrsets(zone.id, enough) if enough else 0
             plan.raise_if_unsafe(
                 changes,
                 existing=existing,
@@ -180,17 +210,20 @@ class Desired:
             )
 
 
-def _changes_back(connection: sa.Connection, zone: ZoneRow, serial: int) -> list[RRsetChange]:
+def _changes_back(draft: Draft, zone: ZoneRow, serial: int) -> list[RRsetChange]:
     """What brings back the contents under an earlier serial."""
-    revision = journal.revision_of_serial(connection, zone.id, serial)
+    draft.flush()
+    revision = journal.revision_of_serial(draft.connection, zone.id, serial)
     if revision is None:
         raise InvalidRequest(
             f"the journal of {zone.name} has no serial {serial}; see `dnsworker zone history`"
         )
-    collapsed = plan.collapse_changes(entry.change for entry in journal.since(connection, zone.id, revision))
+    collapsed = plan.collapse_changes(
+        entry.change for entry in journal.since(draft.connection, zone.id, revision)
+    )
     return [RRsetChange(change.after, change.before) for change in collapsed]
 
 
 def _first_values(known: KnownPool) -> dict[str, Any]:
     defaults = {"refresh": 3600, "retry": 600, "expire": 86400, "minimum": 3600}
-    return {"mname": primary_nameserver(known), "created_at": now(), **defaults}
+    return {"mname": Name(primary_nameserver(known)), **defaults}

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import sqlalchemy as sa
-
 from dnsworker import names, placement
+from dnsworker.desired.draft import Draft, ZoneAfter
 from dnsworker.errors import InvalidRecord, InvalidRequest
 from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import Key
-from dnsworker.store import zones
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
 
 
 def check_placement(
-    connection: sa.Connection,
+    draft: Draft,
     zone: ZoneRow,
     changes: Sequence[RRsetChange],
     after: placement.ZoneView | None = None,
@@ -29,17 +27,17 @@ def check_placement(
     """
     if not changes:
         return
-    placement.check_placement(changes, after or _ZoneAfter(connection, zone, changes))
+    placement.check_placement(changes, after or ZoneAfter(draft, zone, changes))
 
 
 def placeable(
-    connection: sa.Connection, zone: ZoneRow, changes: Iterable[RRsetChange]
+    draft: Draft, zone: ZoneRow, changes: Iterable[RRsetChange]
 ) -> tuple[list[RRsetChange], list[Key]]:
     fits: list[RRsetChange] = []
     stuck: list[Key] = []
     for change in changes:
         try:
-            check_placement(connection, zone, [*fits, change])
+            check_placement(draft, zone, [*fits, change])
         except InvalidRecord:
             stuck.append(change.key)
         else:
@@ -91,12 +89,11 @@ def check_ignored(known: KnownPool, zone: Name, changes: Sequence[RRsetChange]) 
             )
 
 
-def check_children(connection: sa.Connection, zone: ZoneRow, changes: Sequence[RRsetChange]) -> None:
+def check_children(draft: Draft, zone: ZoneRow, changes: Sequence[RRsetChange]) -> None:
     """Records of a zone that we hold below this one belong there, not here (NS and DS at its top aside)."""
     added = {change.key for change in changes if not change.is_removal}
     above = {name: {name, *names.ancestors(name, zone.name)} - {zone.name} for name, _ in added}
-    candidates = set().union(*above.values()) if above else set()
-    children = zones.held_below(connection, zone.pool_id, zone.name, candidates) if candidates else set()
+    children = draft.held_below(zone.pool_id, zone.name, set().union(*above.values()))
     for name, type_ in added if children else ():
         inside = above[name] & children
         if inside and not (name in inside and type_ in ("NS", "DS")) and type_ not in ("A", "AAAA"):
@@ -104,31 +101,3 @@ def check_children(connection: sa.Connection, zone: ZoneRow, changes: Sequence[R
             raise InvalidRecord(
                 f"{name} {type_} belongs to the zone {child}, which this pool holds: change it there"
             )
-
-
-class _ZoneAfter:
-    """The zone as it would be with some changes, as far as `placement` asks."""
-
-    def __init__(self, connection: sa.Connection, zone: ZoneRow, changes: Sequence[RRsetChange]) -> None:
-        self._connection, self._zone = connection, zone
-        self.apex = zone.name
-        needed = placement.names_needed([change.key for change in changes], zone.name)
-        self._types: dict[Name, set[str]] = {}
-        for name, type_ in zones.rrsets_at(connection, zone.id, needed):
-            self._types.setdefault(name, set()).add(type_)
-        for change in changes:
-            types = self._types.setdefault(change.key[0], set())
-            if change.is_removal:
-                types.discard(change.key[1])
-            else:
-                types.add(change.key[1])
-        self._added = [change.key[0] for change in changes if not change.is_removal]
-
-    def types_at(self, name: Name) -> set[str]:
-        return self._types.get(name, set())
-
-    def has_descendants(self, name: Name) -> bool:
-        if any(added != name and names.is_within(added, name) for added in self._added):
-            return True
-        below = zones.names_below(self._connection, self._zone.id, name)
-        return any(self._types.get(found, {"?"}) for found in below)

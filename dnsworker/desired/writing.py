@@ -1,6 +1,6 @@
 """Writing a zone's desired state: RRsets, journal, serial and the targets' goals, in one go.
 
-Runs in the caller's transaction, under the zone's lock; the intake, deliveries and settlements write here.
+Into a draft, whose zones are locked; the intake, deliveries and settlements write here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dnsworker import plan, serials
+from dnsworker.desired.draft import LOOK_GUARD_S, Draft
 from dnsworker.desired.rules import check_placement, placeable
 from dnsworker.errors import (
     InvalidRecord,
@@ -23,13 +24,11 @@ from dnsworker.requests import (
     SETTABLE,
 )
 from dnsworker.store import deliveries, journal, zones
+from dnsworker.store.deliveries import Wanted
 from dnsworker.store.journal import Entry
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
 from dnsworker.tables import now
-
-#: How long after a change the sweep looks whether somebody took care of it.
-LOOK_GUARD_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Accepted:
 
 
 def write(
-    connection: sa.Connection,
+    draft: Draft,
     known: KnownPool,
     zone: ZoneRow,
     operation_id: str,
@@ -55,67 +54,55 @@ def write(
     kept: int | None = None,
     force: bool = False,
 ) -> Accepted:
-    """Make the changes the zone's desired state, under a new revision and serial. The zone is locked.
+    """Make the changes the zone's desired state, under a new revision and serial.
 
     `values` are columns of the zone that change with it; `kept` is the serial that these very contents have
     somewhere, and get if all that we know is behind it. Nothing to change: the present revision.
     """
     values = dict(values or {})
     if not changes and not values and not zone.is_deleted:
-        # Somebody must see that the operation has ended, should this worker die now.
-        zones.update(connection, zone.id, look_at=now(LOOK_GUARD_S), looks=0)
+        draft.alter(zone.id)  # somebody must see that the operation has ended, should this worker die now
         if not force:
             return Accepted(zone.id, zone.revision, zone.serial, ())
         # Nothing to change here, but targets that are blocked are to be brought to it all the same.
         targets = known.target_ids
-        deliveries.want(
-            connection, zone.id, targets.values(), goal="present", revision=zone.revision, force=True
-        )
+        draft.want(zone.id, targets.values(), goal="present", revision=zone.revision, force=True)
         return Accepted(zone.id, zone.revision, zone.serial, tuple(targets))
     revision, serial = _next(zone, plan.messages_needed(changes), seen)
     if kept and _may_keep(kept, zone):
         serial = kept
     after = {**values, "revision": revision, "serial": serial}
     soa_change = _soa_change(zone, after) if values else None
-    zones.put_rrsets(connection, zone.id, [change.after for change in changes if change.after is not None])
-    zones.remove_rrsets(connection, zone.id, [change.key for change in changes if change.is_removal])
-    journal.append(
-        connection, zone.id, revision=revision, serial=serial, operation_id=operation_id,
-        changes=[*changes, soa_change] if soa_change else changes,
+    draft.change(zone.id, changes)
+    row = draft.alter(
+        zone.id, status="PENDING", reason=None, is_deleted=False,
+        seen_serial=serials.latest(zone.seen_serial, seen), **after,
     )  # fmt: skip
-    zones.update(
-        connection, zone.id,
-        status="PENDING", reason=None, is_deleted=False, deleted_at=None, updated_at=now(),
-        seen_serial=serials.latest(zone.seen_serial, seen), look_at=now(LOOK_GUARD_S), looks=0, **after,
-    )  # fmt: skip
-    deliveries.want(
-        connection, zone.id, known.target_ids.values(), goal="present", revision=revision, force=force
-    )
+    draft.append(row, operation_id, [*changes, soa_change] if soa_change else changes)
+    draft.want(zone.id, known.target_ids.values(), goal="present", revision=revision, force=force)
     return Accepted(zone.id, revision, serial, tuple(known.target_ids))
 
 
 def delete(
-    connection: sa.Connection, known: KnownPool, zone: ZoneRow, operation_id: str, *, force: bool = False
+    draft: Draft, known: KnownPool, zone: ZoneRow, operation_id: str, *, force: bool = False
 ) -> Accepted:
     """Make the zone's desired state "absent". The row stays, and with it the serial.
 
     A target that is blocked is left alone until `force`.
     """
+    gone = [RRsetChange(rrset, None) for rrset in draft.rrsets(zone.id)]
+    draft.empty(zone.id)
     revision, serial = _next(zone, 1, None)
-    gone = [RRsetChange(rrset, None) for rrset in zones.rrsets(connection, zone.id)]
-    journal.append(
-        connection, zone.id, revision=revision, serial=serial, operation_id=operation_id, changes=gone
+    row = draft.alter(
+        zone.id,
+        status="PENDING",
+        reason="is being deleted",
+        is_deleted=True,
+        revision=revision,
+        serial=serial,
     )
-    zones.remove_all_rrsets(connection, zone.id)
-    zones.update(
-        connection, zone.id,
-        status="PENDING", reason="is being deleted", is_deleted=True, deleted_at=now(), updated_at=now(),
-        revision=revision, serial=serial, look_at=now(LOOK_GUARD_S), looks=0,
-    )  # fmt: skip
-    deliveries.forget_withheld(connection, zone.id)
-    deliveries.want(
-        connection, zone.id, known.target_ids.values(), goal="absent", revision=revision, force=force
-    )
+    draft.append(row, operation_id, gone)
+    draft.want(zone.id, known.target_ids.values(), goal="absent", revision=revision, force=force)
     return Accepted(zone.id, revision, serial, tuple(known.target_ids))
 
 
@@ -137,21 +124,18 @@ def lift(
         updated_at=now(), look_at=now(LOOK_GUARD_S), looks=0,
     )  # fmt: skip
     # Whoever lifts goes on by himself; for the other targets nobody waits.
-    deliveries.want(
-        connection, zone_id, known.target_ids.values(),
-        goal="present", revision=revision, priority=deliveries.REPAIR,
-    )  # fmt: skip
+    wanted = [Wanted(zone_id, one, "present", revision) for one in known.target_ids.values()]
+    deliveries.want(connection, wanted, priority=deliveries.REPAIR)
     return zones.get(connection, zone_id)
 
 
-def take_back(
-    connection: sa.Connection, known: KnownPool, zone: ZoneRow, operation_id: str
-) -> tuple[int, list[Key]]:
+def take_back(draft: Draft, known: KnownPool, zone: ZoneRow, operation_id: str) -> tuple[int, list[Key]]:
     """Undo what an operation did to RRsets and the SOA, where no later one changed it since; the zone is
     locked.
 
     Returns how many RRsets went back, and those that had to stay because something now stands beside them.
     """
+    connection = draft.connection
     entries = journal.of_operation(connection, operation_id)
     done = {entry.key: entry for entry in entries if entry.key[1] != "SOA"}
     values = _values_before(zone, entries)
@@ -163,17 +147,17 @@ def take_back(
     before = journal.before_rejections(
         connection, zone.id, {key: entry.revision for key, entry in done.items() if key not in later}
     )
-    current = zones.rrsets_at(connection, zone.id, {name for name, _ in before})
+    current = draft.rrsets_at(zone.id, {name for name, _ in before})
     back = [
         RRsetChange(current.get(key), value) for key, value in before.items() if current.get(key) != value
     ]
     stuck: list[Key] = []
     try:
-        check_placement(connection, zone, back)
+        check_placement(draft, zone, back)
     except InvalidRecord:
-        back, stuck = placeable(connection, zone, back)
+        back, stuck = placeable(draft, zone, back)
     if back or values:
-        write(connection, known, zone, operation_id, back, values)
+        write(draft, known, zone, operation_id, back, values)
     return len(back), stuck
 
 

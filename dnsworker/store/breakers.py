@@ -31,6 +31,20 @@ def may_try(connection: sa.Connection, target_id: int) -> bool:
     return not is_paused and not is_resting and (open_until is None or bool(is_over))
 
 
+def is_well(connection: sa.Connection, target_id: int) -> bool:
+    """Whether nothing speaks against sending to the target: no failure, no rest, no pause."""
+    return connection.execute(_IS_WELL, {"target": target_id}).first() is not None
+
+
+_IS_WELL = sa.select(sa.literal(1)).where(
+    target.c.id == sa.bindparam("target", type_=sa.BigInteger),
+    target.c.failures == 0,
+    target.c.open_until.is_(None),
+    sa.or_(target.c.rests_until.is_(None), target.c.rests_until <= now()),
+    sa.not_(stops.is_paused()),
+)
+
+
 def may_probe(connection: sa.Connection, target_id: int, *, probe_s: float) -> bool:
     """Take the one probe of an open breaker, for at most `probe_s` seconds; always True for a closed one."""
     query = sa.select(target.c.open_until).where(target.c.id == target_id)

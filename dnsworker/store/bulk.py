@@ -7,7 +7,9 @@ takes SQLAlchemy and the driver longer to put together than the database to carr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,15 +18,20 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from dnsworker.store.rows import chunks
-from dnsworker.tables import MARIADB
+from dnsworker.tables import MARIADB, now
 
 #: Rows in one statement of PostgreSQL: some megabytes, and far below `statement_timeout`.
 ROWS_AT_ONCE = 10_000
 #: Octets of rows in one statement of MariaDB: a quarter of its usual `max_allowed_packet`.
 OCTETS_AT_ONCE = 4 * 1024 * 1024
+#: Combinations of values that one statement looks for where each is a condition of its own.
+COMBINATIONS_AT_ONCE = 100
 
 #: What a row's columns hold: values that JSON can carry.
 Row = Mapping[str, Any]
+#: What a row that is there gets instead: columns to take from the new one, or what its columns come to,
+#: set in this order; a function that is always the same one.
+Update = tuple[str, ...] | Callable[[Any], Mapping[str, Any]]
 
 
 def put(
@@ -32,38 +39,115 @@ def put(
     table: sa.Table,
     rows: Sequence[Row],
     *,
-    update: Sequence[str] = (),
-    same: Mapping[str, Any] | None = None,
+    update: Update | None = None,
+    at: tuple[str, ...] = (),
 ) -> None:
-    """Insert the rows; those whose primary key is there get the columns `update` instead.
+    """Insert the rows; those whose primary key is there get `update` instead (None: that is an error).
 
-    All rows have the same columns, and no two the same key. `same`: columns of all rows that are SQL.
+    All rows have the same columns, and no two the same key. `at`: columns of all rows that are this moment.
     """
     if not rows:
         return
     if connection.dialect.name == "postgresql":
-        columns = [*rows[0], *(same or {})]
+        statement = _put_postgresql(table, tuple(rows[0]), update, at)
         for chunk in chunks(rows, ROWS_AT_ONCE):
-            given = _as_table(table, list(rows[0]))
-            selected = sa.select(*(given.c[name] for name in rows[0]), *(same or {}).values())
-            statement = postgresql.insert(table).from_select(columns, selected, include_defaults=False)
-            if update:
-                statement = statement.on_conflict_do_update(
-                    index_elements=list(table.primary_key.columns),
-                    set_={name: statement.excluded[name] for name in update},
-                )
             connection.execute(statement, {"rows": [dict(row) for row in chunk]})
         return
     if connection.dialect.name in MARIADB:
-        given = _JsonTable.of(table, list(rows[0]))
-        selected = sa.select(*(given.c[name] for name in rows[0]), *(same or {}).values())
-        own = mysql.insert(table).from_select([*rows[0], *(same or {})], selected, include_defaults=False)
-        if update:
-            own = own.on_duplicate_key_update({name: own.inserted[name] for name in update})
+        statement = _put_mariadb(table, tuple(rows[0]), update, at)
         for document in _documents(rows):
-            connection.execute(own, {"rows": document})
+            connection.execute(statement, {"rows": document})
         return
-    connection.execute(_one_by_one(table, update).values(same or {}), list(rows))
+    # For the driver to repeat: SQLite's loop over it is in C.
+    connection.execute(_put_one(table, update, at), list(rows))
+
+
+@cache
+def _put_postgresql(
+    table: sa.Table, names: tuple[str, ...], update: Update | None, at: tuple[str, ...]
+) -> Any:
+    rows = _as_table(table, names)
+    selected = sa.select(*(rows.c[name] for name in names), *(now() for _ in at))
+    statement = postgresql.insert(table).from_select([*names, *at], selected, include_defaults=False)
+    if update is None:
+        return statement
+    values = _values(update, statement.excluded)
+    if not values:
+        return statement.on_conflict_do_nothing()
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=values)
+
+
+@cache
+def _put_mariadb(table: sa.Table, names: tuple[str, ...], update: Update | None, at: tuple[str, ...]) -> Any:
+    rows = _JsonTable.of(table, names)
+    selected = sa.select(*(rows.c[name] for name in names), *(now() for _ in at))
+    statement = mysql.insert(table).from_select([*names, *at], selected, include_defaults=False)
+    if update is None:
+        return statement
+    own = next(iter(table.primary_key.columns))
+    return statement.on_duplicate_key_update(_values(update, statement.inserted) or {own.name: own})
+
+
+@cache
+def _put_one(table: sa.Table, update: Update | None, at: tuple[str, ...]) -> Any:
+    statement = sqlite.insert(table).values({name: now() for name in at})
+    if update is None:
+        return statement
+    values = _values(update, statement.excluded)
+    if not values:
+        return statement.on_conflict_do_nothing()
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=values)
+
+
+class Search:
+    """One SELECT of the rows that have any of many combinations of values; made once, to be kept."""
+
+    def __init__(
+        self,
+        table: sa.Table,
+        columns: Sequence[sa.ColumnElement[Any]],
+        *,
+        by: tuple[str, ...],
+        above: str | None = None,
+        where: sa.ColumnElement[bool] | None = None,
+        locked_by: Sequence[sa.ColumnElement[Any]] = (),
+    ) -> None:
+        """`by`: the columns of a combination; that named `above` is to be exceeded and not met. With
+        `locked_by` what is found is locked, in that order."""
+        self._table, self._columns, self._by, self._above = table, columns, by, above
+        self._where, self._locked_by = where, locked_by
+
+    def find(self, connection: sa.Connection, rows: Sequence[Row]) -> list[Any]:
+        """The rows, in no order."""
+        found: list[Any] = []
+        if connection.dialect.name == "postgresql":
+            for chunk in chunks(rows, ROWS_AT_ONCE):
+                found += connection.execute(self._among, {"rows": [dict(row) for row in chunk]})
+            return found
+        for chunk in chunks(rows, COMBINATIONS_AT_ONCE):
+            matches = sa.or_(*(self._meets(SimpleNamespace(**row)) for row in chunk))
+            found += connection.execute(self._finished(sa.select(*self._columns).where(matches)))
+        return found
+
+    @cached_property
+    def _among(self) -> Any:
+        rows = _as_table(self._table, self._by)
+        return self._finished(sa.select(*self._columns).join_from(rows, self._table, self._meets(rows.c)))
+
+    def _meets(self, row: Any) -> sa.ColumnElement[bool]:
+        def meets(name: str) -> sa.ColumnElement[bool]:
+            column, value = self._table.c[name], getattr(row, name)
+            found: sa.ColumnElement[bool] = column > value if name == self._above else column == value
+            return found
+
+        return sa.and_(*map(meets, self._by))
+
+    def _finished(self, query: sa.Select[Any]) -> sa.Select[Any]:
+        if self._where is not None:
+            query = query.where(self._where)
+        if self._locked_by:
+            query = query.order_by(*self._locked_by).with_for_update(of=self._table)
+        return query
 
 
 def remove(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
@@ -89,10 +173,14 @@ def remove(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> N
     connection.execute(sa.delete(table).where(matching), values)
 
 
-def _as_table(table: sa.Table, names: Sequence[str]) -> Any:
-    """The bound parameter `rows`, a list of objects, as something to select from."""
+def _as_table(table: sa.Table, names: Iterable[str]) -> Any:
+    return given({name: table.c[name].type for name in names})
+
+
+def given(kinds: Mapping[str, Any]) -> Any:
+    """The bound parameter `rows`, a list of objects, as something to select from, on PostgreSQL."""
     document = sa.cast(sa.bindparam("rows", type_=sa.JSON), sa.JSON)
-    columns = [sa.column(name, _plain(table.c[name].type)) for name in names]
+    columns = [sa.column(name, _plain(kind)) for name, kind in kinds.items()]
     return sa.func.json_to_recordset(document).table_valued(*columns).render_derived("given", with_types=True)
 
 
@@ -107,7 +195,7 @@ class _JsonTable(FunctionElement[Any]):
     inherit_cache = False  # the columns are part of it
 
     @classmethod
-    def of(cls, table: sa.Table, names: Sequence[str]) -> Any:
+    def of(cls, table: sa.Table, names: Iterable[str]) -> Any:
         function = cls(sa.bindparam("rows", type_=sa.Text))
         function.kinds = {name: table.c[name].type for name in names}
         return function.table_valued(*(sa.column(name, kind) for name, kind in function.kinds.items())).alias(
@@ -142,12 +230,51 @@ def _documents(rows: Sequence[Row]) -> Iterator[str]:
     yield f"[{','.join(parts)}]"
 
 
-def _one_by_one(table: sa.Table, update: Sequence[str]) -> Any:
-    """An insert for the driver to repeat: the statement is made once, and SQLite's loop over it is in C."""
-    if not update:
-        return sa.insert(table)
-    statement = sqlite.insert(table)
-    return statement.on_conflict_do_update(
-        index_elements=list(table.primary_key.columns),
-        set_={name: statement.excluded[name] for name in update},
-    )
+def _values(update: Update, new: Any) -> dict[str, Any]:
+    return dict(update(new)) if callable(update) else {name: new[name] for name in update}
+
+
+class Change:
+    """One UPDATE of many rows, each to values of its own; made once, for a module to keep."""
+
+    def __init__(
+        self,
+        table: sa.Table,
+        kinds: Mapping[str, Any],
+        *,
+        where: Callable[[Any], Sequence[sa.ColumnElement[bool]]],
+        values: Callable[[Any], Mapping[str, Any]],
+        key: str,
+    ) -> None:
+        """`kinds`: what each row gives, by name, with its type. `where` and `values` are called with
+        something that has them as columns. `key`: the column that tells the rows apart."""
+        self._table, self._kinds, self._where, self._values = table, kinds, where, values
+        self._key = key
+
+    def carry_out(self, connection: sa.Connection, rows: Sequence[Row]) -> set[Any]:
+        """Change the rows, as far as there are any to change; returns the keys of those."""
+        if not rows:
+            return set()
+        if connection.dialect.name == "postgresql":
+            found = connection.execute(self._of_all, {"rows": [dict(row) for row in rows]})
+            return set(found.scalars())
+        done = set()
+        for row in rows:
+            values = {f"_{name}": value for name, value in row.items()}
+            if connection.execute(self._of_one, values).rowcount == 1:
+                done.add(row[self._key])
+        return done
+
+    @cached_property
+    def _of_all(self) -> Any:
+        rows = given(self._kinds)
+        update = sa.update(self._table).where(*self._where(rows.c)).values(dict(self._values(rows.c)))
+        return update.returning(self._table.c[self._key])
+
+    @cached_property
+    def _of_one(self) -> Any:
+        # Other names than the columns': an update takes those for values to set.
+        row = SimpleNamespace(
+            **{name: sa.bindparam(f"_{name}", type_=kind) for name, kind in self._kinds.items()}
+        )
+        return sa.update(self._table).where(*self._where(row)).values(dict(self._values(row)))

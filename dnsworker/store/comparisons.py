@@ -30,6 +30,11 @@ HASTENED = 100
 MANY_AHEAD, SHARE_AHEAD = 5, 0.01
 
 
+def is_anything_due(connection: sa.Connection, target_id: int) -> bool:
+    """Whether there is anything at all to do at the target: a change, a repair or a look."""
+    return bool(connection.execute(_ANYTHING, {"target": target_id}).scalar())
+
+
 def in_background(connection: sa.Connection, target_id: int) -> tuple[bool, bool]:
     """Whether there is something to repair, and something to look at, that is free."""
     some = sa.select(sa.literal(1))
@@ -37,6 +42,16 @@ def in_background(connection: sa.Connection, target_id: int) -> tuple[bool, bool
     has_stale = some.where(*free_to_look_at(target_id)).exists()
     row = connection.execute(sa.select(has_repair, has_stale)).one()
     return bool(row[0]), bool(row[1])
+
+
+def _anything() -> sa.Select[tuple[bool]]:
+    target_id = sa.bindparam("target", type_=sa.BigInteger)
+    some = sa.select(sa.literal(1))
+    due = [some.where(*free_and_due(target_id, priority)).exists() for priority in (CHANGE, REPAIR)]
+    return sa.select(sa.or_(*due, some.where(*free_to_look_at(target_id)).exists()))
+
+
+_ANYTHING = _anything()
 
 
 def claim_look(

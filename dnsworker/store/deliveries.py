@@ -6,9 +6,10 @@ worker that was paused and replaced changes nothing; `ClaimLost` tells it to sto
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,8 +17,8 @@ import sqlalchemy as sa
 from dnsworker.errors import Behind, ClaimLost, OperationNotFound
 from dnsworker.names import Name
 from dnsworker.records import Key, RRset
-from dnsworker.store import stops
-from dnsworker.store.rows import chunks, rrset_of, rrset_to_json, upsert
+from dnsworker.store import bulk, stops
+from dnsworker.store.rows import IDS, chunks, rrset_of, rrset_to_json, upsert
 from dnsworker.tables import delivery, now, operation, target, withheld
 
 #: Whose deliveries one statement of the sweep looks for.
@@ -112,41 +113,57 @@ class Withheld:
     message: str
 
 
-def want(
-    connection: sa.Connection,
-    zone_id: int,
-    target_ids: Iterable[int],
-    *,
-    goal: str,
-    revision: int,
-    force: bool = False,
-    priority: int = CHANGE,
-) -> None:
-    """Set what the targets should have. Due at once, except where a back-off or an operator is waited for.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a target should have of a zone."""
 
-    As a `REPAIR` it doesn't hold up what is due already as a change.
+    zone_id: int
+    target_id: int
+    goal: str
+    revision: int
+    #: Whether it may overwrite what it finds there.
+    force: bool = False
+
+
+def want(connection: sa.Connection, wanted: Sequence[Wanted], *, priority: int = CHANGE) -> None:
+    """Set what targets should have. Due at once, except where a back-off or an operator is waited for.
+
+    As a `REPAIR` it doesn't hold up what is due already as a change. Takes the rows' locks in the order of
+    their keys.
     """
-    rows = [
-        {
-            "zone_id": zone_id, "target_id": target_id, "goal": goal, "wanted_revision": revision,
-            "state": "never", "delivered_revision": 0, "must_read": False, "force": force, "epoch": 0,
-            "attempts": 0, "due_at": now(), "priority": priority,
-        }
-        for target_id in sorted(target_ids)
-    ]  # fmt: skip
+    for force in (False, True):
+        rows = [
+            {
+                "zone_id": one.zone_id, "target_id": one.target_id, "goal": one.goal,
+                "wanted_revision": one.revision, "state": "never", "delivered_revision": 0,
+                "must_read": False, "force": force, "epoch": 0, "attempts": 0, "priority": priority,
+            }
+            for one in sorted(wanted, key=lambda one: (one.zone_id, one.target_id))
+            if one.force is force
+        ]  # fmt: skip
+        bulk.put(connection, delivery, rows, update=_wanted_anew(force, priority), at=("due_at",))
+
+
+@cache
+def _wanted_anew(force: bool, priority: int) -> Callable[[Any], dict[str, Any]]:
+    # Not `in_`: a statement for several rows at once takes no lists.
+    is_blocked = sa.or_(delivery.c.state == "ahead", delivery.c.state == "held")
     due = sa.case(
-        (sa.and_(delivery.c.state.in_(("ahead", "held")), sa.not_(sa.literal(force))), sa.null()),
+        *([] if force else [(is_blocked, sa.null())]),
         (sa.and_(delivery.c.attempts > 0, delivery.c.due_at.is_not(None)), delivery.c.due_at),
         else_=now(),
     )
-    if rows:
-        is_urgent = sa.and_(delivery.c.due_at.is_not(None), delivery.c.priority == CHANGE)
-        first = sa.case((is_urgent, CHANGE), else_=priority)  # before `due_at`: MariaDB sets one by one
-        updates = {"goal": goal, "wanted_revision": revision, "priority": first, "due_at": due}
+    is_urgent = sa.and_(delivery.c.due_at.is_not(None), delivery.c.priority == CHANGE)
+    first = sa.case((is_urgent, CHANGE), else_=priority)  # before `due_at`: MariaDB sets one by one
+
+    def update(new: Any) -> dict[str, Any]:
+        values = {"goal": new.goal, "wanted_revision": new.wanted_revision, "priority": first, "due_at": due}
         if force:  # drift that was only reported is to go, too
             must_read = sa.or_(delivery.c.must_read, delivery.c.drift.is_not(None))
-            updates |= {"force": True, "must_read": must_read}
-        upsert(connection, delivery, rows, update=updates)
+            values |= {"force": True, "must_read": must_read}
+        return values
+
+    return update
 
 
 def claimed(connection: sa.Connection, target_id: int) -> int:
@@ -206,6 +223,42 @@ def claim_next(
         )
     )
     return claim
+
+
+def claim_usual(
+    connection: sa.Connection, target_id: int, target_name: str, *, owner: int, lease_s: float, limit: int
+) -> dict[Claim, DeliveryRow]:
+    """Claim up to `limit` changes that have been due for longest, as far as they are usual: to a zone that
+    the target has as we left it, with no attempt that failed."""
+    given = {"target": target_id, "owner": owner, "lease_s": lease_s, "limit": limit}
+    if connection.dialect.name == "postgresql":
+        rows = connection.execute(_CLAIM_USUAL, given).all()
+    else:
+        ids = list(connection.execute(_USUAL, given).scalars())
+        mine = sa.and_(delivery.c.target_id == target_id, delivery.c.zone_id.in_(ids))
+        if ids:
+            connection.execute(sa.update(delivery).where(mine).values(_CLAIMED), given)
+        rows = connection.execute(sa.select(delivery).where(mine)).all() if ids else []
+    return {Claim(row.zone_id, target_id, target_name, row.epoch): DeliveryRow.of(row) for row in rows}
+
+
+def renew_all(connection: sa.Connection, claims: Iterable[Claim], lease_s: float) -> None:
+    """Raises `ClaimLost` when one of them is lost."""
+    rows = [{**_key(claim), "lease_s": lease_s} for claim in claims]
+    if len(_RENEW.carry_out(connection, rows)) != len(rows):
+        raise ClaimLost
+
+
+def give_back_all(connection: sa.Connection, claims: Iterable[Claim], *, must_read: bool) -> set[int]:
+    """End claims at one target, due at once; returns the zones of those that weren't lost."""
+    return _GIVE_BACK.carry_out(connection, [{**_key(claim), "must_read": must_read} for claim in claims])
+
+
+def finish_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> set[int]:
+    """As `finish`, for usual changes: `zone_id`, `target_id`, `epoch`, `revision`, `soa`, and `look_s`, when
+    to look at the target where that isn't fixed yet. All claims are given back, also where more is wanted by
+    now: that is still due. Returns the zones whose claim wasn't lost."""
+    return _FINISH.carry_out(connection, rows)
 
 
 def renew(connection: sa.Connection, claim: Claim, lease_s: float) -> None:
@@ -390,6 +443,11 @@ def of_zone(connection: sa.Connection, zone_id: int) -> list[DeliveryRow]:
     return [DeliveryRow.of(row) for row in connection.execute(query)]
 
 
+def of_zones(connection: sa.Connection, zone_ids: Collection[int]) -> list[DeliveryRow]:
+    """Of several zones, by zone and target."""
+    return [DeliveryRow.of(row) for row in connection.execute(_OF_ZONES, {"ids": list(zone_ids)})]
+
+
 def lock_of_zone(connection: sa.Connection, zone_id: int) -> list[tuple[str, DeliveryRow]]:
     """The zone's deliveries with the names of their targets, locked: nobody claims one until the commit."""
     query = sa.select(delivery).where(delivery.c.zone_id == zone_id).order_by(delivery.c.target_id)
@@ -421,12 +479,22 @@ def withheld_in(connection: sa.Connection, zone_id: int, target_id: int | None =
     query = sa.select(withheld).where(withheld.c.zone_id == zone_id)
     if target_id is not None:
         query = query.where(withheld.c.target_id == target_id)
-    found = []
-    for row in connection.execute(query.order_by(withheld.c.name, withheld.c.type)):
-        key = (Name(row.name), row.type)
-        accepted = rrset_of(key, row.accepted)
-        found.append(Withheld(row.target_id, key, row.operation_id, row.revision, accepted, row.message))
+    rows = connection.execute(query.order_by(withheld.c.name, withheld.c.type))
+    return [_withheld(row) for row in rows]
+
+
+def withheld_in_all(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, list[Withheld]]:
+    """What is withheld of several zones; only those of which something is."""
+    found: dict[int, list[Withheld]] = {}
+    for row in connection.execute(_WITHHELD_IN, {"ids": list(zone_ids)}):
+        found.setdefault(row.zone_id, []).append(_withheld(row))
     return found
+
+
+def _withheld(row: Any) -> Withheld:
+    key = (Name(row.name), row.type)
+    accepted = rrset_of(key, row.accepted)
+    return Withheld(row.target_id, key, row.operation_id, row.revision, accepted, row.message)
 
 
 def stop_withholding(connection: sa.Connection, claim: Claim, changed: Mapping[Key, int]) -> None:
@@ -502,7 +570,7 @@ def retry_operation(connection: sa.Connection, operation_id: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def free_to_look_at(target_id: int) -> tuple[sa.ColumnElement[bool], ...]:
+def free_to_look_at(target_id: int | sa.ColumnElement[int]) -> tuple[sa.ColumnElement[bool], ...]:
     """Nothing is due there, and the last look was long ago."""
     return (
         delivery.c.target_id == target_id,
@@ -513,7 +581,7 @@ def free_to_look_at(target_id: int) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-def free_and_due(target_id: int, priority: int) -> tuple[sa.ColumnElement[bool], ...]:
+def free_and_due(target_id: int | sa.ColumnElement[int], priority: int) -> tuple[sa.ColumnElement[bool], ...]:
     """Due, and nobody is at work on it."""
     return (
         delivery.c.target_id == target_id,
@@ -522,6 +590,110 @@ def free_and_due(target_id: int, priority: int) -> tuple[sa.ColumnElement[bool],
         sa.or_(delivery.c.owner.is_(None), delivery.c.lease_until <= now()),
         ~stops.is_frozen(delivery.c.zone_id),
     )
+
+
+_OF_ZONES = (
+    sa.select(delivery).where(delivery.c.zone_id.in_(IDS)).order_by(delivery.c.zone_id, delivery.c.target_id)
+)
+_WITHHELD_IN = (
+    sa.select(withheld).where(withheld.c.zone_id.in_(IDS)).order_by(withheld.c.name, withheld.c.type)
+)
+_KEY = {"zone_id": sa.BigInteger(), "target_id": sa.BigInteger(), "epoch": sa.BigInteger()}
+
+
+def _key(claim: Claim) -> dict[str, int]:
+    return {"zone_id": claim.zone_id, "target_id": claim.target_id, "epoch": claim.epoch}
+
+
+def _is_held(given: Any) -> list[sa.ColumnElement[bool]]:
+    return [
+        delivery.c.zone_id == given.zone_id,
+        delivery.c.target_id == given.target_id,
+        delivery.c.epoch == given.epoch,
+    ]
+
+
+def _finished(given: Any) -> dict[str, Any]:
+    is_all = sa.and_(delivery.c.wanted_revision == given.revision, delivery.c.goal == "present")
+    return {
+        "delivered_revision": given.revision, "soa": given.soa, "state": "present", "must_read": False,
+        "attempts": 0, "last_code": None, "last_error": None, "owner": None, "lease_until": None,
+        "due_at": sa.case((sa.not_(is_all), delivery.c.due_at)),
+        "force": sa.and_(sa.not_(is_all), delivery.c.force),
+        "compare_at": sa.func.coalesce(delivery.c.compare_at, now(given.look_s)),
+    }  # fmt: skip
+
+
+_FINISH = bulk.Change(
+    delivery,
+    {**_KEY, "revision": sa.BigInteger(), "soa": sa.Text(), "look_s": sa.Float()},
+    where=_is_held,
+    values=_finished,
+    key="zone_id",
+)
+_RENEW = bulk.Change(
+    delivery,
+    {**_KEY, "lease_s": sa.Float()},
+    where=_is_held,
+    values=lambda given: {"lease_until": now(given.lease_s)},
+    key="zone_id",
+)
+_GIVE_BACK = bulk.Change(
+    delivery,
+    {**_KEY, "must_read": sa.Boolean()},
+    where=_is_held,
+    values=lambda given: {
+        "owner": None, "lease_until": None, "due_at": now(), "last_attempt_at": now(),
+        "must_read": sa.or_(delivery.c.must_read, given.must_read),
+    },
+    key="zone_id",
+)  # fmt: skip
+
+
+def _usual() -> Any:
+    target_id = sa.bindparam("target", type_=sa.BigInteger)
+    refused = sa.select(sa.literal(1)).where(
+        withheld.c.zone_id == delivery.c.zone_id, withheld.c.target_id == target_id
+    )
+    return (
+        sa.select(delivery.c.zone_id)
+        .where(
+            *free_and_due(target_id, CHANGE),
+            delivery.c.owner.is_(None),
+            delivery.c.goal == "present",
+            delivery.c.state == "present",
+            delivery.c.attempts == 0,
+            delivery.c.must_read.is_(False),
+            delivery.c.soa.is_not(None),
+            delivery.c.unconfirmed.is_(None),
+            ~refused.exists(),
+        )
+        .order_by(delivery.c.due_at)
+        .limit(sa.bindparam("limit", type_=sa.Integer))
+        .with_for_update(skip_locked=True, of=delivery)
+    )
+
+
+#: What a claim sets.
+_CLAIMED = {
+    "owner": sa.bindparam("owner", type_=sa.BigInteger),
+    "epoch": delivery.c.epoch + 1,
+    "lease_until": now(sa.bindparam("lease_s", type_=sa.Float)),
+    "last_attempt_at": now(),
+}
+_USUAL = _usual()
+
+
+def _claim_usual() -> Any:
+    found = _USUAL.cte("usual")
+    mine = sa.and_(
+        delivery.c.zone_id == found.c.zone_id,
+        delivery.c.target_id == sa.bindparam("target", type_=sa.BigInteger),
+    )
+    return sa.update(delivery).where(mine).values(_CLAIMED).returning(*delivery.c)
+
+
+_CLAIM_USUAL = _claim_usual()
 
 
 def _is(zone_id: int, target_id: int) -> sa.ColumnElement[bool]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -12,8 +13,8 @@ from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import Key, RRset
 from dnsworker.store import bulk
-from dnsworker.store.rows import chunks, rrset_of, rrset_to_json
-from dnsworker.tables import journal, now, operation
+from dnsworker.store.rows import IDS, chunks, rrset_of, rrset_to_json
+from dnsworker.tables import delivery, journal, operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +28,75 @@ class Entry:
     change: RRsetChange
 
 
-def append(
-    connection: sa.Connection,
-    zone_id: int,
-    *,
-    revision: int,
-    serial: int,
-    operation_id: str,
-    changes: Sequence[RRsetChange],
-) -> None:
-    rows = [
+_FIRST_OPEN = (
+    sa.select(operation.c.zone_id, sa.func.min(operation.c.revision).label("revision"))
+    .where(operation.c.zone_id.in_(IDS), operation.c.status == "ACCEPTED")
+    .group_by(operation.c.zone_id)
+    .subquery("first")
+)
+_SINCE_OPEN = (
+    sa.select(
+        journal.c.zone_id, journal.c.revision, journal.c.operation_id, operation.c.status,
+        journal.c.name, journal.c.type,
+    )
+    .join(_FIRST_OPEN, _FIRST_OPEN.c.zone_id == journal.c.zone_id)
+    .join(operation, operation.c.id == journal.c.operation_id)
+    .where(journal.c.revision >= _FIRST_OPEN.c.revision)
+)  # fmt: skip
+_SINCE_DELIVERIES = (
+    sa.select(
+        journal.c.revision, journal.c.serial, journal.c.operation_id,
+        journal.c.name, journal.c.type, journal.c.before, journal.c.after, journal.c.zone_id,
+    )
+    .join(delivery, delivery.c.zone_id == journal.c.zone_id)
+    .where(
+        delivery.c.target_id == sa.bindparam("target", type_=sa.BigInteger),
+        delivery.c.zone_id.in_(IDS),
+        journal.c.revision > delivery.c.delivered_revision,
+        journal.c.type != "SOA",
+    )
+    .order_by(journal.c.zone_id, journal.c.revision, journal.c.id)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)  # fmt: skip
+
+
+class Trace(NamedTuple):
+    """Which operation touched an RRset under a revision, and how that operation is now."""
+
+    revision: int
+    operation_id: str
+    status: str
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A row to write."""
+
+    zone_id: int
+    revision: int
+    serial: int
+    operation_id: str
+    change: RRsetChange
+
+
+def append(connection: sa.Connection, rows: Iterable[Appended]) -> None:
+    """Write down what operations did; they must have rows by now."""
+    values = [
         {
-            "zone_id": zone_id,
-            "revision": revision,
-            "serial": serial,
-            "operation_id": operation_id,
-            "name": change.key[0],
-            "type": change.key[1],
-            "before": rrset_to_json(change.before),
-            "after": rrset_to_json(change.after),
+            "zone_id": row.zone_id,
+            "revision": row.revision,
+            "serial": row.serial,
+            "operation_id": row.operation_id,
+            "name": row.change.key[0],
+            "type": row.change.key[1],
+            "before": rrset_to_json(row.change.before),
+            "after": rrset_to_json(row.change.after),
         }
-        for change in changes
+        for row in rows
     ]
-    bulk.put(connection, journal, rows, same={"at": now()})
+    bulk.put(connection, journal, values, at=("at",))
 
 
 def since(connection: sa.Connection, zone_id: int, revision: int, until: int | None = None) -> list[Entry]:
@@ -63,6 +110,21 @@ def since(connection: sa.Connection, zone_id: int, revision: int, until: int | N
     return [_entry(row) for row in connection.execute(query.order_by(journal.c.revision, journal.c.id))]
 
 
+def since_deliveries(
+    connection: sa.Connection, target_id: int, zone_ids: Collection[int], limit: int
+) -> dict[int, list[Entry]]:
+    """As `since`, for several zones, each from what the target has of it. Those for which it would be more
+    than `limit` rows in all are left out."""
+    found: dict[int, list[Entry]] = {zone_id: [] for zone_id in sorted(zone_ids)}
+    given = {"target": target_id, "ids": list(zone_ids), "limit": limit + 1}
+    rows = connection.execute(_SINCE_DELIVERIES, given).all()
+    for row in rows:
+        found[row.zone_id].append(_entry(row))
+    if len(rows) > limit:
+        found = {zone_id: entries for zone_id, entries in found.items() if zone_id < rows[-1].zone_id}
+    return found
+
+
 def of_operation(connection: sa.Connection, operation_id: str) -> list[Entry]:
     """What an operation changed, its compensation (a later revision) included."""
     query = sa.select(
@@ -72,15 +134,42 @@ def of_operation(connection: sa.Connection, operation_id: str) -> list[Entry]:
     return [_entry(row) for row in connection.execute(query.order_by(journal.c.revision, journal.c.id))]
 
 
-def changed_keys(connection: sa.Connection, zone_id: int, after: int, limit: int) -> list[Key]:
-    """The RRsets changed last after a revision, newest first, `limit` rows at most (SOA left out)."""
-    query = (
+def changed_keys(
+    connection: sa.Connection, since: Collection[tuple[int, int]], limit: int
+) -> dict[tuple[int, int], list[Key]]:
+    """The RRsets changed last after a revision of a zone, by (zone id, revision): newest first, of `limit`
+    rows at most (SOA left out)."""
+    if connection.dialect.name == "postgresql" and len(since) > 1:
+        rows = [{"zone_id": zone_id, "since": revision} for zone_id, revision in since]
+        found: dict[tuple[int, int], list[Key]] = {one: [] for one in since}
+        for row in connection.execute(_changed_after_each(limit), {"rows": rows}):
+            found[row.zone_id, row.since].append((Name(row.name), row.type))
+        return {one: list(dict.fromkeys(keys)) for one, keys in found.items()}
+    found = {}
+    for zone_id, revision in since:
+        query = _changed_after(sa.literal(zone_id), sa.literal(revision), limit)
+        found[zone_id, revision] = list(
+            dict.fromkeys((Name(row.name), row.type) for row in connection.execute(query))
+        )
+    return found
+
+
+@cache
+def _changed_after_each(limit: int) -> Any:
+    given = bulk.given({"zone_id": sa.BigInteger(), "since": sa.BigInteger()})
+    last = _changed_after(given.c.zone_id, given.c.since, limit).lateral("last")
+    return sa.select(given.c.zone_id, given.c.since, last.c.name, last.c.type).select_from(
+        given.join(last, sa.true())
+    )
+
+
+def _changed_after(zone_id: sa.ColumnElement[int], revision: sa.ColumnElement[int], limit: int) -> Any:
+    return (
         sa.select(journal.c.name, journal.c.type)
-        .where(journal.c.zone_id == zone_id, journal.c.revision > after, journal.c.type != "SOA")
+        .where(journal.c.zone_id == zone_id, journal.c.revision > revision, journal.c.type != "SOA")
         .order_by(journal.c.revision.desc())
         .limit(limit)
     )
-    return list(dict.fromkeys((Name(row.name), row.type) for row in connection.execute(query)))
 
 
 def changed_later(
@@ -162,44 +251,11 @@ def before_rejections(
     return value
 
 
-def hidden_by_later(
-    connection: sa.Connection, zone_id: int, operation_ids: Iterable[str], until: int, ahead: int
-) -> set[str]:
-    """Those of the operations of which some witness shows what a later one put in the place of theirs,
-    while enough of them have come to `until` only, and the first to `ahead`.
-
-    The later one is on its way itself, or was rejected, and what was there before comes back after `until`.
-    """
-    other, back = journal.alias("other"), journal.alias("back")
-    comes_back = sa.select(sa.literal(1)).where(
-        back.c.operation_id == other.c.operation_id,
-        back.c.name == other.c.name,
-        back.c.type == other.c.type,
-        back.c.revision > until,
-    )
-    found: set[str] = set()
-    for chunk in chunks(list(operation_ids)):
-        hidden = (
-            sa.select(sa.literal(1))
-            .select_from(other.join(operation, operation.c.id == other.c.operation_id))
-            .where(
-                other.c.zone_id == journal.c.zone_id,
-                other.c.name == journal.c.name,
-                other.c.type == journal.c.type,
-                other.c.revision > journal.c.revision,
-                other.c.revision <= ahead,
-                sa.or_(
-                    sa.and_(operation.c.status == "ACCEPTED", other.c.revision > until),
-                    sa.and_(operation.c.status == "ERROR", comes_back.exists()),
-                ),
-            )
-        )
-        query = (
-            sa.select(journal.c.operation_id)
-            .where(journal.c.zone_id == zone_id, journal.c.operation_id.in_(chunk), hidden.exists())
-            .distinct()
-        )
-        found.update(connection.execute(query).scalars())
+def since_open(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, list[Trace]]:
+    """What was changed in each of the zones since the first of its operations that is on its way."""
+    found: dict[int, list[Trace]] = {}
+    for zone_id, *row in connection.execute(_SINCE_OPEN, {"ids": list(zone_ids)}):
+        found.setdefault(zone_id, []).append(Trace(*row))
     return found
 
 
@@ -213,46 +269,6 @@ def was_removed_since(connection: sa.Connection, zone_id: int, key: Key, revisio
         journal.c.after.is_(None),
     )
     return connection.execute(query.limit(1)).first() is not None
-
-
-def operations_with_entries(connection: sa.Connection, operation_ids: Iterable[str]) -> set[str]:
-    """Those of the operations that changed anything."""
-    found: set[str] = set()
-    for chunk in chunks(list(operation_ids)):
-        query = sa.select(journal.c.operation_id).where(journal.c.operation_id.in_(chunk)).distinct()
-        found.update(connection.execute(query).scalars())
-    return found
-
-
-def still_showing(
-    connection: sa.Connection, zone_id: int, operation_ids: Iterable[str], until: int
-) -> set[str]:
-    """Those of the operations of which at least one RRset was not changed again up to revision `until`.
-
-    What an operation did that ended in ERROR doesn't count: it was taken back.
-    """
-    later = journal.alias("later")
-    found: set[str] = set()
-    for chunk in chunks(list(operation_ids)):
-        replaced = (
-            sa.select(sa.literal(1))
-            .select_from(later.join(operation, operation.c.id == later.c.operation_id))
-            .where(
-                later.c.zone_id == journal.c.zone_id,
-                later.c.name == journal.c.name,
-                later.c.type == journal.c.type,
-                later.c.revision > journal.c.revision,
-                later.c.revision <= until,
-                operation.c.status != "ERROR",
-            )
-        )
-        query = (
-            sa.select(journal.c.operation_id)
-            .where(journal.c.zone_id == zone_id, journal.c.operation_id.in_(chunk), ~replaced.exists())
-            .distinct()
-        )
-        found.update(connection.execute(query).scalars())
-    return found
 
 
 def revision_of_serial(connection: sa.Connection, zone_id: int, serial: int) -> int | None:

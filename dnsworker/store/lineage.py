@@ -32,9 +32,25 @@ def newest(connection: sa.Connection) -> Mark | None:
     return row and Mark(row.id, row.operation_id)
 
 
-def has(connection: sa.Connection, mark: Mark) -> bool:
-    query = sa.select(journal.c.operation_id).where(journal.c.id == mark.journal_id)
-    return connection.execute(query).scalar() == mark.operation_id
+def newest_after(connection: sa.Connection, mark: Mark) -> Mark | None:
+    """The journal's last row; None where the mark isn't in it any more."""
+    row = connection.execute(_AFTER, {"mark": mark.journal_id}).one_or_none()
+    return Mark(row.id, row.operation_id) if row is not None and row.known == mark.operation_id else None
+
+
+_KNOWN = journal.alias("known")
+_AFTER = (
+    sa.select(
+        journal.c.id,
+        journal.c.operation_id,
+        sa.select(_KNOWN.c.operation_id)
+        .where(_KNOWN.c.id == sa.bindparam("mark", type_=sa.BigInteger))
+        .scalar_subquery()
+        .label("known"),
+    )
+    .order_by(journal.c.id.desc())
+    .limit(1)
+)
 
 
 def doubt_everything(connection: sa.Connection) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
-from dnsworker.store.rows import upsert
-from dnsworker.tables import now, observation
+from dnsworker.store import bulk
+from dnsworker.store.rows import IDS
+from dnsworker.tables import observation
+
+_OF_ZONES = sa.select(observation).where(observation.c.zone_id.in_(IDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +27,24 @@ class Observation:
     error: str | None
 
 
-def of_zone(connection: sa.Connection, zone_id: int) -> dict[str, Observation]:
-    query = sa.select(observation).where(observation.c.zone_id == zone_id)
-    return {row.nameserver: Observation(**row._mapping) for row in connection.execute(query)}
+def of_zones(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, dict[str, Observation]]:
+    """Of several zones, by zone and nameserver."""
+    found: dict[int, dict[str, Observation]] = {}
+    for row in connection.execute(_OF_ZONES, {"ids": list(zone_ids)}):
+        found.setdefault(row.zone_id, {})[row.nameserver] = Observation(**row._mapping)
+    return found
 
 
-def put(connection: sa.Connection, zone_id: int, seen: Iterable[dict[str, Any]]) -> None:
-    """Write what was seen: `nameserver`, `verified_revision`, `serial`, `error`."""
-    rows = [{"zone_id": zone_id, "seen_at": now(), **row} for row in seen]
-    if rows:
-        upsert(connection, observation, rows, update=("verified_revision", "serial", "seen_at", "error"))
+def put(connection: sa.Connection, seen: Iterable[Observation]) -> None:
+    """Write what was seen; when is the database's to say."""
+    rows = [
+        {
+            "zone_id": one.zone_id, "nameserver": one.nameserver,
+            "verified_revision": one.verified_revision, "serial": one.serial, "error": one.error,
+        }
+        for one in seen
+    ]  # fmt: skip
+    bulk.put(
+        connection, observation, rows,
+        update=("verified_revision", "serial", "seen_at", "error"), at=("seen_at",),
+    )  # fmt: skip

@@ -34,6 +34,11 @@ class KnownPool:
     target_ids: dict[str, int]
 
     @cached_property
+    def target_names(self) -> dict[int, str]:
+        """Target id → name."""
+        return {target_id: name for name, target_id in self.target_ids.items()}
+
+    @cached_property
     def capabilities(self) -> dict[str, Capabilities]:
         """What each target can do; one whose backend isn't installed here, or won't have its options, is
         left out: the worker that delivers says so."""

@@ -71,6 +71,10 @@ class ZoneRow:
         )
 
 
+#: For statements that are made once and asked with `{"ids": …}`.
+IDS: Any = sa.bindparam("ids", expanding=True)
+
+
 def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
     """The values, at most `size` at a time."""
     for start in range(0, len(values), size):

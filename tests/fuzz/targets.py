@@ -17,9 +17,9 @@ import dns.flags
 import dns.message
 import dns.name
 
-from backends import dns_wire
 from backends.knot.control import CommandFailed, ControlSocket, Session
 from dnsworker import names
+from dnsworker import wire as dns_wire
 from dnsworker.consumer import reason_to_refuse, tidy
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import (

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis
@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from dnsworker import requests
 from dnsworker.errors import ConfigError, InvalidRequest, OperationNotFound, ZoneNotFound
+from dnsworker.intake import Arrival, Fate, Taken
 from dnsworker.logs import set_up_logging
 from dnsworker.operations import Outcome, Status
 from dnsworker.settings import Settings, load_settings
@@ -61,9 +62,17 @@ class StubRuntime:
             outcome = Outcome(id=operation_id, kind=kind, zone=request.zone, status=Status.ACTIVE, serial=7)
         self._notes.hset("outcomes", operation_id, outcome.model_dump_json())
         if comment != "untold":
-            self._signals.publish_outcome(outcome)
+            self._signals.publish_outcomes([outcome])
         self._notes.rpush("done", operation_id)
         return outcome
+
+    def receive_all(self, arrivals: Sequence[Arrival], *, wait: bool = True) -> Taken:
+        taken = Taken()
+        for one in arrivals:
+            outcome = self.receive(one.operation_id, one.kind, one.arguments, one.user)
+            fate = Fate(outcome.status, outcome.serial, outcome.code, outcome.message)
+            taken.fates[one.operation_id] = fate
+        return taken
 
     def take_in(self) -> None:
         self._notes.rpush("taken in", "once")

@@ -10,11 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from dnsworker import database
+from dnsworker.desired import Draft
 from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.pools import Pool
 from dnsworker.records import RRset
 from dnsworker.store import journal, operations, pools, zones
+from dnsworker.store.journal import Appended
 
 #: More than one statement takes.
 MANY = 10_500
@@ -54,14 +56,14 @@ def hosts(count: int, ttl: int = 300) -> list[RRset]:
 def test_rrsets_are_put_replaced_and_removed(engine: sa.Engine, zone_id: int) -> None:
     first, second = hosts(MANY), hosts(MANY - 100, ttl=60)
     with engine.begin() as connection:
-        zones.put_rrsets(connection, zone_id, first)
+        zones.put_rrsets(connection, [(zone_id, one) for one in first])
         assert set(zones.rrsets(connection, zone_id)) == set(first)
-        zones.put_rrsets(connection, zone_id, second)
+        zones.put_rrsets(connection, [(zone_id, one) for one in second])
         assert set(zones.rrsets(connection, zone_id)) == {*second, *first[MANY - 100 :]}
-        zones.remove_rrsets(connection, zone_id, [one.key for one in second])
+        zones.remove_rrsets(connection, [(zone_id, one.key) for one in second])
         assert set(zones.rrsets(connection, zone_id)) == set(first[MANY - 100 :])
-        zones.put_rrsets(connection, zone_id, [])
-        zones.remove_rrsets(connection, zone_id, [])
+        zones.put_rrsets(connection, [])
+        zones.remove_rrsets(connection, [])
         below = zones.names_below(connection, zone_id, Name("example.org."))
         assert set(below) == {one.name for one in first[MANY - 100 :]}
 
@@ -80,7 +82,7 @@ def test_the_journal_keeps_what_is_not_there_as_null(engine: sa.Engine, zone_id:
     changes = [RRsetChange(None, one), RRsetChange(other, None)]
     with engine.begin() as connection:
         operations.insert(connection, {**row, "status": "ACCEPTED", "is_untold": False})
-        journal.append(connection, zone_id, revision=1, serial=7, operation_id=operation, changes=changes)
+        journal.append(connection, [Appended(zone_id, 1, 7, operation, one) for one in changes])
         assert [entry.change for entry in journal.since(connection, zone_id, 0)] == changes
         assert journal.was_removed_since(connection, zone_id, other.key, 0)
         assert not journal.was_removed_since(connection, zone_id, one.key, 0)
@@ -95,5 +97,6 @@ def test_zones_below_are_found_whether_few_or_many_are_asked_about(engine: sa.En
             zones.update(connection, made.id, is_deleted=False)
         few = {child, Name("www.example.org.")}
         many = few | {one.name for one in hosts(2_000)}
-        assert zones.held_below(connection, pool_id, apex, few) == {child}
-        assert zones.held_below(connection, pool_id, apex, many) == {child}
+        draft = Draft(connection)
+        assert draft.held_below(pool_id, apex, few) == {child}
+        assert draft.held_below(pool_id, apex, many) == {child}

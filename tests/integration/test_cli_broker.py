@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import kombu
@@ -46,7 +46,7 @@ class StubSignals:
     """Nobody is woken and nobody is told."""
 
     def wake_delivery(self, target: str) -> None: ...
-    def publish_outcome(self, outcome: Outcome) -> None: ...
+    def publish_outcomes(self, outcomes: Sequence[Outcome]) -> None: ...
 
 
 def take_in(operation: str) -> None:

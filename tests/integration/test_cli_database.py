@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ class StubSignals:
     """Nobody is woken and nobody is told: the test does both by hand."""
 
     def wake_delivery(self, target: str) -> None: ...
-    def publish_outcome(self, outcome: Outcome) -> None: ...
+    def publish_outcomes(self, outcomes: Sequence[Outcome]) -> None: ...
 
 
 @pytest.fixture

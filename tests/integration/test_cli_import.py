@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class StubSignals:
     """Nobody is woken and nobody is told: the test does both by hand."""
 
     def wake_delivery(self, target: str) -> None: ...
-    def publish_outcome(self, outcome: Outcome) -> None: ...
+    def publish_outcomes(self, outcomes: Sequence[Outcome]) -> None: ...
 
 
 @pytest.fixture

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import yaml
 
 from dev.servers import Bind, Knot
 from dnsworker import serials
 from dnsworker.backend import load_backend
 from dnsworker.contents import ZoneContents
+from dnsworker.convergence.sending import LEAD
 from dnsworker.errors import RecordRejected
 from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.records import RRset
+from dnsworker.tables import zone
 from tests.busy_writers import BusyWriter
 from tests.integration.test_bind9_docs import section
 from tests.world import World, a_world
@@ -73,6 +76,35 @@ def only_rises(world: World) -> None:
     assert all(
         serials.is_ahead(later, earlier) for earlier, later in itertools.pairwise(shown) if later != earlier
     )
+
+
+def test_a_zone_made_anew_is_above_what_was_written_beside_others(world: World) -> None:
+    """A worker may die, and the zone be deleted, before that serial was ever read back."""
+    server, dhcp = world.servers["one"], MemoryDhcp(world)
+
+    def fall_silent_after_it(request: str) -> None:
+        shown = server.serials[ZONE]
+        server.is_down = serials.distance(shown[-2], shown[-1]) > LEAD // 2
+        if not server.is_down:
+            dhcp.write(request)
+
+    server.before_request = fall_silent_after_it
+    world.put("www", "192.0.2.7")
+    world.until(lambda: server.is_down, "nothing was written beside the others")
+    dhcp.stop()
+    server.is_down = False
+    world.succeed("delete_zone")
+    world.create()
+
+
+def test_a_zone_made_anew_is_above_all_that_was_ever_seen(world: World) -> None:
+    seen = world.zone()["serial"] + 5000
+    world.succeed("delete_zone")
+    created = world.submit("create_zone", email="hostmaster@example.net")
+    with world.engine.begin() as connection:  # another worker saw it after the creation was accepted
+        connection.execute(sa.update(zone).values(seen_serial=seen))
+    world.end_of(created)
+    assert serials.is_ahead(world.servers["one"].zones[ZONE].soa.serial, seen)
 
 
 def test_operations_arrive_while_others_never_rest(world: World) -> None:

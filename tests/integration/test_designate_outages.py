@@ -58,11 +58,11 @@ def test_w8_an_outcome_that_could_not_be_told_is_told_by_the_sweep(
 ) -> None:
     monkeypatch.setattr("dnsworker.runtime.TELL_AGAIN_S", 0.0)
 
-    def lose(outcome: object) -> None:
+    def lose(outcomes: object) -> None:
         raise ConnectionError("Redis is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.signals, "publish_outcome", lose)
+        patch.setattr(world.signals, "publish_outcomes", lose)
         operation = world.put("www", "192.0.2.1")
         world.until(lambda: world.show(operation).status is Status.ACTIVE, "it did not end")
         assert operation not in world.signals.told

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dnsworker import database
-from dnsworker.desired import Desired
-from dnsworker.intake import Intake
+from dnsworker.desired import Desired, Draft
+from dnsworker.intake import Arrival, Intake
 from dnsworker.names import Name
 from dnsworker.pools import Pool
 from dnsworker.settings import load_settings
@@ -37,9 +37,9 @@ class Watched(Desired):
 
     applied: list[str]
 
-    def apply(self, connection: sa.Connection, operation_id: str, request: Any) -> Any:
+    def apply(self, draft: Draft, operation_id: str, request: Any) -> Any:
         self.applied.append(operation_id)
-        return super().apply(connection, operation_id, request)
+        return super().apply(draft, operation_id, request)
 
 
 @dataclass
@@ -118,7 +118,7 @@ def check(bench: Bench, plans: tuple[list[Any], list[Any]], data: st.DataObject)
     tag = next(serial_number)
     zone = f"z{tag}.example."
     bench.desired.applied = []
-    bench.intake.receive(f"{tag}-zone", "create_zone", {"zone": zone, "email": "a@example.net"}, None)
+    bench.intake.receive([Arrival(f"{tag}-zone", "create_zone", {"zone": zone, "email": "a@example.net"})])
     sent = [
         m
         for client, plan in zip("xy", plans, strict=True)
@@ -127,12 +127,17 @@ def check(bench: Bench, plans: tuple[list[Any], list[Any]], data: st.DataObject)
     repeats = data.draw(st.lists(st.sampled_from(sent), max_size=6)) if sent else []
     arriving: list[Message | None] = data.draw(st.permutations([*sent, *repeats, *[None] * 2]))
     has_closed_gaps = False
+    together: list[Arrival] = []  # what a worker takes in at once
     for message in arriving:
         if message is None:
             has_closed_gaps = True
             bench.intake.close_gaps()
-        else:
-            bench.intake.receive(message.operation_id, message.kind, message.arguments, None)
+            continue
+        together.append(Arrival(message.operation_id, message.kind, message.arguments))
+        if data.draw(st.booleans()):
+            bench.intake.receive(together)
+            together = []
+    bench.intake.receive(together)
     while bench.intake.close_gaps().ended or has_held(bench, zone):
         pass
     by_id = {message.operation_id: message for message in sent}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class StubSignals:
     """Nobody is woken and nobody is told: the test does both by hand."""
 
     def wake_delivery(self, target: str) -> None: ...
-    def publish_outcome(self, outcome: Outcome) -> None: ...
+    def publish_outcomes(self, outcomes: Sequence[Outcome]) -> None: ...
 
 
 def run(*arguments: str) -> Any:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from dnsworker import settlement
 from dnsworker.errors import BackendError, RecordRejected
-from dnsworker.operations import Status
+from dnsworker.operations import Outcome, Status
 from dnsworker.records import RRset
 from dnsworker.store import deliveries
 from tests.world import World, a_world
@@ -170,14 +170,14 @@ def test_what_a_rejected_operation_hid_is_active_only_when_it_is_there_again(bot
     both.servers["two"].judge = refuses(BAD)
     before, bad, other = both.put("www", GOOD), both.put("www", BAD), both.put("other", BAD)
     shown: list[object] = []
-    tell = both.signals.publish_outcome
+    tell = both.signals.publish_outcomes
 
-    def note(outcome: object) -> None:
-        if outcome.id == before:  # type: ignore[attr-defined]
+    def note(outcomes: Sequence[Outcome]) -> None:
+        if before in {outcome.id for outcome in outcomes}:
             shown.append(both.served("one").get(WWW))
-        tell(outcome)  # type: ignore[arg-type]
+        tell(outcomes)
 
-    both.signals.publish_outcome = note  # type: ignore[method-assign]
+    both.signals.publish_outcomes = note  # type: ignore[method-assign]
     assert both.end_of(bad).code == "RecordRejected"
     assert both.end_of(other).code == "RecordRejected"
     assert both.end_of(before).status is Status.ACTIVE

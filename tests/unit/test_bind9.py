@@ -27,11 +27,11 @@ from backends.bind9.rndc import CommandFailed, ControlChannel
 from backends.bind9.zones import ConfiguredZones, file_name
 from backends.dns_tsig import TsigKey, Verifier
 from backends.dns_update import update_message
-from backends.dns_wire import Message
 from dnsworker.errors import AuthenticationFailed, Busy, ServerFailure
 from dnsworker.names import Name
 from dnsworker.plan import Plan, RRsetChange, make_plan, split
 from dnsworker.records import SOA, RRset
+from dnsworker.wire import Message
 
 SECRET = base64.b64encode(b"a secret of some length, not short").decode()
 VALID: dict[str, Any] = {
