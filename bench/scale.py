@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -99,13 +99,14 @@ def _median_ms(work: Callable[[], object], rounds: int) -> float:
 
 
 @contextmanager
-def a_bench(postgresql: PostgreSQL | None = None, template: str | None = None) -> Iterator[Bench]:
-    """With a server of its own, or a database of its own on a given one."""
-    with postgresql or PostgreSQL(settings=SERVER) as server:
-        url = server.create_database("scale", template)
+def a_bench(postgresql: PostgreSQL | None = None) -> Iterator[Bench]:
+    """With a server of its own, or a database of its own on a given one, which is left running."""
+    with ExitStack() as ending:
+        server = postgresql or ending.enter_context(PostgreSQL(settings=SERVER))
+        url = server.create_database("scale")
+        ending.callback(server.drop_database, "scale")
         database.upgrade(url)
-        with Bench(url) as bench:
-            yield bench
+        yield ending.enter_context(Bench(url))
 
 
 def measure(bench: Bench, zones: int, rounds: int) -> Measured:
