@@ -166,18 +166,18 @@ def measure(parts: Sequence[Part], *, as_toy: bool) -> Results:
 
 def _run(command: Sequence[str]) -> str:
     """Let it print; why it measured nothing, in the words that it ended with, or ""."""
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     last = ""
-    try:
-        assert process.stderr
-        for line in process.stderr:
-            print(line, end="", file=sys.stderr, flush=True)
-            last = line.strip() or last
-        status = process.wait()
-    except BaseException:
-        process.terminate()
-        process.wait(STOP_S)
-        raise
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr
+            for line in process.stderr:
+                print(line, end="", file=sys.stderr, flush=True)
+                last = line.strip() or last
+            status = process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait(STOP_S)
+            raise
     return "" if status in (MET, NOT_MET) else last or f"exit status {status}"
 
 

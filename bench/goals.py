@@ -31,13 +31,16 @@ class Goal:
         return self.raw_ratio is None or (raw is not None and figure / raw >= self.raw_ratio)
 
     def __str__(self) -> str:
-        bounds = [f"≤ {self.at_most:,g}" if self.at_most is not None else ""]
-        bounds += [f"≥ {self.at_least:,g}" if self.at_least is not None else ""]
+        unit = self.unit if self.unit.startswith(TIGHT) else f" {self.unit}"
+        bounds = [f"≤ {self.at_most:,g}{unit}" if self.at_most is not None else ""]
+        bounds += [f"≥ {self.at_least:,g}{unit}" if self.at_least is not None else ""]
         bounds += [f"≥ {self.raw_ratio:g} × raw" if self.raw_ratio is not None else ""]
         return ", ".join(filter(None, bounds))
 
 
 FLAT = 1.2
+#: Units that stand close to their number begin so.
+TIGHT = ("/", "×")
 GOALS: dict[str, Goal] = {
     "change.served.p50": Goal(
         "one record change, idle: until served, median", "ms", at_most=10, designate=(2500, 730)
@@ -155,5 +158,5 @@ def to_text(rows: list[Row]) -> str:
 def number(value: float, unit: str) -> str:
     """As many digits as say something: three."""
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    gap = "" if unit.startswith(("/", "×")) else " "
+    gap = "" if unit.startswith(TIGHT) else " "
     return f"{value:,.{digits}f}{gap}{unit}"

@@ -40,7 +40,7 @@ def test_the_table_has_a_row_for_every_goal_in_its_order() -> None:
     assert [row[0] for row in rows] == [goal.words for goal in GOALS.values()]
     (row,) = (row for row in rows if row[-1] != "not measured")
     assert row[1:] == (
-        "≥ 1,500, ≥ 1 × raw", "15.6/s", "16.9/s", "1,600/s", "1,000/s (a loop)", "1.60", "met",
+        "≥ 1,500/s, ≥ 1 × raw", "15.6/s", "16.9/s", "1,600/s", "1,000/s (a loop)", "1.60", "met",
     )  # fmt: skip
     text = results.to_markdown()
     assert "- `bench.rates`: PostgreSQL: fsync on." in text
