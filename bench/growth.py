@@ -174,7 +174,8 @@ class Bench:
         point.active_ms.append((time.monotonic() - begun) * 1000)
 
     def _put(self, zone: str, name: str) -> tuple[Any, str]:
-        address = f"2001:db8::{next(self._numbers):x}"
+        high, low = divmod(next(self._numbers), 0x10000)
+        address = f"2001:db8::{high:x}:{low:x}"
         return self._system.client.put_record(zone, name, "AAAA", [address]), address
 
     def _raise_unless_equal(self, zone: str) -> None:
@@ -333,7 +334,7 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("--records", type=count(LIMIT), default=RECORDS[-1], metavar="N", help="in a zone at most (1000000)")
     add("--zones", type=count(LIMIT), default=ZONES[-1], metavar="N", help="at most (100000)")
-    add("--changes", type=count(LIMIT), default=2000, metavar="N", help="in a round (2000)")
+    add("--changes", type=count(LIMIT), default=1000, metavar="N", help="in a round (1000)")
     add("--rounds", type=count(LIMIT), default=5, metavar="N", help="at each size (5)")
     add("--json", type=writable, metavar="FILE", help="the figures")
     add("--svg", type=writable, metavar="FILE", help="the figures as a picture")
