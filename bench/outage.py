@@ -25,6 +25,7 @@ from bench.load import Load
 from bench.serving import NotServed, Resolver
 from dev.pool import pool_of, to_yaml
 from dev.servers import PowerDNS
+from dev.servers.process import wait_until
 from dev.stack import Stack
 from dnsworker import Client, reports
 
@@ -92,8 +93,8 @@ class Bench:
                 values = {"zones": zones, "spread_s": SPREAD_S}
                 text = sa.text(statement)
                 connection.execute(text, {name: values[name] for name in text.compile().params})
-        if self.backlog() < zones:
-            raise NothingMeasured(f"only {self.backlog()} zones wait")
+        # So many are counted by the sweep.
+        wait_until(lambda: self.backlog() >= zones, LEAST_PATIENCE_S, f"{zones} zones to be counted")
 
     def backlog(self) -> int:
         """As `dnsworker target show` tells it."""

@@ -50,11 +50,11 @@ class Resolver:
             if time.monotonic() > deadline:
                 raise NotServed(f"{zone} wasn't served within {SERVED_WITHIN_S:g} s")
 
-    def has(self, zone: str) -> bool:
-        """Whether the zone's SOA is answered."""
-        question = dns.message.make_query(zone, "SOA").to_wire()
+    def has(self, zone: str, type_: str = "SOA") -> bool:
+        """Whether the zone's SOA is answered, or a record of another type there."""
+        question = dns.message.make_query(zone, type_).to_wire()
         answer = self._ask(question)
-        return answer[:2] == question[:2] and answer[ANSWERS_AT] != b"\x00\x00"
+        return bool(answer) and answer[ANSWERS_AT] != b"\x00\x00"
 
     def __enter__(self) -> Self:
         return self
@@ -67,6 +67,9 @@ class Resolver:
     def _ask(self, question: bytes) -> bytes:
         try:
             self._socket.send(question)
-            return self._socket.recv(65535)
+            # Of a server that was busy, late answers to earlier questions come first.
+            while (answer := self._socket.recv(65535))[:2] != question[:2]:
+                pass
+            return answer
         except (TimeoutError, ConnectionRefusedError):
             return b""

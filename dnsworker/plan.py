@@ -6,6 +6,7 @@ any I/O; a backend only translates a `Plan`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -167,6 +168,11 @@ def raise_if_unsafe(
             f"this removes {removed} of the {existing} RRsets of {zone}, more than {share:.0%}; "
             "say force=True if it is meant"
         )
+
+
+def enough_to_be_safe(removed: int, share: float, minimum: int) -> int:
+    """With so many RRsets in the zone, or more, `raise_if_unsafe` lets as many go; 0: with any number."""
+    return math.ceil(removed / share) + 1 if removed >= minimum else 0
 
 
 def _by_owner(changes: Iterable[RRsetChange]) -> dict[Name, list[RRsetChange]]:

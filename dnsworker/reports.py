@@ -16,11 +16,12 @@ from dnsworker.names import Name
 from dnsworker.operations import NameserverReport, Outcome, Status, TargetReport
 from dnsworker.pools import Limits
 from dnsworker.settlement import Settled, Standing
-from dnsworker.store import comparisons, deliveries, moves, pools, purges, stops, zones
+from dnsworker.store import comparisons, moves, operations, pools, purges, stops, zones
+from dnsworker.store.census import REFUSED, Census
 from dnsworker.store.moves import Move
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
-from dnsworker.tables import delivery, now, operation, pool, target, withheld, zone
+from dnsworker.tables import now, operation, pool, target, withheld, zone
 
 #: Frozen zones that `status` names.
 FROZEN_SHOWN = 5
@@ -197,7 +198,7 @@ def list_operations(
     return [_plain(row) for row in connection.execute(query)]
 
 
-def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
+def show_targets(connection: sa.Connection, census: Census | None = None) -> list[dict[str, Any]]:
     """All targets, by pool and name."""
     query = (
         sa.select(
@@ -210,19 +211,21 @@ def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
         .where(target.c.is_removed.is_(False))
         .order_by(pool.c.name, target.c.name)
     )  # fmt: skip
-    backlogs, blocked = _backlogs(connection), _blocked(connection)
+    rows = connection.execute(query).all()
+    waiting = (census or Census(connection)).deliveries(row.id for row in rows)
     purging = pools.read_purging(connection)
     every = [*pools.read(connection), *purging.values()]
     known = {one.name: one for entry in every for one in entry.pool.targets}
     paused = stops.of_targets(connection)
     found = []
-    for row in connection.execute(query):
+    for row in rows:
         stop = paused.get(row.id)
         one = known.get(row.name)
         limits = one.limits if one else Limits()
         document = _plain(row) | {"type": one.type if one else None}
         del document["id"]
-        document |= backlogs.get(row.id, NO_BACKLOG) | {"blocked": blocked.get(row.id, 0)}
+        document |= waiting[row.id]
+        document["oldest_due_at"] = _text(document["oldest_due_at"])
         document["paused"] = stop and stop.reason
         document["paused_until"] = stop and _text(stop.until)
         document["zones_left"] = purges.holds(connection, row.id) if row.name in purging else None
@@ -234,74 +237,34 @@ def show_targets(connection: sa.Connection) -> list[dict[str, Any]]:
     return found
 
 
-#: Of a target that has everything.
-NO_BACKLOG: dict[str, Any] = {"backlog": 0, "repairs": 0, "failing": 0, "oldest_due_at": None}
-
-
-def _backlogs(connection: sa.Connection) -> dict[int, dict[str, Any]]:
-    """What is due, by target: all of it stands in an index."""
-    query = (
-        sa.select(
-            delivery.c.target_id,
-            sa.func.count().label("backlog"),
-            sa.func.count(sa.case((delivery.c.priority == deliveries.REPAIR, 1))).label("repairs"),
-            sa.func.count(sa.case((delivery.c.attempts > 0, 1))).label("failing"),
-            sa.func.min(delivery.c.due_at).label("oldest_due_at"),
-        )
-        .where(delivery.c.due_at.is_not(None))
-        .group_by(delivery.c.target_id)
-    )
-    found = {row.target_id: _plain(row) for row in connection.execute(query)}
-    return {key: {name: one[name] for name in NO_BACKLOG} for key, one in found.items()}
-
-
-def _blocked(connection: sa.Connection) -> dict[int, int]:
-    query = sa.select(delivery.c.target_id, sa.func.count()).where(delivery.c.state.in_(deliveries.BLOCKED))
-    return {row[0]: row[1] for row in connection.execute(query.group_by(delivery.c.target_id))}
-
-
 def status(connection: sa.Connection) -> dict[str, Any]:
-    """The whole system on one screen."""
-    by_status = sa.select(zone.c.status, sa.func.count()).group_by(zone.c.status)
-    open_operations = (
-        sa.select(operation.c.status, sa.func.count(), sa.func.min(operation.c.received_at))
-        .where(operation.c.status.in_((Status.PENDING.value, Status.HELD.value, Status.ACCEPTED.value)))
-        .group_by(operation.c.status)
-    )
-    oldest = (
-        sa.select(operation)
-        .where(operation.c.status.in_((Status.PENDING.value, Status.HELD.value, Status.ACCEPTED.value)))
-        .order_by(operation.c.received_at)
-        .limit(1)
-    )
-    first = connection.execute(oldest).one_or_none()
+    """The whole system on one screen; `counted_at` says how old the oldest of its numbers are (None: not)."""
+    census = Census(connection)
+    oldest = operations.oldest_open(connection)
     all_paused = stops.of_all(connection)
-    frozen, frozen_first = stops.frozen_zones(connection, FROZEN_SHOWN)
-    return {
+    found = {
         "at": _text(connection.execute(sa.select(now())).scalar()),
-        "alarm": comparisons.mass_ahead(connection),
-        "zones": {row[0]: row[1] for row in connection.execute(by_status)},
-        "operations": {row[0]: row[1] for row in connection.execute(open_operations)},
-        "oldest_operation": None
-        if first is None
-        else show_operation(connection, first.id).model_dump(mode="json"),
+        "alarm": comparisons.mass_ahead(connection, census),
+        "zones": census.zones(),
+        "operations": census.operations(),
+        "oldest_operation": oldest and show_operation(connection, oldest).model_dump(mode="json"),
         "all_paused": all_paused and {"reason": all_paused.reason, "until": _text(all_paused.until)},
         "frozen": {
-            "zones": frozen,
+            "zones": census.frozen(),
             "first": [
                 {"zone": row.name, "reason": stops.frozen_text(row.freeze_reason), "at": _text(row.frozen_at)}
-                for row in frozen_first
+                for row in stops.frozen_zones(connection, FROZEN_SHOWN)
             ],
         },
-        "withheld": latest_refusals(connection),
-        "targets": show_targets(connection),
+        "withheld": {"rrsets": census.withheld(), "latest": latest_refusals(connection)},
+        "targets": show_targets(connection, census),
     }
+    return found | {"counted_at": _text(census.counted_at)}
 
 
-def latest_refusals(connection: sa.Connection, limit: int = 5) -> dict[str, Any]:
-    """How many RRsets targets refuse and do without, and the latest of them."""
-    refused = withheld.c.type != "SOA"  # a whole zone that is somebody else's has a status of its own
-    latest = sa.select(withheld).where(refused).order_by(withheld.c.at.desc()).limit(limit).subquery()
+def latest_refusals(connection: sa.Connection, limit: int = 5) -> list[dict[str, Any]]:
+    """The latest of the RRsets that targets refuse and do without."""
+    latest = sa.select(withheld).where(REFUSED).order_by(withheld.c.at.desc()).limit(limit).subquery()
     query = (
         sa.select(
             zone.c.name.label("zone"), target.c.name.label("target"), latest.c.name, latest.c.type,
@@ -311,11 +274,7 @@ def latest_refusals(connection: sa.Connection, limit: int = 5) -> dict[str, Any]
         .join(target, target.c.id == latest.c.target_id)
         .order_by(latest.c.at.desc())
     )  # fmt: skip
-    count = sa.select(sa.func.count()).select_from(withheld).where(refused)
-    return {
-        "rrsets": connection.execute(count).scalar_one(),
-        "latest": [_plain(row) for row in connection.execute(query)],
-    }
+    return [_plain(row) for row in connection.execute(query)]
 
 
 def target_reports(

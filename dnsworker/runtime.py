@@ -22,7 +22,7 @@ from dnsworker.operations import Outcome
 from dnsworker.requests import parse_query
 from dnsworker.settings import Settings
 from dnsworker.settlement import Settled
-from dnsworker.store import comparisons, deliveries, operations, purges, zones
+from dnsworker.store import census, comparisons, deliveries, operations, purges, zones
 from dnsworker.store.pools import PoolDirectory
 from dnsworker.verification import Verifier
 
@@ -141,8 +141,10 @@ class Runtime:
         with self._reading.connect() as connection:
             owners = deliveries.owners(connection)
             untold = operations.untold(connection, TELL_AGAIN_S, BATCH)
+            counted = census.count_on(connection)
         with self._engine.begin() as connection:
             looks = zones.take_for_a_look(connection, BATCH, LOOK_AGAIN_S)
+            census.note(connection, counted)
         dead = sum(free_dead_owner(self._engine, self._lock, owner) for owner in owners)
         targets = self._targets_with_due()
         for target in targets:

@@ -72,7 +72,9 @@ class now(FunctionElement[datetime]):  # noqa: N801 - reads as SQL
 @compiles(now, "postgresql")
 def _now_postgresql(element: now, compiler: Any, **options: Any) -> str:
     offset = compiler.process(element.clauses, **options)
-    return f"clock_timestamp() + make_interval(secs => CAST({offset} AS float8))"
+    # When the statement began, as on the others. `clock_timestamp` may differ from row to row, so that no
+    # index leads to what is due by it: all that isn't due yet would be read first.
+    return f"statement_timestamp() + make_interval(secs => CAST({offset} AS float8))"
 
 
 @compiles(now, "sqlite")
@@ -384,6 +386,15 @@ move = sa.Table(
     sa.Column("copied_revision", sa.BigInteger, nullable=False),  # of the source, in the last of them
     # The latest serial under which the pool that it left had shown it: what is ahead of that is the other's.
     sa.Column("left_serial", sa.BigInteger),
+)
+
+# How many there are of the zones whose ids begin with this one; see `dnsworker.store.census`.
+census = sa.Table(
+    "census",
+    metadata,
+    sa.Column("first_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("counts", sa.JSON, nullable=False),
+    sa.Column("counted_at", Moment, nullable=False),
 )
 
 submission = sa.Table(

@@ -87,13 +87,13 @@ class Bind(Server):
             found["tsig_key"] = key
         return found
 
-    def rndc(self, *arguments: str) -> str:
+    def rndc(self, *arguments: str, timeout_s: float = 30.0) -> str:
         """One rndc command; what it says. Raises `ServerError` with its words."""
         done = subprocess.run(
             [self._program("rndc"), "-c", str(self.folder / "rndc.conf"), *arguments],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=timeout_s,
             check=False,
         )
         if done.returncode:

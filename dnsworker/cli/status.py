@@ -45,6 +45,8 @@ def _print(found: dict[str, Any], broker_error: str | None) -> None:
         say_all_paused(found["all_paused"]["reason"])
     _print_counts("zones", found.get("zones") or {})
     _print_counts("operations", found.get("operations") or {})
+    if found.get("counted_at"):
+        output.say(f"counted      {output.ago(found['counted_at'])}, the oldest of the large numbers")
     oldest = found.get("oldest_operation")
     if oldest:
         since = output.ago(oldest.get("submitted_at"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -359,12 +359,18 @@ class Ledger:
 
     # --- what the zone should be here ----------------------------------------------------------------
 
-    def wanted(self, work: Work) -> dict[Key, RRset]:
-        """The RRsets that the target should hold: the desired ones, save what it refused or keeps itself."""
+    def wanted(self, work: Work, keys: Collection[Key] | None = None) -> dict[Key, RRset]:
+        """The RRsets that the target should hold: the desired ones, save what it refused or keeps itself.
+
+        With `keys`, only these are read (a zone may have a million), and what it refused.
+        """
         with snapshot(self._engine) as connection:
             if zones.get(connection, work.zone.id).revision != work.zone.revision:
                 raise Again
-            wanted = {rrset.key: rrset for rrset in zones.rrsets(connection, work.zone.id)}
+            if keys is None:
+                wanted = {rrset.key: rrset for rrset in zones.rrsets(connection, work.zone.id)}
+            else:
+                wanted = zones.rrsets_at(connection, work.zone.id, {name for name, _ in keys})
         fresh = {entry.key: entry.revision for entry in work.entries}
         for key, row in work.withheld.items():
             if key[1] == "SOA" or fresh.get(key, 0) > row.revision:

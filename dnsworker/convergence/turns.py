@@ -171,17 +171,18 @@ class Convergence:
 
         Raises `Behind` while the primary hasn't got it either; the primary's own delivery hastens this one.
         """
-        wanted = ZoneContents(soa=work.zone.soa, rrsets=self._ledger.wanted(work), name=work.zone.name)
         is_new = work.delivery.state != "present"
+        if not (is_new or work.delivery.must_read):
+            changes = self._ledger.collapsed(work, work.groups)
+            soa = work.zone.soa
+            with self._ledger.writing(is_message=True):
+                self._backend.apply(plan.make_plan(work.zone.name, work.current_soa, soa, changes))
+            return self._ledger.finish(work, "present", soa)
+        wanted = ZoneContents(soa=work.zone.soa, rrsets=self._ledger.wanted(work), name=work.zone.name)
         if is_new:
             self._ledger.note(state="creating")
             with self._ledger.writing():
                 self._backend.create_zone(wanted)
-        elif not work.delivery.must_read:
-            changes = self._ledger.collapsed(work, work.groups)
-            with self._ledger.writing(is_message=True):
-                self._backend.apply(plan.make_plan(wanted.name, work.current_soa, wanted.soa, changes))
-            return self._ledger.finish(work, "present", wanted.soa)
         found = self._read_zone(wanted.name)
         if found is None:
             raise ZoneMissing(f"zone {wanted.name} isn't there")
@@ -224,16 +225,17 @@ class Convergence:
     def _reconcile(self, work: Work) -> bool:
         """The target is not as we believe, or we don't know: ask it, then bring it home from there."""
         delta = self._changes_at_target(work)
-        wanted = self._ledger.wanted(work)
         if delta is not None:
             actual = self._ledger.believed(work)
             touched = delta.keys | set(actual)
+            wanted = self._ledger.wanted(work, touched)
             believed = {key: actual.get(key, wanted.get(key)) for key in touched}
             found = {key: comparison.rrset_after(key, believed[key], delta) for key in touched}
             differences = self._ledger.differences(work, found, wanted)
             if self._may_be_our_lost_work(work, delta.soa):
                 self._stop_if_ahead(work, delta.soa, differences)
             return self._bring(work, delta.soa, differences, work.entries)
+        wanted = self._ledger.wanted(work)
         contents = self._read_zone(work.zone.name)
         if contents is None:
             doubt.raise_if_gone_meanwhile(work)
@@ -350,12 +352,15 @@ class Convergence:
         if work.delivery.force:
             return
         removals = [change for change in drift if change.key != (work.zone.name, "NS")]
-        with self._ledger.reading.connect() as connection:
-            existing = zones.count_rrsets(connection, work.zone.id) + sum(c.is_removal for c in removals)
+        share, minimum = self._settings.guard_share, self._settings.guard_minimum
+        removed = sum(change.is_removal for change in removals)
+        existing = 0
+        if enough := plan.enough_to_be_safe(removed, share, minimum):
+            with self._ledger.reading.connect() as connection:
+                existing = zones.count_rrsets(connection, work.zone.id, enough) + removed
         try:
             plan.raise_if_unsafe(
-                removals, existing=existing, share=self._settings.guard_share,
-                minimum=self._settings.guard_minimum, zone=work.zone.name,
+                removals, existing=existing, share=share, minimum=minimum, zone=work.zone.name
             )  # fmt: skip
         except UnsafeChange as exc:
             raise Blocked(

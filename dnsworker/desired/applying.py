@@ -225,7 +225,10 @@ class Desired:
         check_placement(draft, zone, changes, after)
         if not (request.force or is_new):
             removals = sum(change.is_removal for change in changes)
-            existing = draft.count_rrsets(zone.id) if removals >= self._settings.guard_minimum else 0
+            enough = plan.enough_to_be_safe(
+                removals, self._settings.guard_share, self._settings.guard_minimum
+            )
+            existing = draft.count_rrsets(zone.id, enough) if enough else 0
             plan.raise_if_unsafe(
                 changes,
                 existing=existing,

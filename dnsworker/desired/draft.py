@@ -154,9 +154,10 @@ class Draft:
         self.flush()
         return zones.names_below(self.connection, zone_id, name)
 
-    def count_rrsets(self, zone_id: int) -> int:
+    def count_rrsets(self, zone_id: int, limit: int) -> int:
+        """Of more than `limit`, so many."""
         self.flush()
-        return zones.count_rrsets(self.connection, zone_id)
+        return zones.count_rrsets(self.connection, zone_id, limit)
 
     def rrsets(self, zone_id: int) -> list[RRset]:
         """All of the zone's, in the order of `names.sort_key`."""

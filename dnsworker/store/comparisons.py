@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 
 from dnsworker.errors import ClaimLost
+from dnsworker.store.census import IS_AHEAD, Census
 from dnsworker.store.deliveries import (
     BLOCKED,
     CHANGE,
@@ -27,8 +28,6 @@ from dnsworker.tables import delivery, now, target, zone
 HASTENED = 100
 #: So many zones `ahead` at once, and this share of all, are no accident at a server: our side is suspected.
 MANY_AHEAD, SHARE_AHEAD = 5, 0.01
-#: Spelt out, for the index of only those: with a bound value SQLite doesn't see that it is that one.
-IS_AHEAD = delivery.c.state == sa.literal_column("'ahead'")
 
 
 def is_anything_due(connection: sa.Connection, target_id: int) -> bool:
@@ -186,16 +185,16 @@ def _release(
     connection.execute(sa.update(delivery).where(*wanted).values(values))
 
 
-def mass_ahead(connection: sa.Connection) -> str | None:
+def mass_ahead(connection: sa.Connection, census: Census | None = None) -> str | None:
     """What is the matter when so many zones are `ahead` at once that it may be the database that is old.
 
     Nothing is repaired then. None when it isn't so.
     """
-    ahead = connection.execute(sa.select(sa.func.count()).select_from(delivery).where(IS_AHEAD)).scalar_one()
+    census = census or Census(connection)
+    ahead = census.ahead()
     if ahead <= MANY_AHEAD:
         return None
-    living = sa.select(sa.func.count()).select_from(zone).where(zone.c.status != "DELETED")
-    zones = connection.execute(living).scalar_one()
+    zones = sum(number for status, number in census.zones().items() if status != "DELETED")
     if ahead <= SHARE_AHEAD * zones:
         return None
     return (

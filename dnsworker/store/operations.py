@@ -253,6 +253,20 @@ _HELD = bulk.Search(
 )
 
 
+def oldest_open(connection: sa.Connection) -> str | None:
+    """The operation that has been without an end for longest: the first in the index of each status."""
+    first = [
+        sa.select(operation.c.id, operation.c.received_at)
+        .where(operation.c.status == sa.literal_column(f"'{status}'"))
+        .order_by(operation.c.received_at)
+        .limit(1)
+        .subquery()
+        for status in OPEN
+    ]
+    found = connection.execute(sa.union_all(*map(sa.select, first))).all()
+    return min(found, key=lambda row: row.received_at).id if found else None
+
+
 def overdue_holds(connection: sa.Connection, older_than_s: float, limit: int) -> list[tuple[str, str]]:
     """(client, zone) pairs with an operation held for longer than the grace."""
     query = (

@@ -69,13 +69,11 @@ def of_targets(connection: sa.Connection) -> dict[int, Stop]:
     }
 
 
-def frozen_zones(connection: sa.Connection, limit: int) -> tuple[int, list[Any]]:
-    """How many zones are frozen, and the first of them: name, frozen_at, freeze_reason."""
-    is_so = zone.c.frozen_at.is_not(None)
-    count = connection.execute(sa.select(sa.func.count()).select_from(zone).where(is_so)).scalar_one()
+def frozen_zones(connection: sa.Connection, limit: int) -> list[Any]:
+    """The first of the frozen zones: name, frozen_at, freeze_reason."""
     columns = (zone.c.name, zone.c.frozen_at, zone.c.freeze_reason)
-    query = sa.select(*columns).where(is_so).order_by(zone.c.frozen_at).limit(limit)
-    return count, list(connection.execute(query)) if count else []
+    query = sa.select(*columns).where(zone.c.frozen_at.is_not(None))
+    return list(connection.execute(query.order_by(zone.c.frozen_at).limit(limit)))
 
 
 def pause_target(

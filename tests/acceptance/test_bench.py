@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
-from bench import bulk, dead, latency, memory, outage, rates, raw, refill, second
+from bench import bulk, dead, growth, growth_plot, latency, memory, outage, rates, raw, refill, scale, second
 from bench.__main__ import Part
 from bench.__main__ import measure as measure_all
 from bench.command import Measured, NothingMeasured
@@ -24,8 +25,10 @@ from bench.system import System, a_system
 from dev.program import ROOT
 from dev.servers import PostgreSQL, Process, RabbitMQ, Redis, tree
 from dev.servers.process import wait_until
+from dnsworker import reports
 
 MET, NOT_MET, REFUSED = 0, 1, 2
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def test_one_short_round_of_the_hybrid_pool_prints_its_table(tmp_path: Path) -> None:
@@ -79,6 +82,33 @@ def test_a_target_that_comes_back_catches_up_while_changes_are_timed(
     assert "worker-2" in load
     assert verdict.startswith("ratio of the medians away : before ")
     assert json.loads(json.dumps(found.to_json()))["is_met"] is (found.ratio <= outage.GOAL)
+
+
+def test_a_database_is_filled_and_its_sweep_and_status_are_timed(postgresql: PostgreSQL) -> None:
+    with scale.a_bench(postgresql) as bench:
+        found = scale.measure(bench, 200, 2)
+        with bench.engine.connect() as connection:
+            status = reports.status(connection)
+    assert status["zones"] == {"DEGRADED": 200}
+    assert [one["backlog"] for one in status["targets"]] == [0, 200]
+    assert {row.key for row in found.rows} == {"scale.sweep", "scale.status"}
+    assert "at rest" in found.to_text()
+
+
+def test_changes_are_timed_as_zones_grow_and_get_more(
+    rabbitmq: RabbitMQ, postgresql: PostgreSQL, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "LIVE", growth.LIVE[:2])
+    monkeypatch.setattr(growth, "IDLE_S", 0.5)
+    shared = {"rabbitmq": rabbitmq, "database": postgresql, "redis": redis}
+    found = growth.measure([3, 30], [5, 8], 4, 1, **shared)
+    assert len(found.records[30].cost_ms["workers"]) == 1
+    assert len(found.zones[8].active_ms) >= len(growth.LIVE)
+    assert {row.key for row in found.rows} == {"growth.records", "growth.zones"}
+    document = json.loads(json.dumps(found.to_json()))
+    assert set(document["zones"]) == {"5", "8"}
+    picture = growth_plot.svg("What a change costs", list(found.panels()))
+    assert len(ElementTree.fromstring(picture).findall(f".//{SVG}polyline")) == 2 * (4 + 2)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,17 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from dnsworker import database
+from dnsworker import database, reports
 from dnsworker.errors import ConfigError
-from dnsworker.tables import metadata
+from dnsworker.store import census as store_census
+from dnsworker.tables import census, metadata, pool, zone
+
+#: Of a pool with nothing special.
+DOCUMENT = {
+    "name": "default",
+    "ns_records": [{"hostname": "ns1.example.net."}],
+    "targets": [{"name": "one", "type": "builtin"}],
+}
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
@@ -97,4 +106,34 @@ def test_sort_keys_are_compared_octet_by_octet(url: str) -> None:
             connection.execute(sa.text("SELECT sort_key FROM served_rrset ORDER BY sort_key")).scalars().all()
         )
         assert found == sorted(found)
+    engine.dispose()
+
+
+def test_a_filled_database_is_counted_after_the_upgrade(url: str) -> None:
+    """There is no census yet: what is many is counted when asked for, and by the sweep from then on."""
+    engine = database.connect(url)
+    with engine.connect() as connection:
+        configuration = database._alembic_config()
+        configuration.attributes["connection"] = connection
+        command.upgrade(configuration, "0007")
+        connection.commit()
+    zones = store_census.FEW + 10
+    with engine.begin() as connection:
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+        connection.execute(
+            sa.insert(pool).values(id=1, name="default", version=1, document=DOCUMENT, applied_at=moment)
+        )
+        values = {
+            "pool_id": 1, "status": "ACTIVE", "is_deleted": False, "revision": 1, "serial": 1,
+            "mname": "ns1.example.net.", "email": "a@example.net", "ttl": 60, "refresh": 3600, "retry": 600,
+            "expire": 86400, "minimum": 60, "looks": 0, "created_at": moment, "updated_at": moment,
+        }  # fmt: skip
+        rows = [{"name": f"z{number}.example.", **values} for number in range(zones)]
+        connection.execute(sa.insert(zone), rows)
+    database.upgrade(url)
+    with engine.begin() as connection:
+        assert reports.status(connection)["zones"] == {"ACTIVE": zones}
+        store_census.note(connection, store_census.count_on(connection))
+        assert connection.execute(sa.select(sa.func.count()).select_from(census)).scalar_one() > 0
+        assert reports.status(connection)["zones"] == {"ACTIVE": zones}
     engine.dispose()
