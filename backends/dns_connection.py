@@ -103,7 +103,9 @@ class DNSConnection:
             self.close()
             words = exc.message if isinstance(exc, BackendError) else _words(exc)
             for index, _ in signed.values():
-                answers[index] = OutcomeUnknown(f"{self.address} was sent an update, and then: {words}")
+                answers[index] = OutcomeUnknown(
+                    f"{self.address} was sent an update and did not answer: {words}"
+                )
         return answers
 
     def stream(self, request: bytes) -> Iterator[Message]:

@@ -30,6 +30,8 @@ from dnsworker.settings import Settings
 from dnsworker.store import deliveries, zones
 from dnsworker.tables import delivery, operation, target, zone
 
+#: PowerDNS' `cache-ttl`, and time to look.
+CACHED_S = 21.0
 #: How long after waking up a writer may still be at what it was at.
 WAKING_S = 30.0
 #: RabbitMQ's counts lag for quorum queues.
@@ -210,6 +212,12 @@ def _is_pardoned(run: Run, fall: Fall) -> bool:
     return fall.nameserver in UNFENCED and any(nap.begun <= fall.at <= nap.ended + WAKING_S for nap in naps)
 
 
+def _may_be_cached(nameserver: str, late_s: float) -> bool:
+    """Whether it is an answer that PowerDNS was making while it changed the zone, and then kept: other
+    questions, ours among them, were answered from the zone (4.7.3, 2026-11-26: after 2 of 87 changes)."""
+    return nameserver == "powerdns" and late_s <= CACHED_S
+
+
 def true_when_said(run: Run) -> Iterator[str]:
     """No nameserver showed a serial from before an operation after that was said to have arrived."""
     offset_s = time.time() - time.monotonic()
@@ -225,7 +233,7 @@ def true_when_said(run: Run) -> Iterator[str]:
                 said = row.finished_at.timestamp() - offset_s
                 if sights[0].at < said < sight.until and serials.is_ahead(row.serial, sight.serial):
                     late = Fall(sight.until, nameserver, zone_name, row.serial, sight.serial)
-                    if not _is_pardoned(run, late):
+                    if not (_is_pardoned(run, late) or _may_be_cached(nameserver, sight.until - said)):
                         yield f"{row.id} was said to have arrived when {late}"
                         break
 

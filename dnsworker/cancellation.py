@@ -1,4 +1,4 @@
-"""Cancelling an operation that no target has received anything of.
+"""Cancelling an operation that no target has received anything of, or a move that isn't the zone's end yet.
 
 Separate from the settlement, which ends operations by what targets said.
 """
@@ -14,7 +14,7 @@ from dnsworker import desired, settlement
 from dnsworker.database import reading
 from dnsworker.errors import Cancelled, OperationNotFound, TooLate
 from dnsworker.operations import Status
-from dnsworker.store import deliveries, operations, pools, zones
+from dnsworker.store import deliveries, moves, operations, pools, zones
 from dnsworker.store.deliveries import DeliveryRow
 
 #: An operation moves on at most twice before it can be cancelled or has ended.
@@ -78,14 +78,20 @@ def _void(connection: sa.Connection, row: Any, error: Cancelled) -> Cancellation
 
 def _take_back(connection: sa.Connection, row: Any, error: Cancelled) -> Cancellation | None:
     # As the settlement, which ends what is accepted under the zone's lock.
-    zone = zones.lock(connection, row.zone_id)
+    sides = {row.zone_id} if row.kind != "move_zone" else moves.both_sides(connection, row.id)
+    (zone,) = [one for one in zones.lock_all(connection, sides) if one.id == row.zone_id]
     row = operations.lock(connection, row.id)
-    if row.status != Status.ACCEPTED.value:
+    if row.status != Status.ACCEPTED.value or row.zone_id != zone.id:
         return None
-    for target, delivery in deliveries.lock_of_zone(connection, zone.id):
-        if reason := _reason_to_refuse(target, delivery, row):
-            raise TooLate(f"operation {row.id} can't be cancelled: {reason}")
+    is_arriving = zone.arrives_by == row.id  # a move: what its targets have by now is removed again
+    if row.kind == "move_zone" and not is_arriving:
+        move = moves.get(connection, row.id)
+        raise TooLate(f"operation {row.id} can't be cancelled: the zone is {move.words}")
     known = next(one for one in pools.read(connection) if one.id == zone.pool_id)
+    for target, delivery in deliveries.lock_of_zone(connection, zone.id):
+        is_asked = target in known.target_ids and not is_arriving  # and not one that is being purged
+        if is_asked and (reason := _reason_to_refuse(target, delivery, row)):
+            raise TooLate(f"operation {row.id} can't be cancelled: {reason}")
     if row.kind != "delete_zone":
         operations.refuse(connection, row.id, error)
         why = f"the zone's creation was {error.message}"

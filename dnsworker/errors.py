@@ -8,7 +8,7 @@ DNSWorkerError
 │   ├── InvalidRecord
 │   ├── InvalidZoneFile
 │   ├── PoolNotFound · AmbiguousZone
-│   ├── ZoneNotFound · ZoneExists
+│   ├── ZoneNotFound · ZoneExists · ZoneIsMoving
 │   ├── RecordNotFound · RecordExists
 │   ├── UnsafeChange          needs force=True
 │   ├── Forbidden
@@ -87,6 +87,10 @@ class ZoneNotFound(InvalidRequest):
 
 class ZoneExists(InvalidRequest):
     """The zone exists already."""
+
+
+class ZoneIsMoving(InvalidRequest):
+    """The zone is on its way from one pool to another."""
 
 
 class RecordNotFound(InvalidRequest):

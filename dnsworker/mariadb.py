@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dnsworker import tls
 from dnsworker.errors import ConfigError
 from dnsworker.tables import MARIADB
 
@@ -40,12 +41,15 @@ OLDEST, OLDEST_MYSQL = (10, 6), (8, 0, 4)
 
 
 def engine(url: sa.URL, options: dict[str, Any]) -> sa.Engine:
-    """Raises `ConfigError` when the driver isn't installed."""
+    """Raises `ConfigError` when the driver isn't installed, or TLS can't be had as the URL wants it."""
     try:
+        from pymysql.constants.CR import CR_SSL_CONNECTION_ERROR
         from pymysql.converters import escape_string
-        from pymysql.err import DataError
+        from pymysql.err import DataError, OperationalError
     except ModuleNotFoundError as exc:
         raise ConfigError("MariaDB's driver is not installed: pip install 'dnsworker[mariadb]'") from exc
+    context = tls.mariadb_context(url.query)
+    url = url.difference_update_query([name for name in url.query if name.startswith("ssl")])
     made = sa.create_engine(
         url.set(drivername=f"{url.get_backend_name()}+pymysql"),
         isolation_level="READ COMMITTED",
@@ -56,12 +60,16 @@ def engine(url: sa.URL, options: dict[str, Any]) -> sa.Engine:
             "connect_timeout": CONNECT_TIMEOUT_S,
             "read_timeout": SILENCE_S,
             "write_timeout": SILENCE_S,
+            **({} if context is None else {"ssl": context}),
         },
         **options,
     )
 
     @sa.event.listens_for(made, "connect")
     def _prepare(connection: Any, record: Any) -> None:
+        if context is not None and not connection._secure:
+            # An older PyMySQL goes on in the clear where the server offers no TLS.
+            raise OperationalError(CR_SSL_CONNECTION_ERROR, "the database offers no TLS")
         wanted = SESSION if "MariaDB" in connection.get_server_info() else MYSQL_SESSION
         with connection.cursor() as cursor:
             cursor.execute("SET SESSION " + ", ".join(f"{name} = {value}" for name, value in wanted.items()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -17,6 +17,7 @@ from dnsworker.backend import Backend, Health, Receipt, ZoneDelta
 from dnsworker.budget import Answer, Budget
 from dnsworker.contents import ZoneContents
 from dnsworker.convergence import Resting
+from dnsworker.errors import BackendError
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.records import SOA, Key, RRset
@@ -179,6 +180,10 @@ class Metered(Backend):
     def apply(self, plan: Plan) -> Receipt:
         self._before_a_request()
         return self._backend.apply(plan)
+
+    def apply_together(self, plans: Sequence[Plan]) -> list[Receipt | BackendError]:
+        """One after the other, each taken from the budget."""
+        return super().apply_together(plans)
 
     def has_arrived(self, zone: Name, change_id: str) -> bool:
         self._before_a_request()

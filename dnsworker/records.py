@@ -95,6 +95,12 @@ class RRset:
         return f"RRset({self.name} {self.ttl} {self.type} [{', '.join(texts)}{more}])"
 
 
+#: SOA data in canonical form, with names of short plain labels that can't be too long.
+_PLAIN_SOA = re.compile(
+    r"((?:[a-z0-9_-]{1,63}\.){1,3}) ((?:[a-z0-9_-]{1,63}\.){1,3})" + r" ([0-9]{1,10})" * 5, re.ASCII
+)
+
+
 @dataclass(frozen=True, slots=True)
 class SOA:
     """A zone's start of authority (RFC 1035, section 3.3.13). Times in seconds; `serial` 0 … 2³² - 1."""
@@ -111,6 +117,11 @@ class SOA:
     @classmethod
     def from_rdata(cls, text: str, ttl: int, *, origin: Name | None = None) -> SOA:
         """From presentation format; names absolute, unless there is an origin. Raises `InvalidRecord`."""
+        if plain := _PLAIN_SOA.fullmatch(text):  # as `rdata` writes nearly all: without dnspython's objects
+            serial, refresh, retry, expire, minimum = map(int, plain.group(3, 4, 5, 6, 7))
+            if max(serial, refresh, retry, expire, minimum) < 2**31:
+                mname, rname = Name(plain[1]), Name(plain[2])
+                return cls(mname, rname, serial, refresh, retry, expire, minimum, ttl)
         check_form("SOA", "SOA", text)
         try:
             parsed: Any = rdata.parse("SOA", text, origin)

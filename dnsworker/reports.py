@@ -16,8 +16,9 @@ from dnsworker.names import Name
 from dnsworker.operations import NameserverReport, Outcome, Status, TargetReport
 from dnsworker.pools import Limits
 from dnsworker.settlement import Settled, Standing
-from dnsworker.store import comparisons, operations, pools, stops, zones
+from dnsworker.store import comparisons, moves, operations, pools, purges, stops, zones
 from dnsworker.store.census import REFUSED, Census
+from dnsworker.store.moves import Move
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
 from dnsworker.tables import now, operation, pool, target, withheld, zone
@@ -43,14 +44,14 @@ def show_operations(connection: sa.Connection, operation_ids: Sequence[str]) -> 
     directory = {known.id: known for known in pools.read(connection)} if zone_ids else {}
     subjects = {one.id: (directory[one.pool_id], one) for one in zones.get_all(connection, zone_ids).values()}
     standings = settlement.read_standings(connection, subjects) if subjects else {}
-    return _outcomes(rows, operation_ids, standings)
+    return _outcomes(connection, rows, operation_ids, standings)
 
 
 def show_ended(connection: sa.Connection, settled: Sequence[Settled]) -> list[Outcome]:
     """The operations that have ended with these settlements."""
     ids = [operation_id for one in settled for operation_id in one.ended]
     standings = {one.zone.id: one.standing for one in settled}
-    return _outcomes(_rows(connection, ids), ids, standings) if ids else []
+    return _outcomes(connection, _rows(connection, ids), ids, standings) if ids else []
 
 
 def _rows(connection: sa.Connection, operation_ids: Sequence[str]) -> dict[str, Any]:
@@ -58,7 +59,10 @@ def _rows(connection: sa.Connection, operation_ids: Sequence[str]) -> dict[str, 
 
 
 def _outcomes(
-    rows: Mapping[str, Any], operation_ids: Sequence[str], standings: Mapping[int, Standing]
+    connection: sa.Connection,
+    rows: Mapping[str, Any],
+    operation_ids: Sequence[str],
+    standings: Mapping[int, Standing],
 ) -> list[Outcome]:
     outcomes = []
     for operation_id in operation_ids:
@@ -69,9 +73,11 @@ def _outcomes(
         if standing is None:
             outcomes.append(_outcome(row, row.pool, [], []))
             continue
+        move = moves.get(connection, row.id) if row.kind == "move_zone" else None
         targets = target_reports(standing, row.revision, operation_id)
         nameservers = nameserver_reports(standing, row.revision)
-        outcomes.append(_outcome(row, standing.known.pool.name, targets, nameservers))
+        pool_name = move.destination if move is not None else standing.known.pool.name
+        outcomes.append(_outcome(row, pool_name, targets, nameservers, move))
     return outcomes
 
 
@@ -81,7 +87,9 @@ def find_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> t
     living = [
         row
         for row in zones.find(connection, name)
-        if not row.is_deleted and pool_name in (None, directory[row.pool_id].pool.name)
+        if not row.is_deleted
+        and pool_name in (None, directory[row.pool_id].pool.name)
+        and (row.arrives_by is None or pool_name is not None)  # it isn't there yet
     ]
     if not living:
         raise ZoneNotFound(f"there is no zone {name}" + (f" in pool {pool_name}" if pool_name else ""))
@@ -95,6 +103,7 @@ def show_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> d
     """A zone, its SOA values, and how far each target and nameserver is."""
     row, known = find_zone(connection, name, pool_name)
     standing = settlement.read_standing(connection, known, row)
+    move = moves.of_zone(connection, row)
     return {
         "name": row.name,
         "pool": known.pool.name,
@@ -102,6 +111,7 @@ def show_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> d
         "reason": _reason(standing, row),
         "frozen": None if row.frozen_at is None else stops.frozen_text(row.freeze_reason),
         "frozen_at": _text(row.frozen_at),
+        "moving": move and f"{move.words} (operation {move.operation_id})",
         "serial": row.serial,
         "email": row.email,
         "ttl": row.ttl,
@@ -195,6 +205,7 @@ def show_targets(connection: sa.Connection, census: Census | None = None) -> lis
             target.c.id, target.c.name, pool.c.name.label("pool"), target.c.failures, target.c.open_until,
             target.c.last_error, target.c.last_error_at,
             sa.case((target.c.rests_until > now(), target.c.rests_until)).label("rests_until"),
+            target.c.purging_since,
         )
         .join(pool, pool.c.id == target.c.pool_id)
         .where(target.c.is_removed.is_(False))
@@ -202,7 +213,9 @@ def show_targets(connection: sa.Connection, census: Census | None = None) -> lis
     )  # fmt: skip
     rows = connection.execute(query).all()
     waiting = (census or Census(connection)).deliveries(row.id for row in rows)
-    known = {one.name: one for entry in pools.read(connection) for one in entry.pool.targets}
+    purging = pools.read_purging(connection)
+    every = [*pools.read(connection), *purging.values()]
+    known = {one.name: one for entry in every for one in entry.pool.targets}
     paused = stops.of_targets(connection)
     found = []
     for row in rows:
@@ -215,6 +228,7 @@ def show_targets(connection: sa.Connection, census: Census | None = None) -> lis
         document["oldest_due_at"] = _text(document["oldest_due_at"])
         document["paused"] = stop and stop.reason
         document["paused_until"] = stop and _text(stop.until)
+        document["zones_left"] = purges.holds(connection, row.id) if row.name in purging else None
         document["breaker"] = "open" if row.open_until is not None else "closed"
         document["concurrency"] = limits.concurrency
         document["requests_per_second"] = limits.requests_per_second
@@ -328,11 +342,17 @@ def nameserver_reports(standing: Standing, revision: int | None) -> list[Nameser
 
 
 def _outcome(
-    row: Any, pool_name: str | None, targets: list[TargetReport], nameservers: list[NameserverReport]
+    row: Any,
+    pool_name: str | None,
+    targets: list[TargetReport],
+    nameservers: list[NameserverReport],
+    move: Move | None = None,
 ) -> Outcome:
     message = row.message
     if message is None and row.status == Status.ACCEPTED.value:
         message = _waiting_for(targets, nameservers)
+        if move is not None:
+            message = f"{move.words}: {message}"
     return Outcome(
         id=row.id, kind=row.kind, zone=row.zone, pool=pool_name, status=Status(row.status), code=row.code,
         message=message, serial=row.serial, comment=row.comment, digest=row.digest,

@@ -155,6 +155,20 @@ class DeleteZone(Request):
     kind: ClassVar[str] = "delete_zone"
 
 
+class MoveZone(Request):
+    """Takes the zone to another pool: delivered and verified there first, then removed where it was.
+
+    `pool` is the one that it is in. `force` takes over a zone of that name that the new targets have.
+    """
+
+    kind: ClassVar[str] = "move_zone"
+
+    to: Storable = Field(min_length=1, max_length=100, description="The pool that it moves to.")
+
+    def summary(self) -> str:
+        return f"{self.kind} {self.zone} to {self.to}"
+
+
 class _RecordRequest(Request):
     action: ClassVar[Action]
 
@@ -336,7 +350,7 @@ OPERATIONS: dict[str, type[Request]] = {
     model.kind: model
     for model in (
         CreateZone, UpdateZone, DeleteZone, CreateRecord, UpdateRecord, PutRecord, DeleteRecord,
-        ChangeZone, ImportZone, RestoreZone,
+        ChangeZone, ImportZone, RestoreZone, MoveZone,
     )
 }  # fmt: skip
 

@@ -22,7 +22,7 @@ from dnsworker.operations import Outcome
 from dnsworker.requests import parse_query
 from dnsworker.settings import Settings
 from dnsworker.settlement import Settled
-from dnsworker.store import census, comparisons, deliveries, operations, zones
+from dnsworker.store import census, comparisons, deliveries, operations, purges, zones
 from dnsworker.store.pools import PoolDirectory
 from dnsworker.verification import Verifier
 
@@ -124,7 +124,7 @@ class Runtime:
 
     def target_names(self) -> list[str]:
         """All targets of all pools."""
-        return [name for known in self._directory.all() for name in known.target_ids]
+        return self._directory.target_names()
 
     def reload_pools(self) -> None:
         self._directory.forget()
@@ -137,6 +137,7 @@ class Runtime:
         closed = self._intake.close_gaps() if self._may_close_gaps() else Taken()
         self._spread(closed)
         self.take_in()
+        self._advance_purges()
         with self._reading.connect() as connection:
             owners = deliveries.owners(connection)
             untold = operations.untold(connection, TELL_AGAIN_S, BATCH)
@@ -179,6 +180,17 @@ class Runtime:
             log.warning("not so many zones are ahead any more: repairs go on")
         self._is_alarmed = alarm is not None
         return targets
+
+    def _advance_purges(self) -> None:
+        """Forget the targets at which nothing of ours is left."""
+        with self._reading.connect() as connection:
+            rows = purges.rows(connection)
+        for row in rows:
+            with self._engine.begin() as connection:
+                is_done = purges.advance(connection, row.id)
+            if is_done:
+                log.info("target %s is purged: no zone of ours is left there", row.name)
+                self._directory.forget()
 
     def _may_close_gaps(self) -> bool:
         """What is missing may have waited for the database all the while, and comes in a moment."""

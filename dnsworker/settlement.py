@@ -15,7 +15,17 @@ from dnsworker import desired
 from dnsworker.operations import Status, ZoneStatus
 from dnsworker.pools import Nameserver
 from dnsworker.records import Key
-from dnsworker.store import breakers, deliveries, journal, observations, operations, stops, zones
+from dnsworker.store import (
+    breakers,
+    deliveries,
+    journal,
+    moves,
+    observations,
+    operations,
+    pools,
+    stops,
+    zones,
+)
 from dnsworker.store.breakers import Standstill
 from dnsworker.store.deliveries import AWAY, BLOCKED, DeliveryRow, Withheld
 from dnsworker.store.journal import Trace
@@ -23,6 +33,7 @@ from dnsworker.store.observations import Observation
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
 
+REPLACED = "a later operation replaced all that it changed"
 #: Why a target that has taken a change isn't through with it.
 SPREADING = "has taken the change and is spreading it to its servers"
 
@@ -108,6 +119,8 @@ class Settled:
     reason: str | None = None
     #: Targets that have something new to do (a refused operation was taken back).
     targets: tuple[str, ...] = ()
+    #: The zone is being moved here, and somebody is at work on where it comes from: to be judged again soon.
+    is_waiting: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -137,6 +150,15 @@ def witnesses_of(known: KnownPool) -> list[Witness]:
     return found + [Witness(f"target {t.name}", t.name, None) for t in pool.targets if t.name not in covered]
 
 
+def _witnesses_of_removal(connection: sa.Connection, known: KnownPool, operation_id: str) -> list[Witness]:
+    """Those that the other pool asks as well go on answering for the zone: of them nothing is to be seen."""
+    destination = moves.get(connection, operation_id).destination
+    other = next((one for one in pools.read(connection) if one.pool.name == destination), None)
+    shared = {server.address for server in other.pool.nameservers} if other else set()
+    left = [one for one in witnesses_of(known) if one.name not in shared]
+    return left or [Witness(f"target {t.name}", t.name, None) for t in known.pool.targets]
+
+
 def read_standing(connection: sa.Connection, known: KnownPool, zone: ZoneRow) -> Standing:
     return read_standings(connection, {zone.id: (known, zone)})[zone.id]
 
@@ -160,7 +182,9 @@ def read_standings(
     return {
         zone_id: Standing(
             known=known,
-            witnesses=witnesses_of(known),
+            witnesses=_witnesses_of_removal(connection, known, zone.leaves_by)
+            if zone.is_deleted and zone.leaves_by
+            else witnesses_of(known),
             rows=rows[zone_id],
             seen=seen.get(zone_id, {}),
             withheld=withheld.get(zone_id, []),
@@ -204,7 +228,11 @@ def settle_all(
         settled = Settled(known, zone, standings[zone_id])
         settled.accepted = accepted.get(zone_id, [])
         settled.standing = _with_found_there(connection, settled.standing, zone_id, settled.accepted)
+        source = _lock_source(connection, zone, subjects) if zone.arrives_by is not None else None
+        settled.is_waiting = zone.arrives_by is not None and source is None
         hopeless = [row for row in settled.accepted if _is_hopeless(settled.standing, row.id)]
+        if settled.is_waiting:
+            hopeless = [row for row in hopeless if row.id != zone.arrives_by]
         for row in hopeless:
             _reject(connection, settled.standing, settled.zone, row, settled)
             settled.zone = zones.get(connection, zone_id)
@@ -212,6 +240,10 @@ def settle_all(
             standing = read_standing(connection, known, settled.zone)
             settled.accepted = operations.accepted_in(connection, zone_id)
             settled.standing = _with_found_there(connection, standing, zone_id, settled.accepted)
+        if source is not None and _advance_move(connection, settled, source):
+            settled.zone = zones.get(connection, zone_id)
+            settled.standing = read_standing(connection, known, settled.zone)
+            settled.accepted = operations.accepted_in(connection, zone_id)
         found.append(settled)
     _end_arrived(connection, found)
     for settled in found:
@@ -238,7 +270,8 @@ def _with_found_there(
         wanted, mine = wishes[row.id], own.get(row.id, set())
         back = {key for key in mine & withheld.keys() if withheld[key].operation_id in rejected}
         if back:
-            value = {entry.key: entry.change.after for entry in journal.of_operation(connection, row.id)}
+            entries = journal.of_operation(connection, zone_id, row.id)
+            value = {entry.key: entry.change.after for entry in entries}
             back = {key for key in back if withheld[key].accepted != value[key]}
             back -= journal.changed_later(connection, zone_id, row.revision, back, row.id)
         found[row.id] = back | {
@@ -249,6 +282,52 @@ def _with_found_there(
     return replace(standing, found_there=found)
 
 
+def _lock_source(connection: sa.Connection, zone: ZoneRow, subjects: Mapping[int, Subject]) -> ZoneRow | None:
+    """Where a zone comes from that is being moved here; None while somebody else has it locked, or this
+    settlement has judged it by what it was: both are to be judged again.
+
+    It isn't waited for: whoever has it may wait for this one.
+    """
+    assert zone.arrives_by is not None
+    source_id = moves.get(connection, zone.arrives_by).source_id
+    if source_id in subjects:
+        return None
+    return next(iter(zones.lock_all(connection, [source_id], wait=False)), None)
+
+
+def _advance_move(connection: sa.Connection, settled: Settled, source: ZoneRow) -> bool:
+    """Go on with the move that brings the zone here, if it has arrived; whether anything was done."""
+    zone, standing = settled.zone, settled.standing
+    row = next((one for one in settled.accepted if one.id == zone.arrives_by), None)
+    if row is None or not _has_arrived(standing, zone, row):
+        return False
+    step = desired.advance(connection, standing.known, zone, source, row.id)
+    if step is None:
+        return False
+    settled.targets += tuple(step.targets)
+    if step.take_over:
+        settled.ended += _end_left(connection, source, step.left)
+        settled.targets += tuple(desired.take_over(connection, zone, source, row.id))
+    if step.failure is not None:
+        operations.refuse(connection, row.id, step.failure)
+        dependents, targets = undo(connection, standing.known, zone, row, step.failure.message)
+        settled.ended += [row.id, *dependents]
+        settled.targets += targets
+    return True
+
+
+def _end_left(connection: sa.Connection, source: ZoneRow, ids: Sequence[str]) -> Sequence[str]:
+    """What was still on its way in the pool that a zone leaves was verified in the other one."""
+    traces = journal.since_open(connection, [source.id]).get(source.id, ()) if ids else ()
+    showing = Showing(traces, source.revision, source.revision)
+    active = [one for one in ids if showing.shows(one)]
+    if active:
+        operations.end(connection, active, Status.ACTIVE)
+    if replaced := [one for one in ids if one not in active]:
+        operations.end(connection, replaced, Status.SUPERSEDED, message=REPLACED)
+    return ids
+
+
 def zone_status(standing: Standing, zone: ZoneRow) -> tuple[ZoneStatus, str | None]:
     """The zone's status, and why it isn't simply ACTIVE."""
     good = [one for one in standing.witnesses if standing.verified(one) >= zone.revision]
@@ -257,7 +336,10 @@ def zone_status(standing: Standing, zone: ZoneRow) -> tuple[ZoneStatus, str | No
     if zone.is_deleted:
         if not behind and standing.is_met(len(good)):
             return ZoneStatus.DELETED, None
-        return ZoneStatus.PENDING, "is being deleted" + "".join(f"; {trouble}" for trouble in troubles[:3])
+        said = "is being removed here: it was moved to another pool" if zone.leaves_by else "is being deleted"
+        return ZoneStatus.PENDING, said + "".join(f"; {trouble}" for trouble in troubles[:3])
+    if zone.arrives_by is not None:
+        troubles.insert(0, "is being moved here")
     reason = "; ".join(troubles[:3]) or None
     if standing.is_met(len(good)):
         is_whole = len(good) == len(standing.witnesses) and not behind and not standing.withheld
@@ -328,17 +410,21 @@ def _end_arrived(connection: sa.Connection, found: Sequence[Settled]) -> None:
     if active:
         operations.end(connection, active, Status.ACTIVE)
     if replaced:
-        operations.end(
-            connection, replaced, Status.SUPERSEDED, message="a later operation replaced all that it changed"
-        )
+        operations.end(connection, replaced, Status.SUPERSEDED, message=REPLACED)
+    for settled in found:
+        if settled.zone.leaves_by in settled.ended:
+            desired.finish(connection, settled.zone)
 
 
 def _arrived(settled: Settled) -> list[Any]:
     """The operations that enough witnesses have come to."""
     reached = settled.standing.reached()
-    arrived = [row for row in settled.accepted if _has_arrived(settled.standing, row)]
+    zone = settled.zone
+    # A move that brings it here ends when the zone is gone elsewhere.
+    accepted = [row for row in settled.accepted if row.id != zone.arrives_by]
+    arrived = [row for row in accepted if _has_arrived(settled.standing, zone, row)]
     # Of a zone that is gone nothing shows; what was done to it before ends with its deletion.
-    gone = {row.revision for row in settled.accepted if row.kind == "delete_zone"}
+    gone = {row.revision for row in accepted if _is_removal(zone, row)}
     gone -= {row.revision for row in arrived}
     deleted = max((revision for revision in gone if revision <= reached), default=0)
     return [row for row in arrived if row.revision >= deleted]
@@ -382,12 +468,17 @@ class Showing:
         return is_covered and self.shows(operation_id)
 
 
-def _has_arrived(standing: Standing, row: Any) -> bool:
+def _is_removal(zone: ZoneRow, row: Any) -> bool:
+    """Whether the operation wants the zone away from here."""
+    return bool(row.kind == "delete_zone" or (row.kind == "move_zone" and row.id != zone.arrives_by))
+
+
+def _has_arrived(standing: Standing, zone: ZoneRow, row: Any) -> bool:
     free = _free_of(standing, standing.refusers(row.id))
     good = [one for one in free if standing.verified(one) >= row.revision]
     if not standing.is_met(len(good)):
         return False
-    if row.kind != "delete_zone":
+    if not _is_removal(zone, row):
         return True
     return all(one.delivered_revision >= row.revision for one in standing.rows.values())
 
@@ -418,8 +509,10 @@ def undo(
     """
     if zone.is_deleted:
         return [], ()
+    if zone.arrives_by == row.id:
+        desired.give_up(connection, zone)
     apex = (zone.name, "NS")
-    entries = journal.of_operation(connection, row.id)
+    entries = journal.of_operation(connection, zone.id, row.id)
     is_creation = any(entry.key == apex and entry.change.before is None for entry in entries)
     if is_creation and journal.was_removed_since(connection, zone.id, apex, row.revision):
         return [], ()  # that zone is gone already; this one is another

@@ -126,6 +126,9 @@ target = sa.Table(
     # Likewise what is done there in the background (`dnsworker.precedence`).
     sa.Column("repairs_paid_us", sa.BigInteger, nullable=False, default=0),
     sa.Column("looks_paid_us", sa.BigInteger, nullable=False, default=0),
+    # It has left its pool, and its zones are being removed there: as pools.yaml had it; since when.
+    sa.Column("purging", sa.JSON(none_as_null=True)),
+    sa.Column("purging_since", Moment),
     sa.Index("ix_target_pool_id", "pool_id"),
 )
 
@@ -167,6 +170,10 @@ zone = sa.Table(
     # Since when an operator has nothing sent to any target.
     sa.Column("frozen_at", Moment),
     sa.Column("freeze_reason", Text),
+    # The operation that moves it to another pool, until it is gone from here; that brings it here, until it
+    # is here. See `move`.
+    sa.Column("leaves_by", sa.String(64)),
+    sa.Column("arrives_by", sa.String(64)),
     sa.UniqueConstraint("pool_id", "name"),
     sa.Index("ix_zone_name", "name"),
     sa.Index("ix_zone_status", "status"),
@@ -365,6 +372,20 @@ observation = sa.Table(
     sa.Column("serial", sa.BigInteger),
     sa.Column("seen_at", Moment),
     sa.Column("error", Text),
+)
+
+# A zone on its way from one pool to another: two rows of `zone`, and how far it is (`desired.moving`).
+move = sa.Table(
+    "move",
+    metadata,
+    sa.Column("operation_id", sa.String(64), primary_key=True),  # whose row may be written a moment later
+    sa.Column("source_id", sa.ForeignKey("zone.id"), nullable=False),
+    sa.Column("destination_id", sa.ForeignKey("zone.id"), nullable=False),
+    sa.Column("phase", sa.String(16), nullable=False),  # delivering | removing | done | given up
+    sa.Column("copies", sa.Integer, nullable=False),  # so often the other pool was brought up to date
+    sa.Column("copied_revision", sa.BigInteger, nullable=False),  # of the source, in the last of them
+    # The latest serial under which the pool that it left had shown it: what is ahead of that is the other's.
+    sa.Column("left_serial", sa.BigInteger),
 )
 
 # How many there are of the zones whose ids begin with this one; see `dnsworker.store.census`.

@@ -8,12 +8,17 @@ included, against `DNSWORKER_CA_BUNDLE` or the system's authorities; what a URL 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from dnsworker.errors import ConfigError
+
 #: libpq's modes that look at the certificate.
 _VERIFYING = ("verify-ca", "verify-full")
+#: What a URL of MariaDB may say of TLS.
+_MARIADB_SSL = ("ssl", "ssl_ca", "ssl_cert", "ssl_key")
 
 
 def broker_ssl(url: str, ca_bundle: Path | None) -> dict[str, Any] | bool:
@@ -33,12 +38,47 @@ def redis_url(url: str, ca_bundle: Path | None) -> str:
 
 
 def database_url(url: str, ca_bundle: Path | None) -> str:
-    """A database URL whose `sslmode` checks certificates, with the authorities to check them against."""
+    """A database URL that asks for TLS, with the authorities to check certificates against: PostgreSQL's by
+    an `sslmode` that checks them, MariaDB's by `ssl=true`."""
     parts = urlsplit(url)
-    is_checked = dict(parse_qsl(parts.query)).get("sslmode") in _VERIFYING
-    if not parts.scheme.startswith("postgresql") or not is_checked:
-        return url
-    return _with_defaults(url, sslrootcert=ca_bundle)
+    query = dict(parse_qsl(parts.query))
+    if parts.scheme.startswith("postgresql") and query.get("sslmode") in _VERIFYING:
+        return _with_defaults(url, sslrootcert=ca_bundle)
+    if parts.scheme.startswith(("mariadb", "mysql")) and _wants_ssl(query):
+        return _with_defaults(url, ssl_ca=ca_bundle)
+    return url
+
+
+def mariadb_context(query: Mapping[str, Any]) -> ssl.SSLContext | None:
+    """How to talk TLS to a MariaDB whose URL has this query; None where it doesn't ask for it.
+
+    The certificate and its name are always checked. Raises `ConfigError`.
+    """
+    unknown = sorted(name for name in query if name.startswith("ssl") and name not in _MARIADB_SSL)
+    if unknown:
+        raise ConfigError(
+            f"DNSWORKER_DATABASE_URL: {unknown[0]} isn't known; certificate and name are always checked "
+            f"with ssl=true; there are {', '.join(_MARIADB_SSL)}"
+        )
+    if not _wants_ssl(query):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=query.get("ssl_ca"))
+        if "ssl_cert" in query:
+            context.load_cert_chain(query["ssl_cert"], query.get("ssl_key"))
+    except OSError as exc:  # ssl.SSLError is one
+        raise ConfigError(
+            f"DNSWORKER_DATABASE_URL: can't use its ssl_ca, ssl_cert or ssl_key: {exc.strerror or exc}"
+        ) from exc
+    return context
+
+
+def _wants_ssl(query: Mapping[str, Any]) -> bool:
+    """Raises `ConfigError` for an `ssl` that says neither yes nor no."""
+    said = query.get("ssl", "true" if any(name in query for name in _MARIADB_SSL) else "false")
+    if said not in ("true", "false"):
+        raise ConfigError(f"DNSWORKER_DATABASE_URL: ssl={said}: say ssl=true or ssl=false")
+    return bool(said == "true")
 
 
 def _with_defaults(url: str, **defaults: object) -> str:

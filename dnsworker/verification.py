@@ -40,6 +40,8 @@ Ts = TypeVarTuple("Ts")
 
 #: Seconds between looks at a zone that isn't right yet; the last one repeats.
 PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, *[30.0] * 20, 60.0, 120.0, 300.0)
+#: Pauses don't grow beyond this one while only a lock is waited for.
+WAITING_LOOKS = 4
 #: Questions in a row without an answer after which a nameserver is asked once in `ASK_SILENT_S` only.
 SILENT_AFTER = 8
 ASK_SILENT_S = 1.0
@@ -358,6 +360,8 @@ class Verifier:
         Judged by the rows as they are under the zone's lock: since the nameservers were asked, another worker
         may have delivered, and died.
         """
+        if settled.is_waiting:
+            return PAUSES_S[min(looks, WAITING_LOOKS)]
         if not settled.is_open or not inquiries_about(settled.standing, settled.zone):
             return None
         return PAUSES_S[min(looks, len(PAUSES_S) - 1)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: A wake-up is worth no more waiting: the sweep repeats it.
 WAKE_TIMEOUT_S = 2.0
+#: Whoever is woken does all that is due, so a busy target is woken no more often.
+WAKE_EVERY_S = 0.01
 #: Celery raises a RuntimeError when its own retries have come to an end.
 BACKEND_ERRORS = (redis.RedisError, BackendError, OSError, RuntimeError)
 
@@ -60,9 +63,36 @@ class CelerySignals:
         self._app, self._ca_bundle = app, ca_bundle
         self._publisher: Publisher | None = None
         self._lock = threading.Lock()
+        #: Target → when it was woken last; and those that will be woken in a moment.
+        self._woken_at: dict[str, float] = {}
+        self._timers: dict[str, threading.Timer] = {}
 
     def wake_delivery(self, target: str) -> None:
-        """A wake-up for one delivery to `target`. Never raises for a broker's trouble."""
+        """A wake-up for what is due at `target`: at once, or together with others that come in this moment.
+
+        Never raises for a broker's trouble.
+        """
+        with self._lock:
+            if target in self._timers:
+                return
+            moment = time.monotonic()
+            wait_s = self._woken_at.get(target, float("-inf")) + WAKE_EVERY_S - moment
+            if wait_s > 0:
+                timer = self._timers[target] = threading.Timer(wait_s, self._wake_in_time, (target,))
+                timer.daemon = True
+                timer.start()
+                return
+            self._woken_at[target] = moment
+        self._wake(target)
+
+    def _wake_in_time(self, target: str) -> None:
+        with self._lock:
+            if self._timers.pop(target, None) is None:
+                return  # closed
+            self._woken_at[target] = time.monotonic()
+        self._wake(target)
+
+    def _wake(self, target: str) -> None:
         try:
             self._publishing().publish(delivery_wake_up(target), WAKE_TIMEOUT_S)
         except SubmissionFailed as exc:
@@ -94,12 +124,16 @@ class CelerySignals:
     def after_fork(self) -> None:
         """In a forked child: the connections are the parent's."""
         self._lock = threading.Lock()
+        self._timers = {}
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
             publisher.abandon()
 
     def close(self) -> None:
         with self._lock:
+            timers, self._timers = self._timers, {}
+            for timer in timers.values():
+                timer.cancel()  # the sweep of another does it
             publisher, self._publisher = self._publisher, None
         if publisher is not None:
             publisher.close()

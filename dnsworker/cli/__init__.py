@@ -13,6 +13,7 @@ from dnsworker.cli.database import db
 from dnsworker.cli.dead import dead, discard, requeue
 from dnsworker.cli.demo import demo as demo_command
 from dnsworker.cli.freezing import freeze, thaw
+from dnsworker.cli.moving import move
 from dnsworker.cli.notifying import notify
 from dnsworker.cli.operation import operation as operation_group
 from dnsworker.cli.pool import pool as pool_group
@@ -49,7 +50,7 @@ for part in (
     backends_command, worker, beat, db, queues, schema, completion_command,
 ):  # fmt: skip
     cli.add_command(part)
-for part in (freeze, thaw, notify):
+for part in (freeze, thaw, notify, move):
     zone_group.add_command(part)
 for part in (dead, requeue, discard):
     queues.add_command(part)

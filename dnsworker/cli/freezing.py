@@ -37,9 +37,10 @@ def freeze(session: Session, name: str, reason: str | None, pool: str | None) ->
     wanted = Name(zone_name(name))
     with session.connection(writes=True) as connection:
         found, _ = reports.find_zone(connection, wanted, pool)
-        zones.lock(connection, found.id)
-        stops.freeze(connection, found.id, reason)
-        busy = stops.under_way(connection, delivery.c.zone_id == found.id)
+        sides = _sides(connection, found)
+        for one in zones.lock_all(connection, sides):
+            stops.freeze(connection, one.id, reason)
+        busy = stops.under_way(connection, delivery.c.zone_id.in_(sides))
     told = stops.frozen_text(reason)
     if session.as_json:
         output.print_json({"zone": wanted, "frozen": told, "under_way": busy})
@@ -60,8 +61,9 @@ def thaw(session: Session, name: str, pool: str | None) -> None:
     wanted = Name(zone_name(name))
     with session.connection(writes=True) as connection:
         found = _frozen(connection, wanted, pool)
-        zones.lock(connection, found.id)
-        targets = list(stops.thaw(connection, found.id))
+        targets: list[str] = []
+        for one in zones.lock_all(connection, _sides(connection, found)):
+            targets += stops.thaw(connection, one.id)
     is_told = session.wake(targets)
     if session.as_json:
         output.print_json({"zone": wanted, "was_frozen": found.frozen_at is not None, "due_now": targets})
@@ -69,6 +71,14 @@ def thaw(session: Session, name: str, pool: str | None) -> None:
     due = f"due now at {', '.join(targets)}" if targets else "nothing is due"
     output.say(f"{wanted}  {'thawed' if found.frozen_at else 'not frozen'}, {due}")
     say_if_untold(is_told)
+
+
+def _sides(connection: Any, found: ZoneRow) -> set[int]:
+    """The zone, and while it moves to another pool its other half."""
+    from dnsworker.store import moves
+
+    operation_id = found.leaves_by or found.arrives_by
+    return {found.id} if operation_id is None else moves.both_sides(connection, operation_id)
 
 
 def _frozen(connection: Any, name: Any, pool: str | None) -> ZoneRow:

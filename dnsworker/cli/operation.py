@@ -101,7 +101,7 @@ def cancel(session: Session, id: str, reason: str | None) -> None:
     """Take an operation back that no target has received anything of.
 
     It ends in ERROR, code Cancelled; its RRsets become again what they were, but for those that a later
-    operation changed.
+    operation changed. A move is cancelled as long as the old pool serves the zone.
     """
     from dnsworker import cancellation
 

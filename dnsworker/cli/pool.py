@@ -84,19 +84,26 @@ def check(session: Session, file: Path | None) -> None:
 @pool.command()
 @file_argument
 @click.option("--dry-run", is_flag=True, help="Only say what would happen.")
-@click.option("--detach", is_flag=True, help="Leave the zones of targets that FILE has lost there.")
+@click.option("--detach", is_flag=True, help="Leave the zones of a target that FILE has lost there.")
+@click.option("--purge", is_flag=True, help="Remove them there, in the background, and then the target.")
 @with_session
-def apply(session: Session, file: Path | None, dry_run: bool, detach: bool) -> None:
-    """Make FILE (default: DNSWORKER_POOLS) the pools of this system."""
+def apply(session: Session, file: Path | None, dry_run: bool, detach: bool, purge: bool) -> None:
+    """Make FILE (default: DNSWORKER_POOLS) the pools of this system.
+
+    A target that FILE has lost and that holds zones is refused without --detach or --purge. `target show`
+    tells how far a purge is; --detach ends it.
+    """
     from dnsworker.store import pools as store
 
+    if detach and purge:
+        raise click.UsageError("give --detach or --purge, not both")
     path = file or session.settings.pools
     if path is None:
         raise click.UsageError("which file? Give FILE or set DNSWORKER_POOLS")
     notes: list[str] = []
     pools = _load(path, notes, checks_options=True)
     with session.connection(writes=True) as connection:
-        done = store.apply(connection, pools, detach=detach, dry_run=dry_run).lines
+        done = store.apply(connection, pools, detach=detach, purge=purge, dry_run=dry_run).lines
     if session.as_json:
         output.print_json({"dry_run": dry_run, "notes": notes, "changes": done})
         return

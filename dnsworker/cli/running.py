@@ -75,7 +75,7 @@ def declare(session: Session) -> None:
     from dnsworker.store import pools as store
 
     with session.connection() as connection:
-        targets = [name for known in store.read(connection) for name in known.target_ids]
+        targets = list(store.target_ids(connection))
     names = broker.declare(session.settings, targets)
     if session.as_json:
         output.print_json({"queues": names})

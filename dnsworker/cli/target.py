@@ -138,7 +138,7 @@ def resume(session: Session, name: str | None, is_all: bool) -> None:
     with session.connection(writes=True) as connection:
         everything = stops.of_all(connection)
         paused = stops.of_targets(connection)
-        known = {key: one for entry in pools.read(connection) for one, key in entry.target_ids.items()}
+        known = {key: one for one, key in pools.target_ids(connection).items()}
         if name is None:
             others = [known[key] for key in paused.keys() & known.keys()]
             targets = stops.begin_afresh(connection, known.keys() - paused.keys())
@@ -186,7 +186,7 @@ def _check_named(name: str | None, is_all: bool) -> None:
 def _find(connection: sa.Connection, name: str) -> int:
     from dnsworker.store import pools
 
-    known = {one: key for entry in pools.read(connection) for one, key in entry.target_ids.items()}
+    known = pools.target_ids(connection)
     if name not in known:
         raise _unknown(name, known)
     return known[name]
@@ -215,6 +215,8 @@ def print_targets(targets: list[dict[str, Any]], *, indent: str = "") -> None:
         columns.append(("RESTS UNTIL", lambda one: output.ago(one.get("rests_until"))))
     if any(one.get("paused") for one in targets):
         columns.append(("PAUSED", _paused))
+    if any(one.get("purging_since") for one in targets):
+        columns.append(("PURGED", _purged))
     columns.append(("LAST ERROR", _last_error))
     rows = [tuple(read(one) for _, read in columns) for one in targets]
     output.print_table(tuple(title for title, _ in columns), rows, indent=indent)
@@ -225,6 +227,10 @@ def _paused(one: dict[str, Any]) -> str:
         return ""
     until = output.ago(one.get("paused_until"))
     return f"ends {until}" if until else "until resumed"
+
+
+def _purged(one: dict[str, Any]) -> str:
+    return f"{one['zones_left']} zones left" if one.get("purging_since") else ""
 
 
 def _budget(one: dict[str, Any]) -> str:
@@ -239,4 +245,4 @@ def _last_error(one: dict[str, Any]) -> str:
 
 
 def _field(key: str, value: Any) -> Any:
-    return output.ago(value) if key.endswith(("_at", "_until")) else value
+    return output.ago(value) if key.endswith(("_at", "_until", "_since")) else value

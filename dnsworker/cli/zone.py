@@ -193,6 +193,7 @@ def print_zone(found: dict[str, Any]) -> None:
     output.print_fields(
         [
             ("pool", found.get("pool")),
+            ("moving", found.get("moving")),
             ("email", found.get("email")),
             ("ttl", found.get("ttl")),
             ("primary", found.get("primary")),

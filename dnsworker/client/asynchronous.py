@@ -89,6 +89,7 @@ class AsyncClient:
     change_zone = _submitting(Client.change_zone)
     import_zone = _submitting(Client.import_zone)
     restore_zone = _submitting(Client.restore_zone)
+    move_zone = _submitting(Client.move_zone)
 
     show_zone = _asking(Client.show_zone)
     list_records = _asking(Client.list_records)

@@ -237,6 +237,23 @@ class Client:
         """Bring back the contents that the zone had at a serial, as a new change."""
         return self._submit("restore_zone", locals())
 
+    def move_zone(
+        self,
+        zone: str,
+        *,
+        to: str,
+        pool: str | None = None,
+        force: bool = False,
+        comment: str | None = None,
+        operation_id: str | None = None,
+    ) -> Operation:
+        """Take the zone from its pool to another; its apex NS become that pool's.
+
+        It is removed from the old pool when enough nameservers of the new one answer with it. Until then
+        changes go to the old one, and with the zone to the new one.
+        """
+        return self._submit("move_zone", locals())
+
     def show_zone(self, zone: str, *, pool: str | None = None) -> dict[str, Any]:
         """The zone as it stands, with each target's and nameserver's state. Raises `ZoneNotFound`."""
         answer: dict[str, Any] = self._ask("show_zone", locals())

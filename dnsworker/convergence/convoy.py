@@ -126,7 +126,7 @@ class Convoy:
                 outcome.unreached.append(one.claim)
                 outcome.error = answer
             elif isinstance(answer, BackendError):
-                log.info("%s: %s: %s", self._target, one.plan.zone, answer)
+                log.info("%s: %s: %s: %s", self._target, one.plan.zone, answer.code, answer)
                 outcome.doubtful.append(one.claim)
             else:
                 sent.append(one)
@@ -163,7 +163,7 @@ class Convoy:
                 log.info("%s: can't be read back: %s", self._target, exc)
                 break
             except (BackendError, ClaimLost) as exc:
-                log.info("%s: %s: %s", self._target, one.plan.zone, exc)
+                log.info("%s: %s: %s: %s", self._target, one.plan.zone, exc.code, exc)
         return there
 
     def _note(self, there: Sequence[_Passenger], outcome: Outcome) -> None:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from dnsworker.backend import Backend
 from dnsworker.comparison import Records, is_same, records_of
 from dnsworker.contents import ZoneContents
 from dnsworker.convergence.ledger import Blocked, Ledger, Work
 from dnsworker.plan import RRsetChange
 from dnsworker.records import Key
+from dnsworker.serials import is_ahead
+from dnsworker.store import moves
 from dnsworker.store.deliveries import THERE
 
 RESTORED = "the database may have been restored from a backup"
@@ -72,6 +75,23 @@ def raise_if_alive(work: Work, found: ZoneContents | None) -> None:
             "ahead",
             f"the target has a zone {work.zone.name} (serial {found.soa.serial}), which is deleted here; "
             f"{RESTORED}; {UNTIL_RETRIED}",
+        )
+
+
+def raise_if_it_is_the_other_pools(ledger: Ledger, work: Work, backend: Backend) -> None:
+    """Of a zone that was moved to another pool: that may have this very server, by another name."""
+    if backend.capabilities.sets_serial or backend.capabilities.signer_counts:
+        return  # its serial tells nothing
+    assert work.zone.leaves_by is not None
+    with ledger.reading.connect() as connection:
+        move = moves.get(connection, work.zone.leaves_by)
+    soa = backend.read_soa(work.zone.name)
+    if soa is not None and move.left_serial is not None and is_ahead(soa.serial, move.left_serial):
+        raise Blocked(
+            "held",
+            f"the target has {work.zone.name} at serial {soa.serial}, later than any that pool {move.source} "
+            f"gave it: it seems to be a server of pool {move.destination}, too, and keeps the zone. Take the "
+            f"target out of pool {move.source}, or remove the zone there yourself and retry the operation",
         )
 
 

@@ -50,6 +50,8 @@ MESSAGE_LENGTH = 2000
 DROPPED = "the server accepted the change and doesn't have it"
 #: Between two questions whether a provider has spread a change.
 FIRST_ASK_S, LAST_ASK_S = 1.0, 30.0
+#: For so long a claim that was found to hold is believed to: before a request, and while it is only waited.
+RENEW_AFTER_S, HOLD_S = 0.05, 1.0
 #: After so many ServerFailures in a row the contents are suspected, not the server.
 SUSPECT_AFTER = 2
 REPAIRED = {"last_repair_at": now()}
@@ -139,6 +141,7 @@ class Ledger:
         self.has_written = False
         #: One before each request of a backend's method but the first.
         self._renewals = 0
+        self._renewed_at = float("-inf")
         #: Ids of changes that the provider has taken and that are in no row yet.
         self._taken: list[str] = []
         #: Those that are in the row, and that it hasn't spread yet.
@@ -160,6 +163,7 @@ class Ledger:
     def renew(self) -> None:
         """Hold the claim for another lease. Raises `Resting` when the target is to be left alone by now."""
         self._renewals += 1
+        moment = time.monotonic()
         with self._engine.begin() as connection:
             deliveries.renew(connection, self.claim, self._settings.lease_s)
             rest = breakers.rest_left(connection, self.claim.target_id)
@@ -167,6 +171,25 @@ class Ledger:
         if rest is not None:
             left_s, reason = rest
             raise Resting(reason, retry_after_s=left_s)
+        self._renewed_at = moment
+
+    def keep(self) -> None:
+        """The same between the requests of one of the backend's methods: not where it was done a moment ago,
+        since a creation makes a dozen requests in that time.
+
+        The clock goes on while the process is paused, so whoever was paused looks again.
+        """
+        self._renew_after(RENEW_AFTER_S)
+
+    def hold(self) -> None:
+        """The same while nothing is asked, and something is only waited for."""
+        self._renew_after(HOLD_S)
+
+    def _renew_after(self, seconds: float) -> None:
+        if time.monotonic() - self._renewed_at >= seconds:
+            self.renew()
+        else:
+            self._renewals += 1
 
     @contextmanager
     def writing(self, *, is_message: bool = False) -> Iterator[None]:

@@ -65,7 +65,7 @@ class Convergence:
         )  # fmt: skip
         self._sender = Sender(backend, self._ledger)
         self._creation = Creation(backend, self._ledger, self._sender)
-        backend.checkpoint = backend.renew = self._ledger.renew
+        backend.checkpoint, backend.renew = self._ledger.keep, self._ledger.hold
 
     def run(self) -> None:
         """Raises `BackendError` (`Blocked` where an operator must decide) or `ClaimLost`."""
@@ -140,6 +140,8 @@ class Convergence:
             return self._ledger.finish(work, state, None)
         if doubt.is_in_doubt(work):
             doubt.raise_if_alive(work, self._backend.read_zone(work.zone.name))
+        if work.zone.leaves_by is not None:
+            doubt.raise_if_it_is_the_other_pools(self._ledger, work, self._backend)
         with self._ledger.writing():
             self._backend.delete_zone(work.zone.name)
         return self._ledger.finish(work, "absent" if self._capabilities.creates_zones else "emptied", None)

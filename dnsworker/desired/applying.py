@@ -7,6 +7,7 @@ from typing import Any
 
 from dnsworker import names, plan, serials
 from dnsworker.contents import ZoneContents
+from dnsworker.desired import moving
 from dnsworker.desired.draft import Draft, Place
 from dnsworker.desired.effects import apex_ns, difference, primary_nameserver, resolve
 from dnsworker.desired.importing import check_not_empty, read_import
@@ -29,6 +30,7 @@ from dnsworker.requests import (
     CreateZone,
     DeleteZone,
     ImportZone,
+    MoveZone,
     Request,
     RestoreZone,
     UpdateZone,
@@ -53,7 +55,10 @@ class Desired:
         if isinstance(request, ImportZone):
             return self._import(draft, operation_id, request)
         known, zone = self._existing(draft, request)
+        if isinstance(request, MoveZone):
+            return self._move(draft, known, zone, operation_id, request)
         if isinstance(request, DeleteZone):
+            moving.raise_if_leaving(zone)
             return delete(draft, known, zone, operation_id, force=request.force)
         if isinstance(request, UpdateZone):
             return self._update(draft, known, zone, operation_id, request)
@@ -99,28 +104,30 @@ class Desired:
     # --- the zone --------------------------------------------------------------------------------------
 
     def _existing(self, draft: Draft, request: Request) -> tuple[KnownPool, ZoneRow]:
-        """The zone that the request names, locked."""
+        """The zone that the request names, locked. One that is on its way to a pool isn't there yet."""
         name = request.zone_name
         pool_ids = None if request.pool is None else [self._directory.by_name(request.pool).id]
         living = [zone for zone in draft.named(name, pool_ids) if not zone.is_deleted]
-        if not living:
+        here = [zone for zone in living if zone.arrives_by is None]
+        if not here:
+            for zone in living:
+                moving.raise_if_taken(zone, self._directory.get(zone.pool_id).pool.name)
             where = "" if request.pool is None else f" in pool {request.pool}"
             raise ZoneNotFound(f"there is no zone {name}{where}; create it first")
-        if len(living) > 1:
-            in_pools = sorted(self._directory.get(zone.pool_id).pool.name for zone in living)
+        if len(here) > 1:
+            in_pools = sorted(self._directory.get(zone.pool_id).pool.name for zone in here)
             raise AmbiguousZone(f"zone {name} is in the pools {', '.join(in_pools)}: say which with pool=")
-        return self._directory.get(living[0].pool_id), living[0]
+        return self._directory.get(here[0].pool_id), here[0]
 
     def _place(self, draft: Draft, request: Request, email: str) -> tuple[KnownPool, ZoneRow]:
         """The row for a zone that may have to be made, locked."""
         known = self._home(request)
-        return known, draft.made(known.id, request.zone_name, Name(primary_nameserver(known)), email)
+        return known, _row_in(draft, known, request.zone_name, email)
 
     def _home(self, request: Request) -> KnownPool:
         """The pool of a zone that may have to be made."""
         known = self._directory.by_name(request.pool) if request.pool else self._directory.default()
-        if not known.target_ids:
-            raise PoolNotFound(f"pool {known.pool.name} has no targets")
+        _raise_if_empty(known)
         return known
 
     def _create(self, draft: Draft, operation_id: str, request: CreateZone) -> Accepted:
@@ -143,6 +150,27 @@ class Desired:
         values = {field: value for field, value in wanted.items() if getattr(zone, field) != value}
         check_timers(zone, values)
         return write(draft, known, zone, operation_id, [], values, force=request.force)
+
+    def _move(
+        self, draft: Draft, source: KnownPool, zone: ZoneRow, operation_id: str, request: MoveZone
+    ) -> Accepted:
+        moving.raise_if_leaving(zone)
+        known = self._directory.by_name(request.to)
+        if known.id == source.id:
+            raise InvalidRequest(f"zone {zone.name} is in pool {known.pool.name} already")
+        moving.raise_if_one_server(source, known)
+        _raise_if_empty(known)
+        there = _row_in(draft, known, zone.name, zone.email)
+        if not there.is_deleted:
+            raise ZoneExists(f"pool {known.pool.name} has a zone {zone.name} of its own")
+        if zone.frozen_at is not None or there.frozen_at is not None:
+            raise InvalidRequest(f"zone {zone.name} is frozen by operator: thaw it first")
+        arriving = moving.contents(draft, known, zone).values()
+        changes = [RRsetChange(None, rrset) for rrset in arriving]
+        check_types(known, changes)
+        check_ignored(known, zone.name, changes)
+        check_children(draft, there, changes)
+        return moving.begin(draft, known, zone, there, operation_id, force=request.force)
 
     def _import(self, draft: Draft, operation_id: str, request: ImportZone) -> Accepted:
         wish = read_import(request)
@@ -208,6 +236,18 @@ class Desired:
                 minimum=self._settings.guard_minimum,
                 zone=zone.name,
             )
+
+
+def _row_in(draft: Draft, known: KnownPool, name: Name, email: str) -> ZoneRow:
+    """The pool's row of that name, locked; made as a tombstone if there is none."""
+    zone = draft.made(known.id, name, Name(primary_nameserver(known)), email)
+    moving.raise_if_taken(zone, known.pool.name)
+    return zone
+
+
+def _raise_if_empty(known: KnownPool) -> None:
+    if not known.target_ids:
+        raise PoolNotFound(f"pool {known.pool.name} has no targets")
 
 
 def _changes_back(draft: Draft, zone: ZoneRow, serial: int) -> list[RRsetChange]:

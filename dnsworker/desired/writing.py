@@ -136,7 +136,7 @@ def take_back(draft: Draft, known: KnownPool, zone: ZoneRow, operation_id: str) 
     Returns how many RRsets went back, and those that had to stay because something now stands beside them.
     """
     connection = draft.connection
-    entries = journal.of_operation(connection, operation_id)
+    entries = journal.of_operation(connection, zone.id, operation_id)
     done = {entry.key: entry for entry in entries if entry.key[1] != "SOA"}
     values = _values_before(zone, entries)
     if not done and not values:

@@ -306,7 +306,8 @@ def finish(
         .where(
             _is(claim.zone_id, claim.target_id),
             delivery.c.epoch == claim.epoch,
-            delivery.c.wanted_revision == delivered_revision,
+            # Earlier where the target is left out by now: of what is removed there nothing new is wanted.
+            delivery.c.wanted_revision <= delivered_revision,
             delivery.c.goal == goal,
         )
         .values(

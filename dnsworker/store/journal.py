@@ -125,12 +125,12 @@ def since_deliveries(
     return found
 
 
-def of_operation(connection: sa.Connection, operation_id: str) -> list[Entry]:
-    """What an operation changed, its compensation (a later revision) included."""
+def of_operation(connection: sa.Connection, zone_id: int, operation_id: str) -> list[Entry]:
+    """What an operation changed in a zone, its compensation (a later revision) included."""
     query = sa.select(
         journal.c.revision, journal.c.serial, journal.c.operation_id,
         journal.c.name, journal.c.type, journal.c.before, journal.c.after,
-    ).where(journal.c.operation_id == operation_id)  # fmt: skip
+    ).where(journal.c.operation_id == operation_id, journal.c.zone_id == zone_id)  # fmt: skip
     return [_entry(row) for row in connection.execute(query.order_by(journal.c.revision, journal.c.id))]
 
 

@@ -93,6 +93,13 @@ def lock(connection: sa.Connection, operation_id: str) -> Any:
     return connection.execute(query).one_or_none()
 
 
+def rehome(
+    connection: sa.Connection, operation_ids: Sequence[str], zone_id: int, revision: int, serial: int
+) -> None:
+    """Open operations are judged by another zone, or revision, from now on: theirs has moved."""
+    _set(connection, operation_ids, zone_id=zone_id, revision=revision, serial=serial)
+
+
 def refuse(connection: sa.Connection, operation_id: str, error: InvalidRequest) -> None:
     end(connection, [operation_id], Status.ERROR, code=error.code, message=error.message)
 

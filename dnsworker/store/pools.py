@@ -15,10 +15,11 @@ import sqlalchemy as sa
 from dnsworker.capabilities import Capabilities
 from dnsworker.database import reading
 from dnsworker.errors import ConfigError, PoolNotFound
-from dnsworker.pools import Pool, capabilities_of
+from dnsworker.pools import Pool, Target, capabilities_of
+from dnsworker.store import purges
 from dnsworker.store.deliveries import REPAIR
 from dnsworker.store.rows import insert_or_ignore
-from dnsworker.tables import delivery, now, pool, target, withheld, zone
+from dnsworker.tables import delivery, now, pool, target, zone
 
 REFRESH_S = 2.0
 
@@ -68,6 +69,7 @@ class PoolDirectory:
         self._engine = reading(engine)
         self._lock = threading.Lock()
         self._pools: dict[int, KnownPool] = {}
+        self._purging: dict[str, KnownPool] = {}
         self._read_at = float("-inf")
 
     def all(self) -> list[KnownPool]:
@@ -75,6 +77,7 @@ class PoolDirectory:
             if time.monotonic() - self._read_at > REFRESH_S:
                 with self._engine.connect() as connection:
                     self._pools = {known.id: known for known in read(connection)}
+                    self._purging = read_purging(connection)
                 self._read_at = time.monotonic()
             return list(self._pools.values())
 
@@ -109,7 +112,11 @@ class PoolDirectory:
 
     def of_target(self, name: str) -> KnownPool | None:
         """None where no pool has it: it may have been removed a moment ago."""
-        return next((known for known in self.all() if name in known.target_ids), None)
+        return next((known for known in self.all() if name in known.target_ids), self._purging.get(name))
+
+    def target_names(self) -> list[str]:
+        """All targets of all pools, and those that are being purged."""
+        return [name for known in self.all() for name in known.target_ids] + list(self._purging)
 
 
 def read(connection: sa.Connection) -> list[KnownPool]:
@@ -127,25 +134,57 @@ def read(connection: sa.Connection) -> list[KnownPool]:
     return found
 
 
+def read_purging(connection: sa.Connection) -> dict[str, KnownPool]:
+    """The targets that are being purged, by name: each with the pool that it has left, as its only target."""
+    gone = purges.rows(connection)
+    if not gone:
+        return {}
+    known = {entry.id: entry for entry in read(connection)}
+    found = {}
+    for row in gone:
+        entry = known[row.pool_id]
+        left = entry.pool.model_copy(update={"targets": [Target.model_validate(row.purging)]})
+        found[row.name] = KnownPool(entry.id, entry.version, left, {row.name: row.id})
+    return found
+
+
+def target_ids(connection: sa.Connection) -> dict[str, int]:
+    """All targets of all pools, and those that are being purged."""
+    every = [*read(connection), *read_purging(connection).values()]
+    return {name: key for entry in every for name, key in entry.target_ids.items()}
+
+
 def apply(
-    connection: sa.Connection, pools: Sequence[Pool], *, detach: bool = False, dry_run: bool = False
+    connection: sa.Connection,
+    pools: Sequence[Pool],
+    *,
+    detach: bool = False,
+    purge: bool = False,
+    dry_run: bool = False,
 ) -> Applied:
     """Make the stored pools those of the file. Raises `ConfigError` before anything is changed.
 
     A new target gets all of its pool's zones, and a pool that the file leaves out stays. A target that still
-    holds zones is not removed; with `detach` it is, and keeps them as they are.
+    holds zones is not removed; with `detach` it is, and keeps them as they are; with `purge` it is when all
+    of them are removed there (`store.purges`).
     """
     known = {entry.pool.name: entry for entry in read(connection)}
+    purging = read_purging(connection)
     owners = {name: entry.pool.name for entry in known.values() for name in entry.target_ids}
+    owners |= {name: entry.pool.name for name, entry in purging.items()}
     for wanted in pools:
         for one in wanted.targets:
             if owners.get(one.name, wanted.name) != wanted.name:
                 raise ConfigError(f"target {one.name} belongs to pool {owners[one.name]}; names are unique")
-        if not detach:
+        if not (detach or purge):
             _refuse_removals(connection, known.get(wanted.name), wanted)
     done = Applied()
     for wanted in pools:
         current = known.get(wanted.name)
+        names = {one.name for one in wanted.targets}
+        for name, entry in purging.items():
+            if entry.pool.name == wanted.name and name not in names:
+                done.lines.append(_purge_goes_on(connection, entry, name, detach=detach, dry_run=dry_run))
         if current is None:
             done.lines.append(f"pool {wanted.name}: new, targets {', '.join(t.name for t in wanted.targets)}")
         elif current.pool.to_document() == wanted.to_document():
@@ -155,7 +194,15 @@ def apply(
             done.lines.append(
                 f"pool {wanted.name}: changed, version {current.version} → {current.version + 1}"
             )
-        done.lines += [_removal(connection, *gone, wanted) for gone in _removed(current, wanted)]
+        for name, target_id in _removed(current, wanted):
+            assert current is not None
+            is_purge = purge and purges.holds(connection, target_id) > 0
+            say = _purge if is_purge else _removal
+            done.lines.append(say(connection, name, target_id, current.pool))
+            if not dry_run and is_purge:
+                purges.begin(connection, target_id, current.pool.target(name))
+            elif not dry_run:
+                purges.forget(connection, target_id)
         if not dry_run:
             done.lines += _store(connection, wanted, current)
     done.lines += [
@@ -188,7 +235,10 @@ def _store(connection: sa.Connection, wanted: Pool, current: KnownPool | None) -
         )
         row = connection.execute(sa.select(target).where(target.c.name == one.name)).one()
         if row.is_removed:  # a worker may have gone on with it for a moment after its removal
-            _forget_deliveries(connection, row.id)
+            purges.forget_deliveries(connection, row.id)
+        if row.purging_since is not None:
+            said.append(f"target {one.name}: no longer purged")
+            purges.call_off(connection, row.id)
         connection.execute(
             sa.update(target).where(target.c.id == row.id).values(is_removed=False, pool_id=pool_id)
         )
@@ -197,17 +247,7 @@ def _store(connection: sa.Connection, wanted: Pool, current: KnownPool | None) -
         count = _start_deliveries(connection, pool_id, row.id)
         if count:
             said.append(f"target {one.name}: {count} zones to deliver")
-    for _, target_id in _removed(current, wanted):
-        _forget_deliveries(connection, target_id)
-        values = {"is_removed": True, "paused_at": None, "paused_until": None, "pause_reason": None}
-        connection.execute(sa.update(target).where(target.c.id == target_id).values(**values))
     return said
-
-
-def _forget_deliveries(connection: sa.Connection, target_id: int) -> None:
-    """Whoever is at work there loses the claim. A target that comes back is compared with what it has."""
-    connection.execute(sa.delete(withheld).where(withheld.c.target_id == target_id))
-    connection.execute(sa.delete(delivery).where(delivery.c.target_id == target_id))
 
 
 def _start_deliveries(connection: sa.Connection, pool_id: int, target_id: int) -> int:
@@ -220,10 +260,24 @@ def _start_deliveries(connection: sa.Connection, pool_id: int, target_id: int) -
         .outerjoin(delivery, sa.and_(delivery.c.zone_id == zone.c.id, delivery.c.target_id == target_id))
         .where(zone.c.pool_id == pool_id, zone.c.is_deleted.is_(False), delivery.c.zone_id.is_(None))
     )  # fmt: skip
+    # Of what is being deleted it never had anything: nobody has to wait for its word.
+    leaving = (
+        sa.select(
+            zone.c.id, sa.literal(target_id), sa.literal("absent"), zone.c.revision, sa.literal("never"),
+            zone.c.revision, sa.false(), sa.false(), sa.literal(0), sa.literal(0), sa.null(),
+            sa.literal(REPAIR),
+        )
+        .outerjoin(delivery, sa.and_(delivery.c.zone_id == zone.c.id, delivery.c.target_id == target_id))
+        .where(
+            zone.c.pool_id == pool_id, zone.c.is_deleted.is_(True), zone.c.status != "DELETED",
+            delivery.c.zone_id.is_(None),
+        )
+    )  # fmt: skip
     columns = [
         "zone_id", "target_id", "goal", "wanted_revision", "state",
         "delivered_revision", "must_read", "force", "epoch", "attempts", "due_at", "priority",
     ]  # fmt: skip
+    connection.execute(sa.insert(delivery).from_select(columns, leaving))
     return connection.execute(sa.insert(delivery).from_select(columns, missing)).rowcount
 
 
@@ -234,30 +288,44 @@ def _removed(current: KnownPool | None, wanted: Pool) -> list[tuple[str, int]]:
     return [(name, target_id) for name, target_id in found.items() if name not in names]
 
 
-def _holds(connection: sa.Connection, target_id: int) -> int:
-    """How many zones of ours the target has, or may have in part."""
-    query = sa.select(sa.func.count()).select_from(delivery)
-    is_there = delivery.c.state.in_(("present", "creating", "ahead", "held"))
-    return connection.execute(query.where(delivery.c.target_id == target_id, is_there)).scalar_one()
-
-
 def _refuse_removals(connection: sa.Connection, current: KnownPool | None, wanted: Pool) -> None:
     for name, target_id in _removed(current, wanted):
-        if held := _holds(connection, target_id):
+        if held := purges.holds(connection, target_id):
             raise ConfigError(
-                f"pool {wanted.name}: target {name} is not in the file and still holds {held} zones: delete "
-                "them before it is removed, or apply with --detach, which leaves them there as they are"
+                f"pool {wanted.name}: target {name} is not in the file and still holds {held} zones: apply "
+                "with --purge, which removes them there first, or with --detach, which leaves them there"
             )
 
 
-def _removal(connection: sa.Connection, name: str, target_id: int, wanted: Pool) -> str:
+def _purge(connection: sa.Connection, name: str, target_id: int, pool: Pool) -> str:
+    held, rate = purges.holds(connection, target_id), pool.target(name).limits.repairs_per_second
+    return (
+        f"target {name}: leaves pool {pool.name} and is purged: its {held} zones are removed there, "
+        f"{rate:g} a second at most"
+    )
+
+
+def _purge_goes_on(
+    connection: sa.Connection, known: KnownPool, name: str, *, detach: bool, dry_run: bool
+) -> str:
+    """What becomes of a target that is being purged, and that the file has lost before."""
+    target_id = known.target_ids[name]
+    if not detach:
+        return f"target {name}: is being purged, {purges.holds(connection, target_id)} zones left"
+    said = _removal(connection, name, target_id, known.pool)
+    if not dry_run:
+        purges.forget(connection, target_id)
+    return said
+
+
+def _removal(connection: sa.Connection, name: str, target_id: int, pool: Pool) -> str:
     open_ones = sa.select(sa.func.count()).select_from(delivery)
     open_ones = open_ones.where(delivery.c.target_id == target_id, delivery.c.due_at.is_not(None))
     count = connection.execute(open_ones).scalar_one()
     forgotten = f"; {count} deliveries that were due are forgotten" if count else ""
-    held = _holds(connection, target_id)
+    held = purges.holds(connection, target_id)
     detached = f", {held} zones stay there as they are" if held else ""
-    return f"target {name}: removed from pool {wanted.name}{detached}{forgotten}"
+    return f"target {name}: removed from pool {pool.name}{detached}{forgotten}"
 
 
 def _there_are(names: Any) -> str:

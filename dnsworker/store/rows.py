@@ -51,6 +51,8 @@ class ZoneRow:
     deleted_at: datetime | None
     frozen_at: datetime | None
     freeze_reason: str | None
+    leaves_by: str | None
+    arrives_by: str | None
 
     @classmethod
     def of(cls, row: Any) -> ZoneRow:

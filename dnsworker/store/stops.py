@@ -42,18 +42,7 @@ def is_frozen(zone_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
 
 def of_delivery(connection: sa.Connection, zone_id: int, target_id: int) -> Stop | None:
     """What stops the deliveries of this zone to this target now."""
-    query = (
-        sa.select(
-            zone.c.frozen_at, zone.c.freeze_reason,
-            pause.c.paused_at.label("all_at"), pause.c.paused_until.label("all_until"),
-            pause.c.pause_reason.label("all_reason"),
-            sa.case((_holds(target), target.c.paused_at)).label("paused_at"), target.c.paused_until,
-            target.c.pause_reason,
-        )
-        .select_from(zone.join(target, target.c.id == target_id).outerjoin(pause, _holds(pause)))
-        .where(zone.c.id == zone_id)
-    )  # fmt: skip
-    row = connection.execute(query).one()
+    row = connection.execute(_OF_DELIVERY, {"zone": zone_id, "target": target_id}).one()
     if row.frozen_at is not None:
         return Stop(frozen_text(row.freeze_reason))
     if row.all_at is not None:
@@ -185,3 +174,19 @@ def _holds(table: sa.Table) -> sa.ColumnElement[bool]:
     return sa.and_(
         table.c.paused_at.is_not(None), sa.or_(table.c.paused_until.is_(None), table.c.paused_until > now())
     )
+
+
+_OF_DELIVERY = (
+    sa.select(
+        zone.c.frozen_at, zone.c.freeze_reason,
+        pause.c.paused_at.label("all_at"), pause.c.paused_until.label("all_until"),
+        pause.c.pause_reason.label("all_reason"),
+        sa.case((_holds(target), target.c.paused_at)).label("paused_at"), target.c.paused_until,
+        target.c.pause_reason,
+    )
+    .select_from(
+        zone.join(target, target.c.id == sa.bindparam("target", type_=sa.BigInteger))
+        .outerjoin(pause, _holds(pause))
+    )
+    .where(zone.c.id == sa.bindparam("zone", type_=sa.BigInteger))
+)  # fmt: skip

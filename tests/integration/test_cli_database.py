@@ -254,7 +254,15 @@ def test_a_target_that_the_file_has_lost_is_detached_only_when_it_is_meant(
     path.write_text(POOLS.replace("served", "other"), encoding="utf-8")
     refused = system("pool", "apply", str(path))
     assert (refused.exit_code, len(refused.stderr.splitlines())) == (1, 1)
-    assert "or apply with --detach, which leaves them there as they are" in refused.stderr
+    assert "apply with --purge, which removes them there first, or with --detach" in refused.stderr
+    purge = ("pool", "apply", str(path), "--purge")
+    assert "would: target served: leaves pool default and is purged: its 1 zones" in (
+        system(*purge, "--dry-run").stdout
+    )
+    assert "target served: leaves pool default and is purged" in system(*purge).stdout
+    assert "1 zones left" in system("target", "show").stdout
+    assert json.loads(system("target", "show", "served", "--json").stdout)["zones_left"] == 1
+    assert "paused by operator" in system("target", "pause", "served").stdout
     told = system("pool", "apply", str(path), "--detach").stdout
     assert "target served: removed from pool default, 1 zones stay there as they are" in told
     assert "served" not in system("target", "show").stdout
@@ -273,3 +281,17 @@ def test_a_zone_is_frozen_and_thawed(system: Run) -> None:
     take_in()
     assert "example.org.  thawed, due now at served" in system("zone", "thaw", "example.org").stdout
     assert "ZoneNotFound" in system("zone", "thaw", "example.org").stderr
+
+
+def test_a_zone_that_moves_is_frozen_in_both_pools(system: Run, tmp_path: Path) -> None:
+    path = tmp_path / "two.yaml"
+    path.write_text(POOLS + POOLS.replace("default", "new").replace("served", "other"), encoding="utf-8")
+    system("pool", "apply", str(path))
+    submit(system, "zone", "create", "example.org", "--email", "a@example.org")
+    submit(system, "zone", "move", "example.org", "--pool", "new")
+    take_in()
+    assert "moving   being delivered to pool new" in system("zone", "show", "example.org").stdout
+    system("zone", "freeze", "example.org")
+    assert json.loads(system("status", "--json").stdout)["frozen"]["zones"] == 2
+    assert "thawed, due now at served, other" in system("zone", "thaw", "example.org").stdout
+    assert json.loads(system("status", "--json").stdout)["frozen"]["zones"] == 0

@@ -38,7 +38,7 @@ def apply(world: World, *targets: str, **options: bool) -> list[str]:
 
 def test_a_target_that_holds_zones_is_not_removed_by_a_shorter_file(world: World) -> None:
     for options in ({}, {"dry_run": True}):
-        with pytest.raises(ConfigError, match="two is not in the file and still holds 1 zones: delete them"):
+        with pytest.raises(ConfigError, match="two is not in the file and still holds 1 zones: apply with"):
             apply(world, "one", **options)
     assert world.end_of(world.put("www", "192.0.2.1")).status is Status.ACTIVE
     assert world.served("two") == {WWW: ("192.0.2.1",)}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.servers import PostgreSQL, RabbitMQ, Redis
+from dev.servers import MariaDB, PostgreSQL, RabbitMQ, Redis
 from dev.servers.process import Process
 from dnsworker import Client
 from dnsworker.cli import broker
@@ -40,7 +40,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 class Servers:
-    """RabbitMQ, Redis and PostgreSQL with a certificate for 127.0.0.1."""
+    """RabbitMQ, Redis, PostgreSQL and MariaDB with a certificate for 127.0.0.1."""
 
     def __init__(self, authority: Authority) -> None:
         certificate, key = authority.issue("servers")
@@ -55,34 +55,44 @@ class Servers:
             f"tls-cert-file {certificate}\ntls-key-file {key}\ntls-ca-cert-file {authority.certificate}\n"
         )
         self.postgresql = PostgreSQL()
-        # It wants the key to be its own, and nobody else's to read.
-        for source, name in ((certificate, "tls.crt"), (key, "tls.key")):
-            copy = shutil.copy(source, self.postgresql.folder / name)
-            os.chmod(copy, 0o600)
-            if self.postgresql.user:
-                shutil.chown(copy, self.postgresql.user)
+        self.mariadb = MariaDB()
+        for server in (self.postgresql, self.mariadb):
+            # It wants the key to be its own, and nobody else's to read.
+            for source, name in ((certificate, "tls.crt"), (key, "tls.key")):
+                copy = shutil.copy(source, server.folder / name)
+                os.chmod(copy, 0o600)
+                if server.user:
+                    shutil.chown(copy, server.user)
         self.postgresql._settings |= {
             "ssl": "on",
             "ssl_cert_file": str(self.postgresql.folder / "tls.crt"),
             "ssl_key_file": str(self.postgresql.folder / "tls.key"),
         }
+        self.mariadb._settings |= {
+            "ssl-cert": str(self.mariadb.folder / "tls.crt"),
+            "ssl-key": str(self.mariadb.folder / "tls.key"),
+            "require-secure-transport": "ON",  # so whoever gets in speaks TLS
+        }
 
     def __enter__(self) -> Servers:
-        for server in (self.rabbitmq, self.redis, self.postgresql):
+        for server in (self.rabbitmq, self.redis, self.postgresql, self.mariadb):
             self._stack.enter_context(server)
-        self.database = self.postgresql.create_database("tls")
+        self.databases = {
+            "postgresql": f"{self.postgresql.create_database('tls')}?sslmode=verify-full",
+            "mariadb": f"{self.mariadb.create_database('tls')}?ssl=true",
+        }
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def environment(self, ca_bundle: Path) -> dict[str, str]:
+    def environment(self, ca_bundle: Path, database: str = "postgresql") -> dict[str, str]:
         amqps, rediss = self._tls_ports
         return {
             "DNSWORKER_BROKER_URL": f"amqps://dnsworker:{self.rabbitmq.password}@127.0.0.1:{amqps}//",
             "DNSWORKER_RESULT_URL": f"rediss://127.0.0.1:{rediss}/0",
             "DNSWORKER_REDIS_URL": f"rediss://127.0.0.1:{rediss}/0",
-            "DNSWORKER_DATABASE_URL": f"{self.database}?sslmode=verify-full",
+            "DNSWORKER_DATABASE_URL": self.databases[database],
             "DNSWORKER_CA_BUNDLE": str(ca_bundle),
         }
 
@@ -110,8 +120,14 @@ def run(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess
     )
 
 
-def test_a_change_goes_all_the_way_over_tls(servers: Servers, authority: Authority, tmp_path: Path) -> None:
-    environment = servers.environment(authority.certificate)
+databases = pytest.mark.parametrize("database", ["postgresql", "mariadb"])
+
+
+@databases
+def test_a_change_goes_all_the_way_over_tls(
+    servers: Servers, authority: Authority, tmp_path: Path, database: str
+) -> None:
+    environment = servers.environment(authority.certificate, database)
     zones = tmp_path / "zones"
     zones.mkdir()
     (tmp_path / "pools.yaml").write_text(POOLS.format(folder=zones))
@@ -129,17 +145,22 @@ def test_a_change_goes_all_the_way_over_tls(servers: Servers, authority: Authori
             assert client.create_zone("example.org.", email="a@example.org").wait(60).status == "ACTIVE"
             assert client.show_zone("example.org.")["status"] == "ACTIVE"
         assert (zones / "example.org.zone").exists()
-        with servers.postgresql._connection("tls") as connection, connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT bool_and(ssl), count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) "
-                "WHERE datname = 'tls' AND pid <> pg_backend_pid()"
-            )
-            is_encrypted, count = cursor.fetchone()
-        assert is_encrypted
-        assert count > 0
+        if database == "postgresql":
+            _assert_encrypted(servers.postgresql)
     finally:
         worker.stop(10)
         print(worker.tail(50))
+
+
+def _assert_encrypted(postgresql: PostgreSQL) -> None:
+    with postgresql._connection("tls") as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT bool_and(ssl), count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) "
+            "WHERE datname = 'tls' AND pid <> pg_backend_pid()"
+        )
+        is_encrypted, count = cursor.fetchone()
+    assert is_encrypted
+    assert count > 0
 
 
 def _by_field(environment: dict[str, str]) -> dict[str, str]:
@@ -159,16 +180,44 @@ def _assert_refused(environment: dict[str, str]) -> None:
         client.create_zone("example.org.", email="a@example.org")
 
 
-def test_another_ca_is_refused(servers: Servers, stranger: Authority) -> None:
-    _assert_refused(servers.environment(stranger.certificate))
+@databases
+def test_another_ca_is_refused(servers: Servers, stranger: Authority, database: str) -> None:
+    _assert_refused(servers.environment(stranger.certificate, database))
 
 
-def test_a_certificate_for_another_name_is_refused(servers: Servers, authority: Authority) -> None:
-    environment = servers.environment(authority.certificate)
+@databases
+def test_a_certificate_for_another_name_is_refused(
+    servers: Servers, authority: Authority, database: str
+) -> None:
+    environment = servers.environment(authority.certificate, database)
     # kombu makes 127.0.0.1 of localhost, and libpq of 127.1.
     names = {"DNSWORKER_BROKER_URL": "127.1", "DNSWORKER_DATABASE_URL": "localhost"}
     elsewhere = {name: environment[name].replace("127.0.0.1", host) for name, host in names.items()}
     _assert_refused(environment | elsewhere)
+
+
+def test_a_mariadb_without_tls_is_refused_where_it_is_asked_for(mariadb: MariaDB) -> None:
+    plain = mariadb.execute("SHOW VARIABLES LIKE 'have_ssl'")
+    assert plain == [("have_ssl", "DISABLED")]
+    done = run({"DNSWORKER_DATABASE_URL": f"{mariadb.url}?ssl=true"}, "db", "upgrade")
+    assert done.returncode == 1
+    assert "TLS" in done.stderr or "SSL" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("ssl=maybe", "ssl=maybe: say ssl=true or ssl=false"),
+        ("ssl=true&ssl_check_hostname=false", "ssl_check_hostname isn't known"),
+        ("ssl_ca=/nonexistent", "can't use its ssl_ca, ssl_cert or ssl_key: No such file or directory"),
+    ],
+)
+def test_what_a_url_of_mariadb_says_of_tls_must_be_known(query: str, said: str) -> None:
+    done = run({"DNSWORKER_DATABASE_URL": f"mariadb://a@127.0.0.1:1/b?{query}"}, "db", "upgrade")
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_an_answer_is_not_read_from_a_redis_of_another_ca(servers: Servers, stranger: Authority) -> None:

@@ -115,6 +115,11 @@ CHANGES = [
     (["zone", "create", "x.org", "--email", "a@x.org"], ("create_zone", ("x.org",), {"email": "a@x.org"})),
     (["zone", "update", "x.org", "--ttl", "60"], ("update_zone", ("x.org",), {"ttl": 60})),
     (["zone", "delete", "x.org", "--force"], ("delete_zone", ("x.org",), {"force": True})),
+    (["zone", "move", "x.org", "--pool", "new"], ("move_zone", ("x.org",), {"to": "new"})),
+    (
+        ["zone", "move", "x.org", "--to", "new", "--from", "old", "--force", "--comment", "why"],
+        ("move_zone", ("x.org",), {"to": "new", "pool": "old", "force": True, "comment": "why"}),
+    ),
     (["zone", "import", "x.org", "-"], ("import_zone", ("x.org",), {"text": "zone file\n"})),
     (
         ["record", "update", "x.org", "@", "MX", "10 mx.x.org.", "--pool", "p"],
@@ -239,6 +244,8 @@ BAD_ARGUMENTS = [
     (["zone", "delete", "example.org", "--timeout", "-1"], 2, "--timeout"),
     (["zone", "import", "example.org", "/nonexistent/file"], 2, "No such file or directory"),
     (["zone", "list", "--limit", "0"], 2, "--limit"),
+    (["zone", "move", "example.org"], 2, "Missing option '--pool'"),
+    (["zone", "move", "example..org", "--pool", "new"], 2, "example..org"),
     (["zone", "list"], 1, "no dnsworker in /nonexistent/dnsworker yet: start one with `dnsworker up`"),
     (["record", "create", "example.org", "www", "A"], 2, "Missing argument 'DATA...'"),
     (["record", "create", "example.org", "www.example.org", "A", "192.0.2.1"], 2, "ambiguous"),
@@ -251,6 +258,7 @@ BAD_ARGUMENTS = [
     (["pool", "check", "/nonexistent/pools.yaml"], 1, "can't read /nonexistent/pools.yaml"),
     (["pool", "apply"], 2, "Give FILE or set DNSWORKER_POOLS"),
     (["pool", "apply", "/"], 2, "is a directory"),
+    (["pool", "apply", "x.yaml", "--purge", "--detach"], 2, "give --detach or --purge, not both"),
     (["target", "show", "x"], 1, "start one with `dnsworker up`"),
     (["target", "pause", "x", "--for", "soon"], 2, "'soon' is no duration of up to a year, such as 90s"),
     (["target", "pause", "x", "--for", "0s"], 2, "'0s' is no duration"),
@@ -352,7 +360,7 @@ def test_the_commands_are_those_of_the_design() -> None:
     assert {" ".join(path) for path in commands(cli)} == {
         "up", "demo", "worker", "beat", "backends", "status", "schema", "completion",
         "zone create", "zone update", "zone delete", "zone show", "zone list", "zone import", "zone export",
-        "zone freeze", "zone thaw", "zone notify", "zone diff", "zone sync",
+        "zone freeze", "zone thaw", "zone notify", "zone move", "zone diff", "zone sync",
         "record create", "record update", "record put", "record delete", "record list",
         "operation show", "operation list", "operation wait", "operation retry",
         "operation cancel",

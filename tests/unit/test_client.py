@@ -97,6 +97,7 @@ def test_every_task_has_a_method_that_submits_it(client: Client, way: MemoryWay)
     client.change_zone("example.org", [Change.put("www", "A", ["192.0.2.1"]), Change.delete("old", "A")])
     client.import_zone("example.org", text="@ A 192.0.2.1")
     client.restore_zone("example.org", serial=7)
+    client.move_zone("example.org", pool="old", to="new")
     assert {request.kind for _, request in way.submitted} == set(requests.OPERATIONS)
 
 

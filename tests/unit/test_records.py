@@ -435,6 +435,20 @@ def test_ten_thousand_rrsets_are_made_in_a_moment() -> None:
 SOME_SOA = SOA(Name("ns1.example.org."), Name("hostmaster.example.org."), 2026112301)
 
 
+LABELS = st.text("abz09_-", min_size=1, max_size=63)
+NAMES = st.lists(LABELS, min_size=1, max_size=4).map(lambda labels: ".".join(labels) + ".")
+SECONDS = st.sampled_from([0, 1, 3600, 2**31 - 1])
+
+
+@given(NAMES, NAMES, st.integers(0, 2**32 - 1), SECONDS, SECONDS)
+def test_a_plain_soa_is_read_as_dnspython_reads_it(
+    mname: str, rname: str, serial: int, refresh: int, minimum: int
+) -> None:
+    text = f"{mname} {rname} {serial} {refresh} 600 86400 {minimum}"
+    parsed = rdata.parse("SOA", text, None)
+    assert SOA.from_rdata(text, 60) == SOA.from_rdataset(dns.rdataset.from_rdata(60, parsed))
+
+
 def test_a_soa_goes_to_text_and_back() -> None:
     text = "ns1.example.org. hostmaster.example.org. 2026112301 3600 600 86400 3600"
     assert SOME_SOA.rdata == text

@@ -28,6 +28,7 @@ def test_a_payload_read_again_is_the_same_payload() -> None:
         ]},
         "import_zone": {"zone": "example.org", "text": "@ A 192.0.2.1"},
         "restore_zone": {"zone": "example.org", "serial": 2**32 - 1},
+        "move_zone": {"zone": "example.org", "pool": "old", "to": "new"},
     }  # fmt: skip
     assert set(samples) == set(OPERATIONS)
     for kind, arguments in samples.items():

@@ -1,0 +1,125 @@
+"""Many zones delivered together: what is usual arrives, and what isn't is in nobody's way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from dnsworker.convergence.convoy import ENTRIES_AT_ONCE
+from dnsworker.errors import RecordRejected
+from dnsworker.names import Name
+from dnsworker.operations import Status
+from dnsworker.records import RRset
+from tests.world import World, a_world
+
+TARGET = {"name": "one", "type": "memory", "options": {"can": {"pipelined": 8}}}
+ZONES = [f"z{number}.example." for number in range(5)]
+OURS, THEIRS = "192.0.2.1", "192.0.2.66"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with a_world(tmp_path, "one", pool={"targets": [TARGET]}) as world:
+        for zone in ZONES:
+            world.create(zone)
+        world.until(lambda: not statuses(world) - {"ACTIVE"}, "the zones did not settle")
+        world.servers["one"].requests.clear()
+        yield world
+
+
+def statuses(world: World) -> set[str]:
+    with world.engine.connect() as connection:
+        return set(connection.execute(sa.text("SELECT status FROM zone")).scalars())
+
+
+def change_all(world: World) -> list[str]:
+    return [world.put("www", OURS, zone=zone) for zone in ZONES]
+
+
+def epochs(world: World) -> list[int]:
+    with world.engine.connect() as connection:
+        return list(connection.execute(sa.text("SELECT epoch FROM delivery ORDER BY zone_id")).scalars())
+
+
+def served(world: World, zone: str) -> tuple[str, ...] | None:
+    found = world.served("one", zone).get((Name(f"www.{zone}"), "A"))
+    return found and tuple(found)
+
+
+def test_the_usual_changes_of_many_zones_take_one_claim_each_and_arrive(world: World) -> None:
+    before = epochs(world)
+    operations = change_all(world)
+    world.runtime.deliver("one")
+    assert [served(world, zone) for zone in ZONES] == [(OURS,)] * len(ZONES)
+    assert epochs(world) == [epoch + 1 for epoch in before]
+    assert {world.end_of(one).status for one in operations} == {Status.ACTIVE}
+
+
+def test_a_zone_that_somebody_has_changed_is_read_and_repaired_alone(world: World) -> None:
+    server = world.servers["one"]
+    server.edit(ZONES[2], add=[RRset(f"theirs.{ZONES[2]}", "A", 60, [THEIRS])], serial=None)
+    soa = server.zones[Name(ZONES[2])].soa
+    server.edit(ZONES[2], serial=soa.serial + 1)
+    operations = change_all(world)
+    assert {world.end_of(one).status for one in operations} == {Status.ACTIVE}
+    assert [served(world, zone) for zone in ZONES] == [(OURS,)] * len(ZONES)
+    assert (Name(f"theirs.{ZONES[2]}"), "A") not in world.served("one", ZONES[2])
+    # Each was sent once, but for the one that was refused and then repaired; only that was read.
+    assert server.requests.count("apply") == len(ZONES) + 1
+
+
+def test_what_is_refused_ends_in_error_and_the_others_arrive(world: World) -> None:
+    world.servers["one"].judge = lambda rrsets: (
+        RecordRejected("not that one") if any(THEIRS in one.data for one in rrsets) else None
+    )
+    bad = world.put("www", THEIRS, zone=ZONES[0])
+    good = [world.put("www", OURS, zone=zone) for zone in ZONES[1:]]
+    assert {world.end_of(one).status for one in good} == {Status.ACTIVE}
+    assert world.end_of(bad).code == "RecordRejected"
+
+
+def test_an_answer_that_was_lost_is_looked_for(world: World) -> None:
+    world.servers["one"].answers_to_lose = 1
+    operations = change_all(world)
+    assert {world.end_of(one).status for one in operations} == {Status.ACTIVE}
+    assert [served(world, zone) for zone in ZONES] == [(OURS,)] * len(ZONES)
+
+
+def test_a_target_that_is_down_costs_one_attempt_at_a_time(world: World) -> None:
+    server = world.servers["one"]
+    server.is_down = True
+    operations = change_all(world)
+    world.runtime.deliver("one")
+    row = world.row("SELECT failures, last_error FROM target")
+    assert row.failures >= 1
+    assert row.last_error == "nobody answers"
+    assert world.row("SELECT count(*) FROM delivery WHERE owner IS NOT NULL")[0] == 0
+    server.is_down = False
+    assert {world.end_of(one).status for one in operations} == {Status.ACTIVE}
+
+
+def test_nothing_is_claimed_or_sent_while_the_target_is_paused(world: World) -> None:
+    before = epochs(world)
+    with world.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE target SET paused_at = '2020-01-01 00:00:00.000000'"))
+    operations = change_all(world)
+    world.runtime.deliver("one")
+    assert world.servers["one"].requests == []
+    assert epochs(world) == before
+    with world.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE target SET paused_at = NULL"))
+    assert {world.end_of(one).status for one in operations} == {Status.ACTIVE}
+
+
+def test_a_zone_with_very_many_changes_goes_by_itself(world: World) -> None:
+    wishes = [
+        {"action": "put", "name": f"h{number}", "type": "A", "data": [OURS]}
+        for number in range(ENTRIES_AT_ONCE + 5)
+    ]
+    large = world.submit("change_zone", zone=ZONES[0], changes=wishes)
+    others = [world.put("www", OURS, zone=zone) for zone in ZONES[1:]]
+    assert {world.end_of(one).status for one in [large, *others]} == {Status.ACTIVE}
+    assert len(world.served("one", ZONES[0])) == len(wishes)

@@ -1,0 +1,174 @@
+"""What is taken in together ends one by one: each operation has its own place, effect and refusal."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnsworker.desired import Desired
+from dnsworker.intake import Arrival, Intake, Taken
+from dnsworker.operations import Status
+from dnsworker.store import zones
+from tests.world import World, a_world
+
+SOME = {"name": "www", "type": "A", "data": ["192.0.2.1"]}
+OTHER_NAMES = ("mail", "ftp", "shop")
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    fixtures = {"postgresql": "database_url", "mariadb": "mariadb_url"}
+    url = request.getfixturevalue(fixtures[request.param]) if request.param in fixtures else None
+    with a_world(tmp_path, "one", url=url) as world:
+        world.create("a.example.")
+        world.create("b.example.")
+        yield world
+
+
+def arrival(kind: str, operation_id: str | None = None, **arguments: Any) -> Arrival:
+    return Arrival(operation_id or str(uuid.uuid4()), kind, {"zone": "a.example.", **arguments})
+
+
+def put(name: str, value: int, **arguments: Any) -> Arrival:
+    more = {"name": name, "type": "A", "data": [f"192.0.2.{value}"], **arguments}
+    return arrival("put_record", **more)
+
+
+def statuses(taken: Taken, arrivals: list[Arrival]) -> list[str]:
+    return [
+        taken.fates[one.operation_id].code or taken.fates[one.operation_id].status.value for one in arrivals
+    ]
+
+
+def test_each_of_many_has_its_own_effect_or_refusal(world: World) -> None:
+    arrivals = [
+        arrival("create_record", **SOME),
+        arrival("create_record", **SOME),
+        put("www", 2),
+        arrival("delete_record", name="www", type="A"),
+        arrival("update_record", **SOME),
+        put("www", 3, zone="b.example."),
+        put("www", 4, zone="nowhere.example."),
+        put("www", 5, type="CNAME", data=["a.example."]),
+        put("www", 6, zone="b.example.", type="AAAA"),
+    ]
+    taken = world.runtime.receive_all(arrivals)
+    assert statuses(taken, arrivals) == [
+        "ACCEPTED", "RecordExists", "ACCEPTED", "ACCEPTED", "RecordNotFound",
+        "ACCEPTED", "ZoneNotFound", "ACCEPTED", "InvalidRecord",
+    ]  # fmt: skip
+    assert world.records("a.example.") == {("www.a.example.", "CNAME"): ("a.example.",)}
+    assert world.records("b.example.") == {("www.b.example.", "A"): ("192.0.2.3",)}
+    for one in arrivals:
+        row = world.show(one.operation_id)
+        assert (row.code or row.status) == (taken.fates[one.operation_id].code or row.status)
+    ends = [world.end_of(one.operation_id).status for one in arrivals]
+    assert {end for end in ends if end is not Status.ERROR} == {Status.ACTIVE, Status.SUPERSEDED}
+    assert world.served("one", "a.example.") == world.records("a.example.")
+
+
+def test_a_zone_lives_and_dies_within_one_batch(world: World) -> None:
+    new = {"zone": "new.example.", "email": "a@example.net"}
+    before = world.zone("b.example.")["serial"]
+    arrivals = [
+        arrival("create_zone", **new),
+        put("www", 1, zone="new.example."),
+        put("www", 2, zone="below.new.example."),
+        arrival("create_zone", zone="below.new.example.", email="a@example.net"),
+        put("x.below", 3, zone="new.example.", type="TXT", data=['"no"']),
+        arrival("delete_zone", zone="b.example."),
+        put("www", 4, zone="b.example."),
+        arrival("create_zone", zone="b.example.", email="b@example.net"),
+        put("ftp", 5, zone="b.example."),
+    ]
+    taken = world.runtime.receive_all(arrivals)
+    assert statuses(taken, arrivals) == [
+        "ACCEPTED", "ACCEPTED", "ZoneNotFound", "ACCEPTED", "InvalidRecord",
+        "ACCEPTED", "ZoneNotFound", "ACCEPTED", "ACCEPTED",
+    ]  # fmt: skip
+    for one in arrivals:
+        world.end_of(one.operation_id)
+    assert world.served("one", "b.example.") == {("ftp.b.example.", "A"): ("192.0.2.5",)}
+    assert world.zone("b.example.")["serial"] > before
+    assert world.zone("b.example.")["email"] == "b@example.net"
+
+
+def test_one_that_breaks_takes_nobody_with_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply = Desired.apply
+
+    def break_one(self: Any, draft: Any, operation_id: str, request: Any) -> Any:
+        if getattr(request, "name", "").startswith("broken."):
+            raise ZeroDivisionError
+        return apply(self, draft, operation_id, request)
+
+    monkeypatch.setattr(Desired, "apply", break_one)
+    arrivals = [put("www", 1), put("broken", 2), put("ftp", 3)]
+    assert statuses(world.runtime.receive_all(arrivals), arrivals) == [
+        "ACCEPTED", "InternalError", "ACCEPTED",
+    ]  # fmt: skip
+    assert {name for name, _ in world.records("a.example.")} == {"www.a.example.", "ftp.a.example."}
+
+
+def test_an_id_that_comes_twice_counts_once_and_another_payload_is_refused(world: World) -> None:
+    first = put("www", 1)
+    taken = world.runtime.receive_all([first, first, put("ftp", 2, operation_id=first.operation_id)])
+    assert taken.fates[first.operation_id].status is Status.ACCEPTED
+    assert list(taken.reused) == [first.operation_id]
+    assert world.records("a.example.") == {("www.a.example.", "A"): ("192.0.2.1",)}
+    again = world.runtime.receive_all([first])
+    assert not again.reused
+    assert world.row("SELECT count(*) FROM journal WHERE name = 'www.a.example.'") == (1,)
+
+
+def test_what_concerns_a_locked_zone_is_left_and_the_rest_goes_on(database_url: str, tmp_path: Path) -> None:
+    with a_world(tmp_path, "one", url=database_url) as world:
+        world.create("a.example.")
+        world.create("b.example.")
+        busy, free = put("www", 1), put("www", 2, zone="b.example.")
+        with world.engine.begin() as connection:
+            (row,) = zones.find(connection, "a.example.")  # type: ignore[arg-type]
+            zones.lock(connection, row.id)
+            taken = world.runtime.receive_all([busy, free], wait=False)
+            assert taken.busy == [busy]
+            assert statuses(taken, [free]) == ["ACCEPTED"]
+        assert statuses(world.runtime.receive_all([busy], wait=False), [busy]) == ["ACCEPTED"]
+
+
+def test_workers_that_take_in_the_same_messages_at_once_neither_lose_nor_double_one(
+    database_url: str, tmp_path: Path
+) -> None:
+    with a_world(tmp_path, "one", url=database_url) as world:
+        for zone in ("a.example.", "b.example."):
+            world.create(zone)
+        arrivals = [
+            put(name, number, zone=zone, order={"client": client, "number": index + 1})
+            for client in ("x", "y")
+            for zone in ("a.example.", "b.example.")
+            for index, (name, number) in enumerate((name, n) for name in OTHER_NAMES for n in (1, 2, 3))
+        ]
+        intakes = [Intake(world.engine, world.runtime._directory, world.settings) for _ in range(3)]
+        orders = [arrivals, arrivals[::-1], arrivals[9:] + arrivals[:9]]
+        problems: list[Exception] = []
+
+        def take(intake: Intake, order: list[Arrival]) -> None:
+            try:
+                for start in range(0, len(order), 5):
+                    intake.receive(order[start : start + 5])
+            except Exception as exc:  # noqa: BLE001 - told below
+                problems.append(exc)
+
+        threads = [threading.Thread(target=take, args=one) for one in zip(intakes, orders, strict=True)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert problems == []
+        for one in arrivals:
+            assert world.show(one.operation_id).status is Status.ACCEPTED
+        assert world.row("SELECT count(*) FROM journal WHERE type = 'A'")[0] <= len(arrivals)
+        assert set(world.records("a.example.").values()) == {("192.0.2.3",)}
