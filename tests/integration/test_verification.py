@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,11 @@ class Nameservers:
         )
         rrsets = tuple(one for one in found.answer if isinstance(one, RRset))
         return Observed("answer", found.rcode, found.authoritative, serial, rrsets, soa_owner=zone.name)
+
+    async def ask_all(
+        self, server: NameserverAddress, questions: Sequence[tuple[Name, str]], timeout_s: float
+    ) -> list[Observed]:
+        return [await self.ask(server, qname, qtype, timeout_s) for qname, qtype in questions]
 
     async def close(self) -> None:
         return
