@@ -67,7 +67,7 @@ class DNSConnection:
         """
         self._announce()
         signed, mac, _ = self.key.sign(request)
-        wire = self._answer_to(_framed(signed), changes_something=changes_something)
+        wire = self._answer_to(with_length(signed), changes_something=changes_something)
         return self._read(self._verifier(mac, is_transfer=False), wire, request)
 
     def exchange_all(self, requests: Sequence[bytes]) -> list[Message | BackendError]:
@@ -83,7 +83,7 @@ class DNSConnection:
             message_id = (first + index) & 0xFFFF
             wire, mac, _ = self.key.sign(struct.pack(">H", message_id) + request[2:])
             signed[message_id] = (index, mac)
-            framed += _framed(wire)
+            framed += with_length(wire)
         answers: list[Message | BackendError] = [
             OutcomeUnknown(f"{self.address} was sent an update and did not answer")
         ] * len(requests)
@@ -116,7 +116,7 @@ class DNSConnection:
         """
         self._announce()
         signed, mac, _ = self.key.sign(request)
-        self._send(_framed(signed), is_resend=False)
+        self._send(with_length(signed), is_resend=False)
         verifier = self._verifier(mac, is_transfer=True)
         unproven: list[Message] = []
         while True:
@@ -210,7 +210,8 @@ class DNSConnection:
         return bytes(received)
 
 
-def _framed(wire: bytes) -> bytes:
+def with_length(wire: bytes) -> bytes:
+    """The message as TCP carries it (RFC 1035, section 4.2.2)."""
     return struct.pack(">H", len(wire)) + wire
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import dns.exception
 
-from backends.dns_connection import DNSConnection
+from backends.dns_connection import DNSConnection, with_length
 from backends.dns_tsig import TsigKey
 from dnsworker.errors import BackendError, ServerFailure, Unreachable
 from dnsworker.wire import Message
@@ -28,11 +28,13 @@ class UnsignedConnection(DNSConnection):
 
     def exchange(self, request: bytes, *, changes_something: bool = False) -> Message:
         self._announce()
-        return self._opened(self._answer_to(request, changes_something=changes_something), request)
+        return self._opened(
+            self._answer_to(with_length(request), changes_something=changes_something), request
+        )
 
     def stream(self, request: bytes) -> Iterator[Message]:
         self._announce()
-        self._send(request, is_resend=False)
+        self._send(with_length(request), is_resend=False)
         while True:
             try:
                 wire = self._receive()
