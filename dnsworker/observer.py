@@ -160,7 +160,8 @@ class _Exchange:
             # Connected: a stranger's datagrams don't arrive, and a closed port says so at once.
             udp.connect((address, port))
             done: asyncio.Future[None] = loop.create_future()
-            loop.add_reader(udp, self._receive, udp, done)
+            # By its number: asyncio puts a new socket into words first, which takes four system calls.
+            loop.add_reader(udp.fileno(), self._receive, udp, done)
             timer = loop.call_later(timeout_s * RESEND_AFTER, self._send, udp)
             try:
                 self._send(udp)
@@ -168,7 +169,7 @@ class _Exchange:
                     await done
             finally:
                 timer.cancel()
-                loop.remove_reader(udp)
+                loop.remove_reader(udp.fileno())
 
     def _send(self, udp: socket.socket) -> None:
         """All that isn't answered. What can't be sent is as good as lost: whoever waits hears of it."""

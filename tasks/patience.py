@@ -28,6 +28,17 @@ LONGEST_WAIT_S = 20 * 60
 #: Attempts for an error that nobody foresaw, before the message goes to the dead letters.
 ATTEMPTS = 3
 
+
+class _InOneLine(logging.Filter):
+    """Celery tells of a message that goes back with the trace of why: a page for a database that is away."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], Reject) and record.exc_info[1].requeue:  # type: ignore[attr-defined]
+            record.exc_info = record.exc_text = None
+        return True
+
+
+logging.getLogger("celery.app.trace").addFilter(_InOneLine())
 _is_stopping = threading.Event()
 _outage_since: float | None = None
 _lock = threading.Lock()

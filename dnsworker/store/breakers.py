@@ -13,6 +13,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from dnsworker.store import stops
+from dnsworker.store.rows import IDS
 from dnsworker.tables import now, target
 
 
@@ -136,26 +137,22 @@ class Standstill:
 
 def standstills(connection: sa.Connection, target_ids: Collection[int]) -> dict[int, Standstill]:
     """The targets that are paused, that rest, or whose breaker is open."""
-    everything = stops.of_all(connection)
-    if everything is not None:
-        return {key: Standstill(everything.reason, everything.until, is_ordered=True) for key in target_ids}
-    paused = stops.of_targets(connection)
-    columns = (target.c.id, target.c.failures, target.c.open_until, target.c.last_error, target.c.rest_reason)
-    rests = sa.case((target.c.rests_until > now(), target.c.rests_until)).label("rests")
-    query = sa.select(*columns, rests).where(
-        target.c.id.in_(list(target_ids)),
-        sa.or_(target.c.open_until.is_not(None), target.c.rests_until > now()),
-    )
     found = {}
-    for row in connection.execute(query):
-        if row.rests is not None:
+    for row in connection.execute(_STANDSTILLS, {"ids": list(target_ids)}):
+        if (stop := stops.of_row(row)) is not None:
+            found[row.id] = Standstill(stop.reason, stop.until, is_ordered=True)
+        elif row.rests is not None:
             found[row.id] = Standstill(row.rest_reason, row.rests)
-        else:
+        elif row.open_until is not None:
             times = f"{row.failures} attempts in a row failed"
             found[row.id] = Standstill(f"{times}: {row.last_error}", row.open_until)
-    for key in paused.keys() & set(target_ids):
-        found[key] = Standstill(paused[key].reason, paused[key].until, is_ordered=True)
     return found
+
+
+_STANDSTILLS = stops.with_stops(
+    target.c.id, target.c.failures, target.c.open_until, target.c.last_error, target.c.rest_reason,
+    sa.case((target.c.rests_until > now(), target.c.rests_until)).label("rests"),
+).where(target.c.id.in_(IDS))  # fmt: skip
 
 
 def failures(connection: sa.Connection, target_id: int) -> int:

@@ -45,6 +45,11 @@ def of_delivery(connection: sa.Connection, zone_id: int, target_id: int) -> Stop
     row = connection.execute(_OF_DELIVERY, {"zone": zone_id, "target": target_id}).one()
     if row.frozen_at is not None:
         return Stop(frozen_text(row.freeze_reason))
+    return of_row(row)
+
+
+def of_row(row: Any) -> Stop | None:
+    """The pause of a target, from a row of `with_stops`."""
     if row.all_at is not None:
         return Stop(paused_text(row.all_until, row.all_reason, "all targets are paused"), row.all_until)
     if row.paused_at is not None:
@@ -176,17 +181,19 @@ def _holds(table: sa.Table) -> sa.ColumnElement[bool]:
     )
 
 
-_OF_DELIVERY = (
-    sa.select(
-        zone.c.frozen_at, zone.c.freeze_reason,
+def with_stops(*columns: sa.ColumnElement[Any], of: sa.FromClause = target) -> sa.Select[Any]:
+    """These columns of targets (or of a join with them) beside what `of_row` needs."""
+    pauses = (
         pause.c.paused_at.label("all_at"), pause.c.paused_until.label("all_until"),
         pause.c.pause_reason.label("all_reason"),
         sa.case((_holds(target), target.c.paused_at)).label("paused_at"), target.c.paused_until,
         target.c.pause_reason,
-    )
-    .select_from(
-        zone.join(target, target.c.id == sa.bindparam("target", type_=sa.BigInteger))
-        .outerjoin(pause, _holds(pause))
-    )
-    .where(zone.c.id == sa.bindparam("zone", type_=sa.BigInteger))
-)  # fmt: skip
+    )  # fmt: skip
+    return sa.select(*columns, *pauses).select_from(of.outerjoin(pause, _holds(pause)))
+
+
+_OF_DELIVERY = with_stops(
+    zone.c.frozen_at,
+    zone.c.freeze_reason,
+    of=zone.join(target, target.c.id == sa.bindparam("target", type_=sa.BigInteger)),
+).where(zone.c.id == sa.bindparam("zone", type_=sa.BigInteger))
