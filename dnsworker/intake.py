@@ -75,8 +75,9 @@ class Taken:
     unchanged: set[int] = field(default_factory=set)
     #: Messages that were another operation under a known id: refused, and there is no row to say so.
     reused: dict[str, OperationIdReused] = field(default_factory=dict)
-    #: What wasn't taken in, because somebody else is at work on its zone.
+    #: What wasn't taken in, because somebody else is at work on its zone; and those zones.
     busy: list[Arrival] = field(default_factory=list)
+    locked: set[str] = field(default_factory=set)
     #: What can't be taken in, nor be given an end, for a reason that nobody foresaw.
     failed: dict[str, Exception] = field(default_factory=dict)
 
@@ -87,6 +88,7 @@ class Taken:
         self.unchanged |= other.unchanged
         self.reused |= other.reused
         self.busy += other.busy
+        self.locked |= other.locked
         self.failed |= other.failed
 
 
@@ -126,14 +128,15 @@ class Intake:
         return taken
 
     def take_in(self) -> Taken:
-        """Take in what was submitted straight into the database, oldest first."""
+        """Take in what was submitted straight into the database, oldest first. What concerns a zone that
+        somebody has locked is left for the next time."""
         taken = Taken()
         while True:
             with self._reading.connect() as connection:
-                waiting = operations.pending(connection, BATCH)
-            more = self._carefully([_Submission(row.id, row.zone) for row in waiting], wait=True)
+                waiting = operations.pending(connection, BATCH, besides=taken.locked)
+            more = self._carefully([_Submission(row.id, row.zone) for row in waiting], wait=False)
             taken.add(more)
-            if len(waiting) < BATCH or not more.fates:
+            if len(waiting) < BATCH or not (more.fates or more.locked):
                 return taken
 
     def close_gaps(self) -> Taken:
@@ -330,6 +333,7 @@ class _Batch:
         self._draft.hold(rows)
         missed = every - {row.id for row in rows}
         busy = {name for name, found in ids.items() if missed.intersection(found)}
+        self.taken.locked = set(busy)
         self.taken.busy = [one.arrival for one in submissions if one.zone in busy and one.arrival is not None]
         return [one for one in submissions if one.zone not in busy]
 

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 from celery import signals
 from celery.exceptions import Reject
@@ -29,6 +30,16 @@ log = logging.getLogger(__name__)
 LONG = 16_384
 
 
+#: One for each connection to the broker; old ones have stopped.
+_committers: WeakSet[Committer] = WeakSet()
+
+
+@signals.worker_shutting_down.connect(weak=False)
+def _on_shutting_down(**_: Any) -> None:
+    for committer in _committers:
+        committer.stop()
+
+
 def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
     """What `consumer` does with the messages of a submission's task."""
     alone = default(task, app, consumer)
@@ -37,8 +48,7 @@ def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
             lambda arrivals, *, wait: _receive(app, arrivals, wait=wait),
             lambda work: consumer.pool.apply_async(work, callback=lambda _: None),
         )
-        committer = consumer.committer
-        signals.worker_shutting_down.connect(lambda **_: committer.stop(), weak=False)
+        _committers.add(consumer.committer)
     committer = consumer.committer
 
     def handle(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **options: Any) -> None:

@@ -169,11 +169,14 @@ def wishes(connection: sa.Connection, operation_ids: Sequence[str]) -> dict[str,
     return found
 
 
-def pending(connection: sa.Connection, limit: int) -> list[Any]:
-    """Operations that were submitted straight into the database, oldest first: id and zone."""
+def pending(connection: sa.Connection, limit: int, *, besides: Collection[str] = ()) -> list[Any]:
+    """Operations that were submitted straight into the database, oldest first: id and zone.
+
+    Those on the zones `besides` are left out.
+    """
     query = (
         sa.select(operation.c.id, operation.c.zone)
-        .where(operation.c.status == Status.PENDING.value)
+        .where(operation.c.status == Status.PENDING.value, operation.c.zone.not_in(sorted(besides)))
         .order_by(operation.c.received_at, operation.c.id)
         .limit(limit)
     )

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from dnsworker.desired import Desired
-from dnsworker.intake import Arrival, Intake, Taken
+from dnsworker.intake import BATCH, Arrival, Intake, Taken, submit
 from dnsworker.operations import Status
+from dnsworker.requests import parse_request
 from dnsworker.store import zones
 from tests.world import World, a_world
 
@@ -137,6 +138,26 @@ def test_what_concerns_a_locked_zone_is_left_and_the_rest_goes_on(database_url: 
             assert taken.busy == [busy]
             assert statuses(taken, [free]) == ["ACCEPTED"]
         assert statuses(world.runtime.receive_all([busy], wait=False), [busy]) == ["ACCEPTED"]
+
+
+def test_what_came_through_the_database_waits_for_no_locked_zone(database_url: str, tmp_path: Path) -> None:
+    with a_world(tmp_path, "one", url=database_url) as world:
+        world.create("a.example.")
+        world.create("b.example.")
+        ids = [str(uuid.uuid4()) for _ in range(BATCH + 2)]
+        with world.engine.begin() as connection:
+            for number, one in enumerate(ids):
+                zone = "b.example." if number == BATCH + 1 else "a.example."
+                arguments = {"zone": zone, "name": f"h{number}", "type": "A", "data": ["192.0.2.1"]}
+                submit(connection, one, parse_request("put_record", arguments))
+        with world.engine.begin() as connection:
+            (row,) = zones.find(connection, "a.example.")  # type: ignore[arg-type]
+            zones.lock(connection, row.id)
+            world.runtime.take_in()
+            assert world.show(ids[-1]).status is Status.ACCEPTED
+            assert world.show(ids[0]).status is Status.PENDING
+        world.runtime.take_in()
+        assert all(world.show(one).status is Status.ACCEPTED for one in ids[:-1])
 
 
 def test_workers_that_take_in_the_same_messages_at_once_neither_lose_nor_double_one(
