@@ -50,10 +50,10 @@ def _acknowledge_early() -> None:
 
 
 def _no_order() -> None:
-    from dnsworker.intake import _Submission
+    from dnsworker.intake.submission import Submission
 
-    of: Any = _Submission.of
-    _Submission.of = lambda arrival: replace(of(arrival), order=None)  # type: ignore[method-assign]
+    of: Any = Submission.of
+    Submission.of = lambda arrival: replace(of(arrival), order=None)  # type: ignore[method-assign]
 
 
 def _take_twice() -> None:

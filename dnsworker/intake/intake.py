@@ -1,0 +1,152 @@
+"""Takes submissions in together, and one by one where that fails, so that each has its own end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from dnsworker.database import AWAY, reading
+from dnsworker.desired import Desired
+from dnsworker.errors import InvalidRequest
+from dnsworker.intake.batch import Batch, Broken
+from dnsworker.intake.submission import Arrival, Submission, reused, row_of
+from dnsworker.intake.taken import Taken
+from dnsworker.operations import Status
+from dnsworker.requests import Request
+from dnsworker.settings import Settings
+from dnsworker.store import operations
+from dnsworker.store.pools import PoolDirectory
+
+log = logging.getLogger(__name__)
+
+#: Operations that are looked for at once.
+BATCH = 200
+
+
+def submit(connection: sa.Connection, operation_id: str, request: Request, user: str | None = None) -> None:
+    """Write an operation down as PENDING, for a worker to take in. Part of the caller's transaction.
+
+    Raises `OperationIdReused` when the id is known with another payload; the same one changes nothing.
+    """
+    arrival = Arrival(operation_id, request.kind, {}, user)
+    row = row_of(arrival, Submission(operation_id, request.zone, arrival, request, None, request.order))
+    if operations.insert(connection, {**row, "status": Status.PENDING.value, "is_untold": False}):
+        return
+    known = operations.get(connection, operation_id)
+    if known is not None and known.digest != row["digest"]:
+        raise reused(known)
+
+
+class Intake:
+    def __init__(self, engine: sa.Engine, directory: PoolDirectory, settings: Settings) -> None:
+        self._engine, self._reading = engine, reading(engine)
+        self._settings = settings
+        self._desired = Desired(directory, settings)
+
+    def receive(self, arrivals: Sequence[Arrival], *, wait: bool = True) -> Taken:
+        """Take in messages, in the order in which they came. Refusals are the operations' outcomes, save
+        `Taken.reused`. Without `wait`, what concerns a zone that somebody has locked is left (`Taken.busy`).
+
+        Raises one of `AWAY`, and then some may have been taken in; it changes nothing to take them in again.
+        """
+        taken = Taken()
+        while arrivals:  # an id that comes twice is known when it comes again
+            first: dict[str, Arrival] = {}
+            for one in arrivals:
+                first.setdefault(one.operation_id, one)
+            taken.add(self._carefully([Submission.of(one) for one in first.values()], wait=wait))
+            arrivals = [one for one in arrivals if first[one.operation_id] is not one]
+        return taken
+
+    def take_in(self) -> Taken:
+        """Take in what was submitted straight into the database, oldest first. What concerns a zone that
+        somebody has locked is left for the next time."""
+        taken = Taken()
+        while True:
+            with self._reading.connect() as connection:
+                waiting = operations.pending(connection, BATCH, besides=taken.locked)
+            more = self._carefully([Submission(row.id, row.zone) for row in waiting], wait=False)
+            taken.add(more)
+            if len(waiting) < BATCH or not (more.fates or more.locked):
+                return taken
+
+    def close_gaps(self) -> Taken:
+        """Give up waiting for operations that are missing for longer than the grace: they become void."""
+        taken = Taken()
+        with self._reading.connect() as connection:
+            overdue = operations.overdue_holds(connection, self._settings.ordering_grace_s, BATCH)
+        for client, zone in overdue:
+            try:
+                with self._engine.begin() as connection:
+                    batch = Batch(connection, self._desired)
+                    batch.close_gap(client, zone)
+                taken.add(batch.taken)
+            except AWAY:
+                raise
+            except (sa.exc.DBAPIError, Broken) as exc:  # others must not be kept waiting
+                log.exception("a gap can't be closed; it is tried again with the next sweep")
+                self._foredoom(exc)
+        return taken
+
+    def _carefully(self, submissions: Sequence[Submission], *, wait: bool) -> Taken:
+        """All in one transaction; where that fails, each in one of its own, so that each has its own end."""
+        if not submissions:
+            return Taken()
+        try:
+            return self._together(submissions, wait=wait)
+        except AWAY:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever it is, one operation's trouble is not another's
+            if len(submissions) == 1:
+                return self._alone(submissions[0], exc)
+            log.info("%d operations can't be taken in together: %s", len(submissions), _words(exc))
+        taken = Taken()
+        for one in submissions:
+            taken.add(self._carefully([one], wait=True))
+        return taken
+
+    def _alone(self, submission: Submission, error: Exception) -> Taken:
+        """What couldn't be taken in, for its own sake or for that of something that waited for it.
+
+        One that no code of ours can handle ends in its place in the order, and says so: else it, and all that
+        came after it, would be tried for ever. What remains is in `Taken.failed`.
+        """
+        for _ in range(BATCH):
+            if isinstance(error, Broken):
+                log.error("operation %s can't be taken in", error.operation_id, exc_info=error.__cause__)
+                if error.operation_id == submission.id:
+                    submission.refusal = error.error
+                else:
+                    self._foredoom(error)
+            elif isinstance(error, sa.exc.DataError) and submission.refusal is None:
+                # Nothing that passed validation should get here; if it does, it must not come back for ever.
+                log.error("the database can't hold operation %s", submission.id, exc_info=error)
+                reason = f"the database can't hold this operation: {type(error.orig).__name__}"
+                submission.request, submission.refusal = None, InvalidRequest(reason)
+            elif not isinstance(error, sa.exc.IntegrityError):  # else somebody took it in at the same time
+                break
+            try:
+                return self._together([submission], wait=True)
+            except AWAY:
+                raise
+            except Exception as exc:  # noqa: BLE001 - judged above, or kept
+                error = exc
+        log.error("operation %s can't be taken in", submission.id, exc_info=error)
+        return Taken(failed={submission.id: error})
+
+    def _foredoom(self, error: Exception) -> None:
+        if isinstance(error, Broken):
+            with self._engine.begin() as connection:
+                operations.foredoom(connection, error.operation_id, error.error)
+
+    def _together(self, submissions: Sequence[Submission], *, wait: bool) -> Taken:
+        with self._engine.begin() as connection:
+            batch = Batch(connection, self._desired)
+            batch.take(submissions, wait=wait)
+        return batch.taken
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
