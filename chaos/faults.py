@@ -20,7 +20,7 @@ import dns.update
 
 from chaos.clock import Clock
 from chaos.restoration import Restoration
-from chaos.system import LEASE_S, TARGETS, UNFENCED, WORKERS, ZONES, System
+from chaos.system import FENCED, LEASE_S, TARGETS, UNFENCED, WORKERS, ZONES, System
 from chaos.tap import Tap
 from dev.servers import PowerDNS
 
@@ -297,6 +297,17 @@ class Cut(LineFault):
     needs_touch = UNFENCED  # where what arrives late is not refused
 
 
+class Late(Cut):
+    """Requests arrive when they were given up, and others have written: where that is refused.
+
+    It lasts longer than a request may, and not so long that the workers leave the target alone.
+    """
+
+    name = "late"
+    victims, ways, lasts_s = FENCED, ("late",), (LEASE_S, LEASE_S + 3)
+    needs_touch = ()
+
+
 class Lost(LineFault):
     """Writes are carried out, and the answers to them lost."""
 
@@ -319,8 +330,9 @@ class Beat(Fault):
 
 _ALL = (
     *(Kill, Term, Pause, ClockStep, Broker, Reorder, Duplicate, Database, Restore, Redis),
-    *(Target, Slow, Cut, Lost, Wipe, Edit, Beat),
+    *(Target, Slow, Cut, Late, Lost, Wipe, Edit, Beat),
 )
 FAULTS: dict[str, type[Fault]] = {fault.name: fault for fault in _ALL}
-#: Those of a run that names none. A restore loses operations, and takes half a minute to get over each time.
-USUAL = [name for name in FAULTS if name != Restore.name]
+#: Those of a run that names none. A restore loses operations, and takes half a minute to get over each time;
+#: `cut` has the other.
+USUAL = [name for name in FAULTS if name not in (Restore.name, Late.name)]

@@ -185,6 +185,7 @@ def no_row_is_open(run: Run) -> Iterator[str]:
         "operations that nobody was told of": operation.c.is_untold,
         "deliveries that are due": delivery.c.due_at.is_not(None),
         "deliveries that are claimed": delivery.c.owner.is_not(None),
+        "deliveries that are behind": delivery.c.delivered_revision < delivery.c.wanted_revision,
         "deliveries that wait for an operator": delivery.c.state.in_(("foreign", "ahead", "held")),
         "zones whose nameservers are to be asked": zone.c.look_at.is_not(None),
     }

@@ -33,6 +33,7 @@ SHARED_ZONE = "shared.chaos.test."
 ZONES = (*OWN_ZONES, SHARED_ZONE)
 #: Without a compare-and-set, so that a writer frozen beyond its lease isn't stopped by the server.
 UNFENCED = ("powerdns",)
+FENCED = ("bind", "knot")
 
 LEASE_S = 6.0
 #: What isn't as it ships: a lease that can be outslept, and back-offs that end within the run.
