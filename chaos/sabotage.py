@@ -137,7 +137,7 @@ def _no_reading_before() -> None:
     _put(Convergence, "_is_contended", lambda self, work, surprises: False)
 
 
-def _no_fence_no_reading_after() -> None:
+def _no_fence_nor_reading() -> None:
     from dnsworker.convergence.sending import Sender
 
     _no_fence()
@@ -167,7 +167,7 @@ def _no_doubt() -> None:
 #: What is taken out of the workers is in README.md, with what noticed it.
 SABOTAGES = {
     "fence": Sabotage("updates require nothing", ("late",), _no_fence),
-    "fence and read after": Sabotage("nor is it seen what they came to", ("late",), _no_fence_no_reading_after),
+    "fence and read after": Sabotage("nor is it seen what they came to", ("late",), _no_fence_nor_reading),
     "ack": Sabotage("messages are acknowledged unhandled", ("kill", "database"), _acknowledge_early),
     "order": Sabotage("operations take effect as they arrive", ("reorder",), _no_order),
     "once": Sabotage("a repeated message is a new operation", ("duplicate",), _take_twice),
