@@ -28,7 +28,7 @@ from dnsworker.operations import Status
 from dnsworker.records import Key, RRset
 from dnsworker.settings import Settings
 from dnsworker.store import deliveries, zones
-from dnsworker.tables import delivery, operation, target, zone
+from dnsworker.tables import delivery, operation, target, withheld, zone
 
 #: PowerDNS' `cache-ttl`, and time to look.
 CACHED_S = 21.0
@@ -179,13 +179,15 @@ def nothing_lost_by_restores(run: Run) -> Iterator[str]:
 
 
 def no_row_is_open(run: Run) -> Iterator[str]:
-    """No operation is on its way, no delivery due or claimed, no zone to be looked at, nobody to be told."""
+    """No operation is on its way, no delivery due, claimed or behind, no zone to be looked at, nobody to be
+    told; and nothing is withheld, since clients submit only what every server takes."""
     questions = {
         "operations that are open": operation.c.status.in_(OPEN),
         "operations that nobody was told of": operation.c.is_untold,
         "deliveries that are due": delivery.c.due_at.is_not(None),
         "deliveries that are claimed": delivery.c.owner.is_not(None),
         "deliveries that are behind": delivery.c.delivered_revision < delivery.c.wanted_revision,
+        "RRsets that are withheld, of which none was refused": withheld.c.revision.is_not(None),
         "deliveries that wait for an operator": delivery.c.state.in_(("foreign", "ahead", "held")),
         "zones whose nameservers are to be asked": zone.c.look_at.is_not(None),
     }
