@@ -198,6 +198,17 @@ def no_row_is_open(run: Run) -> Iterator[str]:
                 yield f"{count} {what}"
 
 
+def remembered(run: Run) -> Iterator[str]:
+    """No target came to have less of a zone than was known, as long as the database was the same."""
+    query = sa.text(
+        "SELECT target.name AS target, zone.name AS zone, before, after FROM chaos_fall "
+        "JOIN target ON target.id = target_id JOIN zone ON zone.id = zone_id"
+    )
+    with run.system.engine.connect() as connection:
+        for row in connection.execute(query):
+            yield f"{row.zone} at {row.target} was at revision {row.before}, and then noted at {row.after}"
+
+
 def monotone(run: Run) -> Iterator[str]:
     """No nameserver showed a lower serial after a higher one (RFC 1982), as long as it kept its data."""
     pardoned = pardoned_falls(run)
@@ -289,6 +300,7 @@ INVARIANTS: dict[str, Callable[[Run], Iterator[str]]] = {
     "targets": delivered,
     "restores": nothing_lost_by_restores,
     "rows": no_row_is_open,
+    "revisions": remembered,
     "serials": monotone,
     "arrivals": true_when_said,
     "dead letters": no_dead_letter,

@@ -137,13 +137,6 @@ def _no_reading_before() -> None:
     _put(Convergence, "_is_contended", lambda self, work, surprises: False)
 
 
-def _no_fence_nor_reading() -> None:
-    from dnsworker.convergence.sending import Sender
-
-    _no_fence()
-    _put(Sender, "not_there", lambda self, sent: [])
-
-
 def _no_sweep() -> None:
     from dnsworker.runtime import Runtime
 
@@ -167,11 +160,10 @@ def _no_doubt() -> None:
 #: What is taken out of the workers is in README.md, with what noticed it.
 SABOTAGES = {
     "fence": Sabotage("updates require nothing", ("late",), _no_fence),
-    "fence and read after": Sabotage("nor is it seen what they came to", ("late",), _no_fence_nor_reading),
     "ack": Sabotage("messages are acknowledged unhandled", ("kill", "database"), _acknowledge_early),
     "order": Sabotage("operations take effect as they arrive", ("reorder",), _no_order),
     "once": Sabotage("a repeated message is a new operation", ("duplicate",), _take_twice),
-    "epoch": Sabotage("a replaced worker may still write its rows", ("pause", "slow"), _no_epoch),
+    "epoch": Sabotage("a replaced worker may still write its rows", ("nap",), _no_epoch),
     "verification": Sabotage("nameservers are believed without an answer", ("target",), _no_verification),
     "outbox": Sabotage("an outcome is told once, or never", ("redis", "kill"), _no_outbox),
     "read back": Sabotage("nothing is read before writing", ("kill", "lost", "slow"), _no_reading_before),
