@@ -81,6 +81,7 @@ def _take_twice() -> None:
     from dnsworker.tables import operation
 
     def forget(connection: sa.Connection, operation_ids: Any) -> Any:
+        known(connection, operation_ids)  # locks them in their order
         is_known = sa.and_(operation.c.id.in_(list(operation_ids)), operation.c.status != "HELD")
         values = {"status": "PENDING", "code": None, "finished_at": None}
         connection.execute(sa.update(operation).where(is_known).values(**values))
