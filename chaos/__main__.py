@@ -67,7 +67,7 @@ def _options() -> argparse.Namespace:
         "--faults",
         type=_faults,
         metavar="A,B",
-        help=f"of {', '.join(FAULTS)} (all but restore)",
+        help=f"of {', '.join(FAULTS)} (all but restore, nap and late)",
     )
     parser.add_argument(
         "--sabotage",

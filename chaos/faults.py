@@ -20,12 +20,14 @@ import dns.update
 
 from chaos.clock import Clock
 from chaos.restoration import Restoration
-from chaos.system import LEASE_S, TARGETS, UNFENCED, WORKERS, ZONES, System
+from chaos.system import FENCED, LEASE_S, TARGETS, UNFENCED, WORKERS, ZONES, System
 from chaos.tap import Tap
 from dev.servers import PowerDNS
 
 #: By then a request that was sent to a target before the database went away has been carried out.
 SENT_S = 1.0
+#: Within this time a worker sends something to each target.
+BUSY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,23 @@ class Pause(Fault):
 
     def undo(self, system: System) -> None:
         system.worker(self.victim).cont()
+
+
+class Nap(Pause):
+    """The same, in the middle of what it has the target `way` do, which stops no late writer."""
+
+    name = "nap"
+    ways = UNFENCED
+
+    def do(self, system: System) -> None:
+        line = system.lines[self.way]
+        line.fail("slow", delay_s=BUSY_S)
+        time.sleep(BUSY_S)
+        super().do(system)
+        line.heal()
+
+    def __str__(self) -> str:
+        return f"{self.name}: SIGSTOP {self.victim} at work on {self.way}, {self.hold_s:g} s"
 
 
 class ClockStep(Fault):
@@ -297,6 +316,17 @@ class Cut(LineFault):
     needs_touch = UNFENCED  # where what arrives late is not refused
 
 
+class Late(Cut):
+    """Requests arrive when they were given up, and others have written: where that is refused.
+
+    It lasts longer than a request may, and not so long that the workers leave the target alone.
+    """
+
+    name = "late"
+    victims, ways, lasts_s = FENCED, ("late",), (LEASE_S, LEASE_S + 3)
+    needs_touch = ()
+
+
 class Lost(LineFault):
     """Writes are carried out, and the answers to them lost."""
 
@@ -318,9 +348,10 @@ class Beat(Fault):
 
 
 _ALL = (
-    *(Kill, Term, Pause, ClockStep, Broker, Reorder, Duplicate, Database, Restore, Redis),
-    *(Target, Slow, Cut, Lost, Wipe, Edit, Beat),
+    *(Kill, Term, Pause, Nap, ClockStep, Broker, Reorder, Duplicate, Database, Restore, Redis),
+    *(Target, Slow, Cut, Late, Lost, Wipe, Edit, Beat),
 )
 FAULTS: dict[str, type[Fault]] = {fault.name: fault for fault in _ALL}
-#: Those of a run that names none. A restore loses operations, and takes half a minute to get over each time.
-USUAL = [name for name in FAULTS if name != Restore.name]
+#: Those of a run that names none. A restore loses operations, and takes half a minute to get over each time;
+#: `pause` and `cut` have the others, as it comes.
+USUAL = [name for name in FAULTS if name not in (Restore.name, Nap.name, Late.name)]

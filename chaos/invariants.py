@@ -28,7 +28,7 @@ from dnsworker.operations import Status
 from dnsworker.records import Key, RRset
 from dnsworker.settings import Settings
 from dnsworker.store import deliveries, zones
-from dnsworker.tables import delivery, operation, target, zone
+from dnsworker.tables import delivery, operation, target, withheld, zone
 
 #: PowerDNS' `cache-ttl`, and time to look.
 CACHED_S = 21.0
@@ -179,12 +179,15 @@ def nothing_lost_by_restores(run: Run) -> Iterator[str]:
 
 
 def no_row_is_open(run: Run) -> Iterator[str]:
-    """No operation is on its way, no delivery due or claimed, no zone to be looked at, nobody to be told."""
+    """No operation is on its way, no delivery due, claimed or behind, no zone to be looked at, nobody to be
+    told; and nothing is withheld, since clients submit only what every server takes."""
     questions = {
         "operations that are open": operation.c.status.in_(OPEN),
         "operations that nobody was told of": operation.c.is_untold,
         "deliveries that are due": delivery.c.due_at.is_not(None),
         "deliveries that are claimed": delivery.c.owner.is_not(None),
+        "deliveries that are behind": delivery.c.delivered_revision < delivery.c.wanted_revision,
+        "RRsets that are withheld, of which none was refused": withheld.c.revision.is_not(None),
         "deliveries that wait for an operator": delivery.c.state.in_(("foreign", "ahead", "held")),
         "zones whose nameservers are to be asked": zone.c.look_at.is_not(None),
     }
@@ -193,6 +196,17 @@ def no_row_is_open(run: Run) -> Iterator[str]:
             query = sa.select(sa.func.count()).where(condition)
             if count := connection.execute(query).scalar_one():
                 yield f"{count} {what}"
+
+
+def remembered(run: Run) -> Iterator[str]:
+    """No target came to have less of a zone than was known, as long as the database was the same."""
+    query = sa.text(
+        "SELECT target.name AS target, zone.name AS zone, before, after FROM chaos_fall "
+        "JOIN target ON target.id = target_id JOIN zone ON zone.id = zone_id"
+    )
+    with run.system.engine.connect() as connection:
+        for row in connection.execute(query):
+            yield f"{row.zone} at {row.target} was at revision {row.before}, and then noted at {row.after}"
 
 
 def monotone(run: Run) -> Iterator[str]:
@@ -286,6 +300,7 @@ INVARIANTS: dict[str, Callable[[Run], Iterator[str]]] = {
     "targets": delivered,
     "restores": nothing_lost_by_restores,
     "rows": no_row_is_open,
+    "revisions": remembered,
     "serials": monotone,
     "arrivals": true_when_said,
     "dead letters": no_dead_letter,

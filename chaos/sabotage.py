@@ -5,7 +5,8 @@ Only `chaos.worker` applies one; what ships knows nothing of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,19 +24,36 @@ class Sabotage:
     apply: Callable[[], None]
 
 
+def _put(owner: Any, name: str, instead: Any) -> Any:
+    """Put something in the place of what a module or class has under that name; returns what that was.
+
+    Raises `AttributeError` or `TypeError` where there is nothing of the kind any more: a sabotage that misses
+    would pass for a mechanism that nobody needs.
+    """
+    was = getattr(owner, name)
+    if callable(was) and list(inspect.signature(was).parameters) != list(
+        inspect.signature(instead).parameters
+    ):
+        raise TypeError(f"{owner.__name__}.{name} takes something else by now")
+    setattr(owner, name, instead)
+    return was
+
+
 def _no_fence() -> None:
+    """Neither the SOA nor, in contended zones, the RRsets. One function makes all updates, a convoy's too."""
     from backends import dns_update
 
-    dns_update._fence = lambda zone, soa: []
+    _put(dns_update, "_fence_rrsets", lambda changes: [])
+    make = dns_update.update_message
+    _put(dns_update, "update_message", lambda plan: make(replace(plan, fence="rrsets")))
 
 
 def _acknowledge_early() -> None:
+    """Those that are taken in together, and those that have a thread of their own."""
     from kombu.exceptions import MessageStateError
 
     from tasks.batches import SmallSubmission
     from tasks.patience import KeptTask
-
-    waiting, done = SmallSubmission.waiting, SmallSubmission.done
 
     def acknowledge(self: Any) -> Any:
         self.acknowledge()
@@ -45,104 +63,111 @@ def _acknowledge_early() -> None:
         with suppress(MessageStateError):  # it is acknowledged already
             done(self, result)
 
-    KeptTask.acks_late = False
-    SmallSubmission.waiting, SmallSubmission.done = acknowledge, end  # type: ignore[method-assign]
+    _put(KeptTask, "acks_late", False)
+    waiting = _put(SmallSubmission, "waiting", acknowledge)
+    done = _put(SmallSubmission, "done", end)
 
 
 def _no_order() -> None:
-    from dnsworker.intake.submission import Submission
+    """Whichever way an operation came in."""
+    from dnsworker.intake.batch import Batch
 
-    of: Any = Submission.of
-    Submission.of = lambda arrival: replace(of(arrival), order=None)  # type: ignore[method-assign]
+    apply: Any = Batch._apply
+    _put(Batch, "_take", lambda self, one: apply(self, one))
 
 
 def _take_twice() -> None:
     from dnsworker.store import operations
     from dnsworker.tables import operation
 
-    known = operations.known
-
     def forget(connection: sa.Connection, operation_ids: Any) -> Any:
+        known(connection, operation_ids)  # locks them in their order
         is_known = sa.and_(operation.c.id.in_(list(operation_ids)), operation.c.status != "HELD")
         values = {"status": "PENDING", "code": None, "finished_at": None}
         connection.execute(sa.update(operation).where(is_known).values(**values))
         return known(connection, operation_ids)
 
-    operations.known = forget
+    known = _put(operations, "known", forget)
+
+
+class _Alike(sa.BigInteger.Comparator[int]):
+    """Of a column that is equal to everything."""
+
+    __hash__ = sa.BigInteger.Comparator.__hash__
+
+    def __eq__(self, other: object) -> Any:
+        return sa.true()
 
 
 def _no_epoch() -> None:
-    from dnsworker.store import deliveries
+    """In whatever statement it is compared: of one delivery, of many, of a look."""
     from dnsworker.tables import delivery
 
-    def write(connection: sa.Connection, claim: Any, **values: Any) -> None:
-        where = deliveries._is(claim.zone_id, claim.target_id)
-        connection.execute(sa.update(delivery).where(where).values(**values))
-
-    def read(connection: sa.Connection, claim: Any) -> Any:
-        query: Any = sa.select(delivery).where(deliveries._is(claim.zone_id, claim.target_id))
-        return deliveries.DeliveryRow.of(connection.execute(query).one())
-
-    deliveries._write, deliveries.read = write, read
+    epoch: Any = delivery.c.epoch
+    epoch.comparator = _Alike(epoch)
 
 
 def _no_verification() -> None:
     from dnsworker.verification import Verifier
 
-    record: Any = Verifier._record
+    def believe(self: Any, examinations: Sequence[Any]) -> Any:
+        for one in examinations:
+            right = {"verified_revision": one.zone.revision, "error": None}
+            one.seen = [replace(seen, **right) for seen in one.seen]
+        return record(self, examinations)
 
-    def believe(self: Any, examination: Any, seen: list[dict[str, Any]]) -> Any:
-        right = {"verified_revision": examination.zone.revision, "error": None}
-        return record(self, examination, [row | right for row in seen])
-
-    Verifier._record = believe  # type: ignore[method-assign]
+    record = _put(Verifier, "_record", believe)
 
 
 def _no_outbox() -> None:
     from dnsworker.store import operations
 
-    operations.untold = lambda connection, older_than_s, limit: []
+    _put(operations, "untold", lambda connection, older_than_s, limit: [])
 
 
-def _no_reading_back() -> None:
+def _no_reading_before() -> None:
+    """A convoy leaves to single deliveries what is in doubt; those have two reasons to read."""
     from dnsworker.convergence.ledger import Ledger
-
-    read: Any = Ledger.read
+    from dnsworker.convergence.turns import Convergence
 
     def believe(self: Any) -> Any:
         work = read(self)
         return replace(work, delivery=replace(work.delivery, must_read=False))
 
-    Ledger.read = believe  # type: ignore[method-assign]
+    read = _put(Ledger, "read", believe)
+    _put(Convergence, "_is_contended", lambda self, work, surprises: False)
 
 
 def _no_sweep() -> None:
     from dnsworker.runtime import Runtime
 
-    Runtime.sweep = lambda self: {}  # type: ignore[method-assign]
+    _put(Runtime, "sweep", lambda self: {})
 
 
 def _no_patience() -> None:
+    """Of those that are taken in together, and of those that have a thread of their own."""
     from tasks import batches, submissions
 
-    batches.patiently = submissions.patiently = lambda work: work()  # type: ignore[attr-defined]
+    for module in (batches, submissions):
+        _put(module, "patiently", lambda work: work())
 
 
 def _no_doubt() -> None:
     from dnsworker.lineage import Lineage
 
-    Lineage.holds = lambda self, connection: True  # type: ignore[method-assign]
+    _put(Lineage, "holds", lambda self, connection: True)
 
 
+#: What is taken out of the workers is in README.md, with what noticed it.
 SABOTAGES = {
-    "fence": Sabotage("updates require no SOA", ("pause", "slow", "cut"), _no_fence),
+    "fence": Sabotage("updates require nothing", ("late",), _no_fence),
     "ack": Sabotage("messages are acknowledged unhandled", ("kill", "database"), _acknowledge_early),
     "order": Sabotage("operations take effect as they arrive", ("reorder",), _no_order),
     "once": Sabotage("a repeated message is a new operation", ("duplicate",), _take_twice),
-    "epoch": Sabotage("a replaced worker may still write its rows", ("pause", "slow"), _no_epoch),
+    "epoch": Sabotage("a replaced worker may still write its rows", ("nap",), _no_epoch),
     "verification": Sabotage("nameservers are believed without an answer", ("target",), _no_verification),
     "outbox": Sabotage("an outcome is told once, or never", ("redis", "kill"), _no_outbox),
-    "read back": Sabotage("nothing is read back before writing", ("kill", "lost", "slow"), _no_reading_back),
+    "read back": Sabotage("nothing is read before writing", ("kill", "lost", "slow"), _no_reading_before),
     "sweep": Sabotage("nobody looks for what fell by the wayside", ("kill", "broker"), _no_sweep),
     "patience": Sabotage("tasks don't wait for the database", ("database",), _no_patience),
     "doubt": Sabotage("an old database is believed", ("restore",), _no_doubt),

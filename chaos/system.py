@@ -33,6 +33,7 @@ SHARED_ZONE = "shared.chaos.test."
 ZONES = (*OWN_ZONES, SHARED_ZONE)
 #: Without a compare-and-set, so that a writer frozen beyond its lease isn't stopped by the server.
 UNFENCED = ("powerdns",)
+FENCED = ("bind", "knot")
 
 LEASE_S = 6.0
 #: What isn't as it ships: a lease that can be outslept, and back-offs that end within the run.
@@ -42,6 +43,19 @@ BROKER_SETTLES_S = 10.0
 SUBMIT_TIMEOUT_S = 2.0
 #: Read by `chaos.worker` alone: the mechanism that is missing, and the folder of the workers' clocks.
 SABOTAGE, CLOCKS = "CHAOS_SABOTAGE", "CHAOS_CLOCKS"
+
+#: Notes each delivery of which the database comes to know less. Whoever doubts everything forgets the SOA.
+WATCH_REVISIONS = """
+    CREATE TABLE chaos_fall (zone_id bigint, target_id bigint, before bigint, after bigint);
+    CREATE FUNCTION chaos_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO chaos_fall
+            VALUES (OLD.zone_id, OLD.target_id, OLD.delivered_revision, NEW.delivered_revision);
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER chaos_fall BEFORE UPDATE ON delivery FOR EACH ROW
+        WHEN (NEW.delivered_revision < OLD.delivered_revision AND NEW.soa IS NOT NULL)
+        EXECUTE FUNCTION chaos_note();
+"""
 
 Nameserver = Bind | PowerDNS | Knot
 
@@ -147,6 +161,8 @@ def a_system(sabotage: str | None = None) -> Iterator[System]:
         )
         engine = database.connect(running.env["DNSWORKER_DATABASE_URL"])
         stack.callback(engine.dispose)
+        with engine.begin() as connection:
+            connection.execute(sa.text(WATCH_REVISIONS))
         second_beat = running.new_beat("beat-2")
         stack.callback(second_beat.stop)
         settles_at = time.monotonic() + BROKER_SETTLES_S
