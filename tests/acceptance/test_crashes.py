@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,11 +11,14 @@ import pytest
 
 from dev.stack import Stack
 from dnsworker import Client
+from dnsworker.client.operation import Operation
 from tests.acceptance.comparison import wait_for
 from tests.acceptance.conftest import NewZone, rows
 
 COUNT = 500
 ZONES = 10
+#: Between two submissions: else a slow machine has thousands to work off.
+PAUSE_S = 0.002
 #: Whoever waited for a dead worker's lease to end, or for its operations' numbers, would wait for an hour.
 PATIENT = {"DNSWORKER_LEASE_S": "3600", "DNSWORKER_ORDERING_GRACE_S": "3600"}
 #: Seconds that a busy machine may need.
@@ -34,14 +39,25 @@ def test_w18_a_killed_worker_loses_and_doubles_nothing(
     zones = [names() for _ in range(ZONES)]
     for zone in zones:
         client.create_zone(zone, email="hostmaster@example.org")
-    operations = [
-        client.put_record(zones[number % ZONES], f"host{number % 97}", "A", [f"192.0.2.{number % 250}"])
-        for number in range(COUNT)
-    ]
-    wait_for(lambda: _ended(stack, zones) > COUNT // 10, "the work to have begun", ENOUGH_S)
-    stack.worker(0).kill()
-    at_kill = _ended(stack, zones)
-    assert at_kill < COUNT, "killed in the middle"
+    operations: list[Operation] = []
+    is_killed = threading.Event()
+
+    def submit() -> None:
+        """Until the worker is dead, however fast it is; then there is always something under way."""
+        while len(operations) < COUNT or not is_killed.is_set():
+            number = len(operations)
+            zone, value = zones[number % ZONES], f"192.0.2.{number % 250}"
+            operations.append(client.put_record(zone, f"host{number % 97}", "A", [value]))
+            time.sleep(PAUSE_S)
+
+    submitter = threading.Thread(target=submit)
+    submitter.start()
+    try:
+        wait_for(lambda: _ended(stack, zones) > COUNT // 10, "the work to have begun", ENOUGH_S)
+        stack.worker(0).kill()
+    finally:
+        is_killed.set()
+        submitter.join()
     if is_restarted:
         stack.worker(1).kill()
         stack.worker(0).start()
