@@ -168,7 +168,7 @@ SABOTAGES = {
     "verification": Sabotage("nameservers are believed without an answer", ("target",), _no_verification),
     "outbox": Sabotage("an outcome is told once, or never", ("redis", "kill"), _no_outbox),
     "read back": Sabotage("nothing is read before writing", ("kill", "lost", "slow"), _no_reading_before),
-    "sweep": Sabotage("nobody looks for what fell by the wayside", ("kill", "broker"), _no_sweep),
+    "sweep": Sabotage("nobody looks for what fell by the wayside", ("target", "redis"), _no_sweep),
     "patience": Sabotage("tasks don't wait for the database", ("database",), _no_patience),
     "doubt": Sabotage("an old database is believed", ("restore",), _no_doubt),
 }  # fmt: skip
