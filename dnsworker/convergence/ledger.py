@@ -471,6 +471,8 @@ class Ledger:
 
     def withhold_rows(self, rows: Sequence[Withheld]) -> None:
         with self._engine.begin() as connection:
+            # A worker that was replaced since it sent may have read what its successor has written.
+            deliveries.renew(connection, self.claim, self._settings.lease_s)
             deliveries.withhold(connection, self.claim, rows)
 
     def withhold_dropped(self, work: Work, dropped: Sequence[RRsetChange]) -> None:

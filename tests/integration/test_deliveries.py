@@ -487,3 +487,29 @@ def test_nothing_stays_due_when_all_is_done(world: World) -> None:
         looks = sa.text("SELECT count(*) FROM zone WHERE look_at IS NOT NULL")
         assert connection.execute(due).scalar() == 0
         assert connection.execute(looks).scalar() == 0
+
+
+def test_a_worker_that_was_replaced_notes_no_refusal(tmp_path: Path) -> None:
+    with a_world(tmp_path, "one") as world:
+        server = world.servers["one"]
+        server.capabilities = Capabilities(fencing="none", reads_back=True)  # as PowerDNS
+        world.create()
+        first = world.put("www", "192.0.2.1")
+        known = world.runtime._directory.by_name("default")
+        with world.engine.begin() as connection:
+            stale = deliveries.claim_next(connection, known.target_ids["one"], "one", owner=1, lease_s=-1.0)
+        assert stale is not None
+        seen: list[str] = []
+
+        def replace_it(what: str) -> None:
+            seen.append(what)
+            if seen[:1] == ["apply"] and len(seen) == 2:  # between its request and its read-back
+                world.put("www", "192.0.2.2")
+                world.deliver()
+
+        server.before_request = replace_it
+        backend = MemoryBackend("one", MemoryBackend.options_model())
+        with pytest.raises(ClaimLost):
+            Convergence(world.engine, known, stale, backend, world.settings).run()
+        assert world.row("SELECT count(*) FROM withheld")[0] == 0
+        assert world.end_of(first).status is Status.SUPERSEDED
