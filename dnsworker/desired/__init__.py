@@ -5,11 +5,11 @@ write, so nothing is half done.
 """
 
 from dnsworker.desired.applying import Desired
-from dnsworker.desired.draft import LOOK_GUARD_S, Draft, drafting
+from dnsworker.desired.draft import LOOK_GUARD_S, Contended, Draft, drafting
 from dnsworker.desired.moving import advance, finish, give_up, take_over
 from dnsworker.desired.writing import Accepted, delete, lift, take_back, write
 
 __all__ = [
-    "LOOK_GUARD_S", "Accepted", "Desired", "Draft", "advance", "delete", "drafting", "finish", "give_up",
-    "lift", "take_back", "take_over", "write",
+    "LOOK_GUARD_S", "Accepted", "Contended", "Desired", "Draft", "advance", "delete", "drafting", "finish",
+    "give_up", "lift", "take_back", "take_over", "write",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 from dnsworker import names, plan, serials
 from dnsworker.contents import ZoneContents
 from dnsworker.desired import moving
-from dnsworker.desired.draft import Draft, Place
+from dnsworker.desired.draft import Contended, Draft, Place
 from dnsworker.desired.effects import apex_ns, difference, primary_nameserver, resolve
 from dnsworker.desired.importing import check_not_empty, read_import
 from dnsworker.desired.rules import check_children, check_ignored, check_placement, check_timers, check_types
@@ -74,7 +74,6 @@ class Desired:
 
         The zones that exist are held by the draft.
         """
-        self._make_missing(draft, requests)
         places: dict[Place, None] = {}
         possible: set[tuple[int, Name]] = set()
         for request in requests:
@@ -86,20 +85,30 @@ class Desired:
         draft.read(places)
         draft.ask_living(possible)
 
-    def _make_missing(self, draft: Draft, requests: Sequence[Request]) -> None:
+    def make_missing(self, draft: Draft, requests: Sequence[Request]) -> None:
+        """Make the rows of zones that these may create, before anything is applied.
+
+        Clients' positions are locked by now, and zones are locked before positions: so nobody is waited for.
+        Raises `Contended` when somebody else makes one of them at this moment, and is at work on it.
+        """
         wanted = {}
         for request in requests:
-            if not isinstance(request, CreateZone):
+            if not isinstance(request, CreateZone | ImportZone):
                 continue
             try:
                 known = self._home(request)
             except InvalidRequest:
                 continue  # `apply` says so
             if not draft.named(request.zone_name, [known.id]):
-                mname = Name(primary_nameserver(known))
-                wanted[known.id, request.zone_name] = (known.id, request.zone_name, mname, request.email)
+                mname, name = Name(primary_nameserver(known)), request.zone_name
+                email = request.email or f"hostmaster@{name.rstrip('.')}"
+                wanted[known.id, name] = (known.id, name, mname, email)
         if wanted:
-            draft.hold(zones.lock_all(draft.connection, zones.make(draft.connection, wanted.values())))
+            ids = zones.make(draft.connection, wanted.values())
+            rows = zones.lock_all(draft.connection, ids, wait=False)
+            if len(rows) < len(ids):
+                raise Contended
+            draft.hold(rows)
 
     # --- the zone --------------------------------------------------------------------------------------
 

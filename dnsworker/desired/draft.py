@@ -30,6 +30,10 @@ MANY = 1_000
 Place = tuple[int, Name]
 
 
+class Contended(Exception):
+    """Somebody else is at work on a zone that has just come into being: begin again."""
+
+
 class Draft:
     """The zones of one transaction as it will leave them. Nothing is written before `flush`."""
 
@@ -64,10 +68,16 @@ class Draft:
         return self._zones[zone_id]
 
     def named(self, name: Name, pool_ids: Collection[int] | None = None) -> list[ZoneRow]:
-        """The zones of that name, deleted ones included, in the given pools (None: in all); locked."""
+        """The zones of that name, deleted ones included, in the given pools (None: in all); locked.
+
+        Whoever asks may hold locks that come after zones, so nobody is waited for. Raises `Contended`.
+        """
         held = [row for row in self._zones.values() if row.name == name]
         if not held:
-            held = zones.lock_all(self.connection, zones.ids_named(self.connection, [name])[name])
+            ids = zones.ids_named(self.connection, [name])[name]
+            held = zones.lock_all(self.connection, ids, wait=False)
+            if len(held) < len(ids):
+                raise Contended
             self.hold(held)
         return [row for row in held if pool_ids is None or row.pool_id in pool_ids]
 

@@ -1,18 +1,19 @@
 """Many submissions in one transaction: what is in order is applied, and all of it is written at the end.
 
-Locks are taken in one order: zones, positions, operations, and then deliveries.
+Locks are taken in one order: zones, positions, operations, zones that are made now, and then deliveries.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from dnsworker.desired import Desired, Draft
+from dnsworker.desired import Contended, Desired, Draft
 from dnsworker.errors import ConfigError, InvalidRequest, Overtaken
 from dnsworker.intake.submission import UNREADABLE, Arrival, Submission, reused, row_of
 from dnsworker.intake.taken import Fate, Taken
@@ -23,6 +24,8 @@ from dnsworker.store import operations, zones
 
 log = logging.getLogger(__name__)
 
+#: What may make a zone.
+CREATIONS = ("create_zone", "import_zone")
 #: What an operation has only in some statuses.
 UNDECIDED = {"zone_id": None, "revision": None, "serial": None, "code": None, "message": None}
 
@@ -73,13 +76,13 @@ class Batch:
 
     def take(self, submissions: Sequence[Submission], *, wait: bool) -> None:
         submissions = self._lock_zones(submissions, wait=wait)
-        requests = [one.request for one in submissions if one.request is not None and one.refusal is None]
-        self._desired.prepare(self._draft, requests)
-        orders = [(one.order.client, one.zone) for one in submissions if one.order is not None]
-        self._lock_positions(orders)
+        self._lock_positions([(one.order.client, one.zone) for one in submissions if one.order is not None])
         known = operations.known(self._connection, {one.id for one in submissions})
         rows = [row for row in known.values() if row.client is not None]
         self._lock_positions([(row.client, row.zone) for row in rows])
+        requests = [one.request for one in submissions if one.request is not None and one.refusal is None]
+        self._desired.make_missing(self._draft, [*requests, *self._waiting_creations(known.values())])
+        self._desired.prepare(self._draft, requests)
         for one in submissions:
             row = known.get(one.id)
             if row is not None:
@@ -88,11 +91,22 @@ class Batch:
                 self._take_new(one, one.arrival)
         self._finish()
 
+    def _waiting_creations(self, rows: Iterable[Any]) -> list[Request]:
+        """Of what has a row, and may be applied now: what may make a zone."""
+        held = [one for position in self._positions.values() for one in position.held]
+        found = []
+        for one in [*map(_open_of, rows), *held]:
+            if one.kind in CREATIONS and one.refusal is None:
+                with suppress(InvalidRequest):  # it says so when it is applied
+                    found.append(parse_request(one.kind, one.payload))
+        return found
+
     def close_gap(self, client: str, zone: str) -> None:
         """Go on without what is missing before the lowest number that is held."""
         self._lock_zones([Submission("", zone)], wait=True)
         self._lock_positions([(client, zone)])
         position = self._positions[client, zone]
+        self._desired.make_missing(self._draft, self._waiting_creations([]))
         if position.held:
             lowest = min(one.number for one in position.held)
             if lowest > position.last + 1:
@@ -211,7 +225,7 @@ class Batch:
         except InvalidRequest as exc:
             self._refuse(one, exc)
             return
-        except (ConfigError, MemoryError):
+        except (ConfigError, MemoryError, Contended):
             raise  # this worker's trouble, and not the operation's
         except Exception as exc:  # a defect of ours: the operation must end, and the next go on
             if isinstance(exc, sa.exc.SQLAlchemyError) and not isinstance(exc, sa.exc.DataError):

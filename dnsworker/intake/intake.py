@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from dnsworker.database import AWAY, reading
-from dnsworker.desired import Desired
+from dnsworker.desired import Contended, Desired
 from dnsworker.errors import InvalidRequest
 from dnsworker.intake.batch import Batch, Broken
 from dnsworker.intake.submission import Arrival, Submission, reused, row_of
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: Operations that are looked for at once.
 BATCH = 200
+#: Before a transaction begins again.
+CONTENDED_S = 0.01
 
 
 def submit(connection: sa.Connection, operation_id: str, request: Request, user: str | None = None) -> None:
@@ -85,6 +88,8 @@ class Intake:
                 taken.add(batch.taken)
             except AWAY:
                 raise
+            except Contended:
+                continue  # the next sweep
             except (sa.exc.DBAPIError, Broken) as exc:  # others must not be kept waiting
                 log.exception("a gap can't be closed; it is tried again with the next sweep")
                 self._foredoom(exc)
@@ -142,10 +147,14 @@ class Intake:
                 operations.foredoom(connection, error.operation_id, error.error)
 
     def _together(self, submissions: Sequence[Submission], *, wait: bool) -> Taken:
-        with self._engine.begin() as connection:
-            batch = Batch(connection, self._desired)
-            batch.take(submissions, wait=wait)
-        return batch.taken
+        while True:
+            try:
+                with self._engine.begin() as connection:
+                    batch = Batch(connection, self._desired)
+                    batch.take(submissions, wait=wait)
+                return batch.taken
+            except Contended:
+                time.sleep(CONTENDED_S)
 
 
 def _words(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dev.servers import PostgreSQL
 from dnsworker.desired import Desired
 from dnsworker.intake import BATCH, Arrival, Intake, Taken, submit
 from dnsworker.operations import Status
@@ -18,6 +19,14 @@ from dnsworker.store import zones
 from tests.world import World, a_world
 
 SOME = {"name": "www", "type": "A", "data": ["192.0.2.1"]}
+LIFE: list[tuple[str, dict[str, Any]]] = [
+    ("create_zone", {"email": "a@example.net"}),
+    ("put_record", SOME),
+    ("delete_zone", {}),
+    ("create_zone", {"email": "b@example.net"}),
+    ("put_record", SOME),
+    ("import_zone", {"text": "www 60 IN A 192.0.2.9", "force": True}),
+]
 OTHER_NAMES = ("mail", "ftp", "shop")
 
 
@@ -138,6 +147,41 @@ def test_what_concerns_a_locked_zone_is_left_and_the_rest_goes_on(database_url: 
             assert taken.busy == [busy]
             assert statuses(taken, [free]) == ["ACCEPTED"]
         assert statuses(world.runtime.receive_all([busy], wait=False), [busy]) == ["ACCEPTED"]
+
+
+def test_workers_that_make_and_delete_the_same_zones_never_wait_for_each_other_in_a_circle(
+    postgresql: PostgreSQL, database_url: str, tmp_path: Path
+) -> None:
+    """A zone comes into being while others hold the positions of clients who have more to do there."""
+    with a_world(tmp_path, "one", url=database_url) as world:
+        rounds = [
+            [
+                arrival(kind, zone=f"z{zone}.example.", order={"client": client, "number": index + 1}, **more)
+                for client in ("x", "y")
+                for index, (kind, more) in enumerate(LIFE)
+            ]
+            for zone in range(12)
+        ]
+        intakes = [Intake(world.engine, world.runtime._directory, world.settings) for _ in range(4)]
+        problems: list[Exception] = []
+
+        def take(number: int) -> None:
+            try:
+                for messages in rounds:
+                    for one in (messages * 2)[number::4]:
+                        intakes[number].receive([one])
+            except Exception as exc:  # noqa: BLE001 - told below
+                problems.append(exc)
+
+        threads = [threading.Thread(target=take, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert problems == []
+        ends = [world.show(one.operation_id) for messages in rounds for one in messages]
+        assert {one.status for one in ends} <= {Status.ACCEPTED, Status.ERROR}
+        assert {one.code for one in ends} <= {None, "ZoneExists", "ZoneNotFound", "RecordExists"}
 
 
 def test_what_came_through_the_database_waits_for_no_locked_zone(database_url: str, tmp_path: Path) -> None:
