@@ -10,7 +10,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -48,7 +48,7 @@ class NoSignals:
     def wake_delivery(self, target: str) -> None:
         pass
 
-    def publish_outcome(self, outcome: Outcome) -> None:
+    def publish_outcomes(self, outcomes: Sequence[Outcome]) -> None:
         pass
 
 

@@ -204,14 +204,6 @@ def _stopped(
     return {name: standstills[key] for name, key in behind.items() if key in standstills}
 
 
-def settle(connection: sa.Connection, known: KnownPool, zone_id: int) -> Settled:
-    """As `settle_all`, one zone. Takes its lock, and writes down how it is."""
-    zone = zones.lock(connection, zone_id)
-    (settled,) = settle_all(connection, {zone_id: (known, zone)})
-    zones.update(connection, zone_id, status=settled.status.value, reason=settled.reason)
-    return settled
-
-
 def settle_all(
     connection: sa.Connection,
     subjects: Mapping[int, Subject],

@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 #: What is longer would keep the others waiting while it is read: it gets a thread of its own, as any task.
 LONG = 16_384
-
-
 #: One for each connection to the broker; old ones have stopped.
 _committers: WeakSet[Committer] = WeakSet()
 

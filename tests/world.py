@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from dnsworker import backend as contract
-from dnsworker import database, serials
+from dnsworker import database, serials, settlement
 from dnsworker.backend import Backend, Capabilities, Health, Options, Receipt
 from dnsworker.comparison import is_same
 from dnsworker.contents import ZoneContents
@@ -33,7 +33,9 @@ from dnsworker.pools import Pool
 from dnsworker.records import SOA, Key, RRset
 from dnsworker.runtime import Runtime
 from dnsworker.settings import load_settings
-from dnsworker.store import pools
+from dnsworker.settlement import Settled
+from dnsworker.store import pools, zones
+from dnsworker.store.pools import KnownPool
 
 DEADLINE_S = 60.0
 
@@ -319,6 +321,13 @@ class World:
         return "; ".join(f"{name} {status}: {reason}" for name, status, reason in found)
 
 
+def settle(connection: sa.Connection, known: KnownPool, zone_id: int) -> Settled:
+    """As after a look: judge one zone, and write down how it is."""
+    (settled,) = settlement.settle_all(connection, {zone_id: (known, zones.lock(connection, zone_id))})
+    zones.update(connection, zone_id, status=settled.status.value, reason=settled.reason)
+    return settled
+
+
 @contextmanager
 def a_world(folder: Path, *targets: str, **options: Any) -> Iterator[World]:
     """A world on SQLite, with the memory backend registered."""
@@ -338,4 +347,4 @@ def a_world(folder: Path, *targets: str, **options: Any) -> Iterator[World]:
         del sys.modules["backends.memory"]
 
 
-__all__ = ["MemoryBackend", "MemoryServer", "Status", "World", "a_world"]
+__all__ = ["MemoryBackend", "MemoryServer", "Status", "World", "a_world", "settle"]

@@ -59,8 +59,7 @@ def lock_all(connection: sa.Connection, zone_ids: Collection[int], *, wait: bool
     """The zones, locked in the order of their ids; without `wait` those that nobody else has locked."""
     found: list[ZoneRow] = []
     for chunk in chunks(sorted(zone_ids)):
-        query = sa.select(*ZONE).where(zone.c.id.in_(chunk)).order_by(zone.c.id)
-        rows = connection.execute(query.with_for_update(skip_locked=not wait))
+        rows = connection.execute(_LOCK if wait else _LOCK_FREE, {"ids": chunk})
         found += [ZoneRow.of(row) for row in rows]
     return found
 
@@ -86,8 +85,7 @@ def lock_free(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int,
 
     With several nobody is waited for: all would wait for the one into which a large file is just taken in.
     """
-    query = _LOCK_FREE if len(zone_ids) > 1 else _LOCK
-    return {row.id: ZoneRow.of(row) for row in connection.execute(query, {"ids": list(zone_ids)})}
+    return {row.id: row for row in lock_all(connection, zone_ids, wait=len(zone_ids) == 1)}
 
 
 def lock_or_make(connection: sa.Connection, pool_id: int, name: Name, mname: Name, email: str) -> ZoneRow:

@@ -19,7 +19,7 @@ from dnsworker.pools import Pool
 from dnsworker.records import RRset
 from dnsworker.serials import is_ahead
 from dnsworker.store import deliveries, journal, pools, stops, zones
-from tests.world import MemoryServer, World, a_world
+from tests.world import MemoryServer, World, a_world, settle
 
 ZONE = Name("example.org.")
 WWW = ("www.example.org.", "A")
@@ -442,7 +442,7 @@ def test_who_has_the_old_zone_locked_is_not_waited_for(tmp_path: Path, database_
             with world.engine.begin() as connection:
                 connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
                 known = next(one for one in pools.read(connection) if one.pool.name == "new")
-                assert settlement.settle(connection, known, copy).is_waiting
+                assert settle(connection, known, copy).is_waiting
             assert phase(world) == "delivering"
         assert world.end_of(operation).status is Status.ACTIVE
 
@@ -490,7 +490,7 @@ def test_a_frozen_zone_stays_between_the_pools(world: World) -> None:
     world.until(lambda: ZONE in world.servers["two"].zones, "it was not delivered")
     with world.engine.begin() as connection:
         known = next(one for one in pools.read(connection) if one.pool.name == "new")
-        settlement.settle(connection, known, 2)
+        settle(connection, known, 2)
     assert phase(world) == "delivering"
     assert str(world.zone()["frozen"]) == "frozen by operator"
     with world.engine.begin() as connection:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dnsworker import settlement
 from dnsworker.errors import BackendError, RecordRejected
 from dnsworker.operations import Outcome, Status
 from dnsworker.records import RRset
 from dnsworker.store import deliveries
-from tests.world import World, a_world
+from tests.world import World, a_world, settle
 
 WWW = ("www.example.org.", "A")
 BAD, WORSE, GOOD = "192.0.2.66", "192.0.2.67", "192.0.2.1"
@@ -198,7 +197,7 @@ def test_an_operation_is_not_active_while_a_later_one_shows_in_its_place(both: W
             "UPDATE delivery SET delivered_revision = (SELECT revision FROM operation WHERE id = "
             f"'{before}') WHERE target_id = (SELECT id FROM target WHERE name = 'two')"
         )
-        settlement.settle(connection, both.runtime._directory.default(), 1)
+        settle(connection, both.runtime._directory.default(), 1)
     assert both.show(before).status is Status.ACCEPTED
     both.servers["two"].is_down = False
     assert both.end_of(later).status is Status.ACTIVE
