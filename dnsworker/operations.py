@@ -150,6 +150,8 @@ class Outcome(_Report):
     message: str | None = None
     serial: int | None = None
     comment: str | None = None
+    #: The AMQP user that the broker vouched for; None: nobody known, or straight into the database.
+    submitter: str | None = None
     #: Of what was asked for (`Request.digest`): another one under the same id is another operation.
     digest: str | None = None
     submitted_at: datetime | None = None

@@ -5,17 +5,15 @@ Separate from the pools because only here do lines matter; what the database sto
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from dnsworker import yamlfile
 from dnsworker.errors import ConfigError
 from dnsworker.pools import KINDS, Pool, first_error, option_error, path_text
-
-Where = tuple[str | int, ...]
+from dnsworker.yamlfile import Where
 
 #: What Designate's files carry and we have no use for: read over, with a note.
 _BOOKKEEPING = ("id", "pool_id", "created_at", "updated_at", "version")
@@ -28,40 +26,25 @@ IGNORED: dict[str, tuple[str, ...]] = {
 }
 
 
-class _OneOfEachLoader(yaml.SafeLoader):
-    """A loader that refuses a key given twice; YAML's own takes the last one silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"{key.value!r} is there twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def load(source: Path | str, notes: list[str], *, checks_options: bool = False) -> list[Pool]:
     """The pools of a file or text. Raises `ConfigError` with file, line and reason."""
     is_text = isinstance(source, str) and "\n" in source
     file = "pools.yaml" if is_text else str(source)
-    text = str(source) if is_text else _read(Path(source))
-    root, raw = _parse(text, file)
+    document = yamlfile.Document(str(source) if is_text else yamlfile.read(Path(source)), file)
+    raw = document.raw
 
     def refuse(where: Where, reason: str) -> ConfigError:
-        return ConfigError(f"{file}:{_line(root, where)}: {_in_words(raw, where)}{reason}")
+        return document.error(where, _in_words(raw, where) + reason)
 
     if not isinstance(raw, list) or not raw:
         raise refuse((), "a list of pools is expected: '- name: default' and so on")
     pools: list[Pool] = []
-    for index, document in enumerate(raw):
-        if not isinstance(document, dict):
+    for index, entry in enumerate(raw):
+        if not isinstance(entry, dict):
             raise refuse((index,), "a pool is a mapping: 'name: …', 'ns_records: …', 'targets: …'")
-        _read_over(document, index, lambda where, said: notes.append(f"{file}:{_line(root, where)}: {said}"))
+        _read_over(entry, index, lambda where, said: notes.append(f"{file}:{document.line(where)}: {said}"))
         try:
-            pools.append(Pool.model_validate(document))
+            pools.append(Pool.model_validate(entry))
         except ValidationError as exc:
             inner, reason = first_error(exc)
             raise refuse((index, *inner), reason) from exc
@@ -69,46 +52,6 @@ def load(source: Path | str, notes: list[str], *, checks_options: bool = False) 
     if checks_options:
         _refuse_unusable(pools, refuse)
     return pools
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as exc:
-        raise ConfigError(f"can't read {path}: {exc.strerror}") from exc
-    except UnicodeDecodeError as exc:
-        raise ConfigError(f"{path} is not UTF-8 text") from exc
-
-
-def _parse(text: str, file: str) -> tuple[yaml.Node | None, Any]:
-    try:
-        loader = _OneOfEachLoader(text)
-        try:
-            root = loader.get_single_node()
-            return root, None if root is None else loader.construct_document(root)
-        finally:
-            loader.dispose()
-    except yaml.MarkedYAMLError as exc:
-        mark = exc.problem_mark or exc.context_mark
-        context = f" ({exc.context})" if exc.context else ""
-        raise ConfigError(f"{file}:{mark.line + 1 if mark else 1}: {exc.problem}{context}") from exc
-    except yaml.YAMLError as exc:
-        raise ConfigError(f"{file}: {str(exc).splitlines()[0]}") from exc
-
-
-def _line(root: yaml.Node | None, where: Iterable[str | int]) -> int:
-    """The line (from 1) of the deepest node on the way to `where` that the file has."""
-    node, line = root, root.start_mark.line if root else 0
-    for step in where:
-        if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            line = node.start_mark.line
-        elif isinstance(node, yaml.MappingNode):
-            # a step that the file lacks is a missing key, or pydantic's name for one arm of a union
-            found = [(key, value) for key, value in node.value if key.value == step]
-            if found:
-                line, node = found[0][0].start_mark.line, found[0][1]
-    return line + 1
 
 
 def _in_words(raw: Any, where: Where) -> str:

@@ -188,7 +188,7 @@ def list_operations(
     columns = (
         operation.c.id, operation.c.kind, operation.c.zone, operation.c.pool, operation.c.status,
         operation.c.serial, operation.c.code, operation.c.message, operation.c.comment,
-        operation.c.received_at, operation.c.finished_at,
+        operation.c.submitter, operation.c.received_at, operation.c.finished_at,
     )  # fmt: skip
     query = sa.select(*columns).order_by(operation.c.received_at.desc()).limit(limit)
     if zone_name is not None:
@@ -355,7 +355,7 @@ def _outcome(
             message = f"{move.words}: {message}"
     return Outcome(
         id=row.id, kind=row.kind, zone=row.zone, pool=pool_name, status=Status(row.status), code=row.code,
-        message=message, serial=row.serial, comment=row.comment, digest=row.digest,
+        message=message, serial=row.serial, comment=row.comment, submitter=row.submitter, digest=row.digest,
         submitted_at=_submitted_at(row),
         accepted_at=row.accepted_at, finished_at=row.finished_at, targets=targets, nameservers=nameservers,
     )  # fmt: skip

@@ -54,11 +54,11 @@ def list_(session: Session, zone: str | None, status: str | None, limit: int) ->
         output.say("no operations" if not (zone or status) else "no such operations")
         return
     output.print_table(
-        ("ID", "KIND", "ZONE", "STATUS", "SERIAL", "RECEIVED", "REASON"),
+        ("ID", "KIND", "ZONE", "STATUS", "SERIAL", "BY", "RECEIVED", "REASON"),
         [
             (
                 one["id"], one["kind"], one["zone"], one["status"], one.get("serial"),
-                output.ago(one.get("received_at")), one.get("message") or "",
+                one.get("submitter"), output.ago(one.get("received_at")), one.get("message") or "",
             )
             for one in found
         ],
@@ -130,6 +130,7 @@ def print_operation(outcome: Outcome) -> None:
             ("code", outcome.code),
             ("reason", outcome.message),
             ("comment", outcome.comment),
+            ("by", outcome.submitter),
             ("submitted", output.ago(outcome.submitted_at)),
             ("accepted", output.ago(outcome.accepted_at)),
             ("finished", output.ago(outcome.finished_at)),

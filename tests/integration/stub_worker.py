@@ -59,7 +59,9 @@ class StubRuntime:
                 id=operation_id, kind=kind, zone="", status=Status.ERROR, code=exc.code, message=exc.message
             )
         else:
-            outcome = Outcome(id=operation_id, kind=kind, zone=request.zone, status=Status.ACTIVE, serial=7)
+            outcome = Outcome(
+                id=operation_id, kind=kind, zone=request.zone, status=Status.ACTIVE, serial=7, submitter=user
+            )
         self._notes.hset("outcomes", operation_id, outcome.model_dump_json())
         if comment != "untold":
             self._signals.publish_outcomes([outcome])

@@ -72,7 +72,8 @@ def test_a_submitter_submits_and_waits_and_asks(
     start_worker(DNSWORKER_BROKER_URL=urls[0])
     with Client(urls[1], results[1]) as client:
         operation = client.put_record("example.org", "www", "A", ["192.0.2.1"])
-        assert operation.wait(60).status == "ACTIVE"
+        outcome = operation.wait(60)
+        assert (outcome.status, outcome.submitter) == ("ACTIVE", "submitter")
         assert client.show_zone("example.org")["zone"] == "example.org."
 
 

@@ -409,10 +409,11 @@ def test_records_are_listed_one_value_a_line(run: Run, client: StubClient) -> No
 
 
 def test_an_operation_is_shown_and_waited_for(run: Run, client: StubClient) -> None:
-    client.result = outcome(comment="ticket 5")
+    client.result = outcome(comment="ticket 5", submitter="shop")
     text = run("operation", "show", ID).stdout
     assert f"{ID}  ACTIVE" in text
     assert "ticket 5" in text
+    assert ["by", "shop"] in [line.split() for line in text.splitlines()]
     result = run("operation", "wait", ID, "--timeout", "3")
     assert result.stdout.startswith("create_record example.org.  ACTIVE in ")
     client.error = OperationNotFound()
