@@ -111,6 +111,8 @@ class TargetReport(_Report):
     is_current: bool
     #: The serial that the target was last known to have; None when it hasn't got the zone.
     serial: int | None = None
+    #: When it got there.
+    delivered_at: datetime | None = None
     state: str
     attempts: int = 0
     last_error: str | None = None
@@ -132,6 +134,8 @@ class NameserverReport(_Report):
     nameserver: str
     is_current: bool
     serial: int | None = None
+    #: When it was first found to answer with all that it is known to answer with.
+    verified_at: datetime | None = None
     seen_at: datetime | None = None
     error: str | None = None
 

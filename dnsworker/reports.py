@@ -308,6 +308,7 @@ def target_reports(
             TargetReport(
                 target=name,
                 serial=serial,
+                delivered_at=row.delivered_at,
                 state=row.state,
                 attempts=row.attempts,
                 withheld=refused,
@@ -334,6 +335,7 @@ def nameserver_reports(standing: Standing, revision: int | None) -> list[Nameser
                 nameserver=one.name,
                 is_current=standing.verified(one) >= (revision or 0),
                 serial=seen.serial if seen else None,
+                verified_at=seen.verified_at if seen and seen.verified_revision else None,
                 seen_at=seen.seen_at if seen else None,
                 error=seen.error if seen else None,
             )

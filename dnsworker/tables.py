@@ -176,7 +176,7 @@ zone = sa.Table(
     sa.Column("arrives_by", sa.String(64)),
     sa.UniqueConstraint("pool_id", "name"),
     sa.Index("ix_zone_name", "name"),
-    sa.Index("ix_zone_status", "status"),
+    sa.Index("ix_zone_status_name", "status", "name"),  # for pages of those in a status
     sa.Index(
         "ix_zone_frozen_at",
         "frozen_at",
@@ -228,7 +228,7 @@ operation = sa.Table(
     sa.Column("finished_at", Moment),
     # The outcome still has to be told to waiters: an outbox.
     sa.Column("is_untold", sa.Boolean, nullable=False, default=False),
-    sa.Index("ix_operation_zone_id_revision", "zone_id", "revision"),
+    sa.Index("ix_operation_zone_received_at", "zone", "received_at"),  # what was ever asked of a name
     sa.Index("ix_operation_client_zone_number", "client", "zone", "number"),
     sa.Index(
         "ix_operation_open",
@@ -236,6 +236,14 @@ operation = sa.Table(
         "received_at",
         postgresql_where=sa.text("status IN ('PENDING', 'HELD', 'ACCEPTED')"),
         sqlite_where=sa.text("status IN ('PENDING', 'HELD', 'ACCEPTED')"),
+    ),
+    # The latest of those that have ended in some way, and how many did within some time.
+    sa.Index(
+        "ix_operation_ended",
+        "status",
+        "finished_at",
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
     ),
     sa.Index(
         "ix_operation_accepted",
@@ -283,6 +291,7 @@ delivery = sa.Table(
     # What we know of the target: never | creating | present | absent | foreign | ahead | held
     sa.Column("state", sa.String(8), nullable=False),
     sa.Column("delivered_revision", sa.BigInteger, nullable=False, default=0),
+    sa.Column("delivered_at", Moment),  # when it got there
     sa.Column("soa", Text),  # complete rdata last seen there: the fence of the next update
     sa.Column("must_read", sa.Boolean, nullable=False, default=False),  # ask what it has before writing
     sa.Column("force", sa.Boolean, nullable=False, default=False),  # may overwrite what it finds there
@@ -368,6 +377,8 @@ observation = sa.Table(
     metadata,
     sa.Column("zone_id", sa.ForeignKey("zone.id"), primary_key=True, autoincrement=False),
     sa.Column("nameserver", sa.String(300), primary_key=True),  # host:port
+    # When it was first found right up to the revision. Before it: MariaDB's upsert sets one after the other.
+    sa.Column("verified_at", Moment),
     sa.Column("verified_revision", sa.BigInteger, nullable=False, default=0),
     sa.Column("serial", sa.BigInteger),
     sa.Column("seen_at", Moment),

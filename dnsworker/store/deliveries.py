@@ -63,6 +63,7 @@ class DeliveryRow:
     wanted_revision: int
     state: str
     delivered_revision: int
+    delivered_at: datetime | None
     soa: str | None
     must_read: bool
     force: bool
@@ -614,10 +615,16 @@ def _is_held(given: Any) -> list[sa.ColumnElement[bool]]:
     ]
 
 
+def _delivered_at(revision: sa.ColumnElement[int]) -> sa.ColumnElement[datetime | None]:
+    """When the target got what it has: now, unless it had the revision already."""
+    return sa.case((delivery.c.delivered_revision == revision, delivery.c.delivered_at), else_=now())
+
+
 def _finished(given: Any) -> dict[str, Any]:
     is_all = sa.and_(delivery.c.wanted_revision == given.revision, delivery.c.goal == "present")
     return {
-        "delivered_revision": given.revision, "soa": given.soa, "state": "present", "must_read": False,
+        "delivered_at": _delivered_at(given.revision), "delivered_revision": given.revision,
+        "soa": given.soa, "state": "present", "must_read": False,
         "attempts": 0, "last_code": None, "last_error": None, "owner": None, "lease_until": None,
         "due_at": sa.case((sa.not_(is_all), delivery.c.due_at)),
         "force": sa.and_(sa.not_(is_all), delivery.c.force),
@@ -705,5 +712,7 @@ def _write(connection: sa.Connection, claim: Claim, **values: Any) -> None:
     statement = sa.update(delivery).where(
         _is(claim.zone_id, claim.target_id), delivery.c.epoch == claim.epoch
     )
+    if "delivered_revision" in values:
+        values["delivered_at"] = _delivered_at(sa.literal(values["delivered_revision"], sa.BigInteger))
     if connection.execute(statement.values(**values)).rowcount != 1:
         raise ClaimLost(f"the delivery to {claim.target} was taken over by another worker")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,6 +26,8 @@ class Observation:
     serial: int | None
     seen_at: datetime | None
     error: str | None
+    #: When it was first found right up to there: the database's to say.
+    verified_at: datetime | None = None
 
 
 def of_zones(connection: sa.Connection, zone_ids: Collection[int]) -> dict[int, dict[str, Observation]]:
@@ -44,7 +47,13 @@ def put(connection: sa.Connection, seen: Iterable[Observation]) -> None:
         }
         for one in seen
     ]  # fmt: skip
-    bulk.put(
-        connection, observation, rows,
-        update=("verified_revision", "serial", "seen_at", "error"), at=("seen_at",),
-    )  # fmt: skip
+    bulk.put(connection, observation, rows, update=_seen_again, at=("seen_at", "verified_at"))
+
+
+def _seen_again(new: Any) -> dict[str, Any]:
+    """`verified_at` stays where nothing more was found right than before."""
+    is_same = observation.c.verified_revision == new.verified_revision
+    return {
+        "verified_at": sa.case((is_same, observation.c.verified_at), else_=new.verified_at),
+        **{name: new[name] for name in ("verified_revision", "serial", "seen_at", "error")},
+    }

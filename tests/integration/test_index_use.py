@@ -37,7 +37,7 @@ FILL = [
     INSERT INTO operation (id, kind, zone, zone_id, payload, digest, status, revision, serial, received_at,
                            accepted_at, finished_at, is_untold)
     SELECT 'o' || n, 'put_record', 'z' || n || '.example.', 1000 + n, '{{}}', '', 'ACTIVE', 2, 2,
-           now() - interval '1 day', now(), now(), false
+           now() - interval '1 day', now(), now() - n * interval '1 second', false
     FROM generate_series(1, {zones}) AS n
     """,
     """
