@@ -39,6 +39,9 @@ class Capabilities:
     fencing: Literal["server", "none"] = "none"
     #: How many plans, of as many zones, `apply_together` has under way at once; 1: one after the other.
     pipelined: int = 1
+    #: How many new zones one delivery may create in a row, because each takes only milliseconds; 1: each is a
+    #: delivery of its own.
+    creates_together: int = 1
     #: An `apply` can be fenced by the RRsets that it changes instead (`Plan.fence`), while others write, too.
     fences_rrsets: bool = False
     #: The provider sets the serial; ours is not kept.

@@ -26,6 +26,7 @@ from dnsworker.convergence import (
     Resting,
     Stopped,
     gather,
+    gather_new,
     look,
     storable,
 )
@@ -74,6 +75,8 @@ ANSWERS = (ZoneChanged, ZoneMissing, RecordRejected, Unsupported, ServerFailure,
 
 #: How a claim is taken: one of `Precedence`'s ways.
 Take = Callable[..., Claim | None]
+#: How several are taken that go together.
+Gather = Callable[..., Convoy | None]
 
 
 class Unforeseen(OutcomeUnknown):
@@ -172,14 +175,15 @@ class Deliverer:
             self.give_back_unended()
         self._keep_lock()
         claim = None
-        if self._goes_together(known, target):
+        if together := self._go_together(known, target):
             # Whoever was woken finds something, as a rule, and whoever comes from that doesn't.
             if not is_first and not self._is_anything_due(known, target):
                 return []
             if self._precedence.begin_turn(target):
                 claim = self._claim_next(known, target, self._precedence.claim_background)
-            if claim is None and (convoy := self._gather(known, target)) is not None:
-                return self._deliver_together(known, target, convoy)
+            for way in together if claim is None else ():
+                if (convoy := self._gather(way, known, target)) is not None:
+                    return self._deliver_together(known, target, convoy)
             if claim is None and is_first and not self._is_anything_due(known, target):
                 return []
         claim = claim or self._claim(known, target, self._precedence.claim)
@@ -201,12 +205,15 @@ class Deliverer:
 
     # --- many zones at once ----------------------------------------------------------------------------
 
-    def _goes_together(self, known: KnownPool, target: str) -> bool:
-        """Whether the target takes changes of several zones at once, and nothing has to be counted there."""
+    def _go_together(self, known: KnownPool, target: str) -> list[Gather]:
+        """What the target takes of several zones together; nothing where something is to be counted there."""
         can, limits = known.capabilities.get(target), known.pool.target(target).limits
-        return can is not None and can.pipelined > 1 and limits.budget is None and not limits.concurrency
+        if can is None or limits.budget is not None or limits.concurrency:
+            return []
+        ways: list[tuple[int, Gather]] = [(can.pipelined, gather), (can.creates_together, gather_new)]
+        return [way for at_once, way in ways if at_once > 1]
 
-    def _gather(self, known: KnownPool, target: str) -> Convoy | None:
+    def _gather(self, way: Gather, known: KnownPool, target: str) -> Convoy | None:
         is_restored = False
 
         def may_begin(connection: sa.Connection) -> bool:
@@ -216,9 +223,7 @@ class Deliverer:
             is_restored = is_well and not self._lineage.holds(connection)
             return is_well and not is_restored
 
-        convoy = gather(
-            self._engine, known, target, self._settings, owner=self._lock.owner, may_begin=may_begin
-        )
+        convoy = way(self._engine, known, target, self._settings, owner=self._lock.owner, may_begin=may_begin)
         if is_restored:
             self._lineage.doubt()
         return convoy
@@ -230,6 +235,7 @@ class Deliverer:
             if outcome.unreached and outcome.error is not None:
                 self._failed(outcome.unreached[0], outcome.error, None)
                 self._let_go(outcome.unreached[1:], must_read=False)
+            self._let_go(outcome.left, must_read=False)
             ends = [True] * len(outcome.arrived)
             if outcome.unusual:  # one here; each of the others may take long, too, and finds its own slot
                 self._let_go(outcome.unusual[1:], must_read=False)

@@ -44,14 +44,15 @@ PRIMARY = Capabilities(
     fences_rrsets=True,
     notifies=True,
     pipelined=32,
+    creates_together=16,
 )
 #: As a secondary it is sent nothing but "look". What changed it can tell only if its primary gave it IXFRs.
 SECONDARY = replace(
     PRIMARY, max_message_bytes=None, reads_changes=False, fencing="none", fences_rrsets=False, pull=True,
-    pipelined=1,
+    pipelined=1, creates_together=1,
 )  # fmt: skip
 #: What signs takes its time for each RRset, and for its neighbours: 2 to 4 ms, while we wait for the answer.
-SIGNING = replace(PRIMARY, max_message_bytes=12_000, signs="dynamic", pipelined=1)
+SIGNING = replace(PRIMARY, max_message_bytes=12_000, signs="dynamic", pipelined=1, creates_together=1)
 #: What is written to isn't what is served: that our serial is served tells when the copy has got a change.
 SIGNING_INLINE = replace(SIGNING, signs="inline", fences_rrsets=False)
 #: RRsets that are asked for one by one; for more a transfer is cheaper.

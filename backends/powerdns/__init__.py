@@ -36,9 +36,10 @@ PRIMARY = Capabilities(
     reads_back=True,
     fencing="none",
     signs="hidden",
+    creates_together=16,
 )
 #: As a secondary it is sent nothing but "fetch".
-SECONDARY = replace(PRIMARY, max_message_bytes=None, pull=True, notifies=True)
+SECONDARY = replace(PRIMARY, max_message_bytes=None, pull=True, notifies=True, creates_together=1)
 #: Of a zone of another kind PowerDNS tells nobody.
 NOTIFYING_KINDS = ("Master", "Primary")
 

@@ -45,16 +45,22 @@ class Outcome:
     #: The target couldn't be reached: still held.
     unreached: list[Claim] = field(default_factory=list)
     error: Unreachable | None = None
+    #: Nothing was sent, because there was no time left: still held.
+    left: list[Claim] = field(default_factory=list)
     #: Given back, to be read first.
     doubtful: list[Claim] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class _Passenger:
-    """One zone that goes along."""
+class Passenger:
+    """One zone that goes along, to where it is in the database."""
 
     claim: Claim
     work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class _Change(Passenger):
     plan: Plan
 
 
@@ -97,6 +103,9 @@ def gather(
 class Convoy:
     """Claims that were taken together, with all that is needed to carry them out. For one thread."""
 
+    #: Whether all that the target has of a zone was read when that zone has arrived.
+    _reads_all = False
+
     def __init__(
         self, engine: sa.Engine, known: KnownPool, target: str, works: dict[Claim, Work | None],
         settings: Settings,
@@ -120,7 +129,7 @@ class Convoy:
         if not passengers:
             return outcome
         answers = backend.apply_together([one.plan for one in passengers])
-        sent: list[_Passenger] = []
+        sent: list[_Change] = []
         for one, answer in zip(passengers, answers, strict=True):
             if isinstance(answer, Unreachable):
                 outcome.unreached.append(one.claim)
@@ -136,7 +145,7 @@ class Convoy:
         outcome.lost += self._give_back(outcome.doubtful)
         return outcome
 
-    def _plan(self, claim: Claim, work: Work | None) -> _Passenger | None:
+    def _plan(self, claim: Claim, work: Work | None) -> _Change | None:
         """None where the zone has to go by itself."""
         if work is None or not serials.is_ahead(work.zone.serial, work.current_soa.serial):
             return None
@@ -146,9 +155,9 @@ class Convoy:
             parts = plan.split(whole, self._capabilities)
         except plan.SerialsTooClose:
             return None
-        return _Passenger(claim, work, whole) if len(parts) == 1 else None
+        return _Change(claim, work, whole) if len(parts) == 1 else None
 
-    def _confirmed(self, backend: Backend, sent: Sequence[_Passenger]) -> list[_Passenger]:
+    def _confirmed(self, backend: Backend, sent: Sequence[_Change]) -> list[_Change]:
         """Those of which the target itself shows that it has exactly what it was sent."""
         there = []
         for one in sent:
@@ -166,12 +175,12 @@ class Convoy:
                 log.info("%s: %s: %s: %s", self._target, one.plan.zone, exc.code, exc)
         return there
 
-    def _note(self, there: Sequence[_Passenger], outcome: Outcome) -> None:
+    def _note(self, there: Sequence[Passenger], outcome: Outcome) -> None:
         """Write down what has arrived. A zone that somebody else has locked is waited for by itself."""
         for one in self._note_free(there, outcome):
             self._note_free([one], outcome)
 
-    def _note_free(self, there: Sequence[_Passenger], outcome: Outcome) -> list[_Passenger]:
+    def _note_free(self, there: Sequence[Passenger], outcome: Outcome) -> list[Passenger]:
         """Returns those of several whose zones are locked."""
         if not there:
             return []
@@ -187,7 +196,7 @@ class Convoy:
                 {
                     "zone_id": one.claim.zone_id, "target_id": one.claim.target_id,
                     "epoch": one.claim.epoch, "revision": one.work.zone.revision,
-                    "soa": one.plan.desired_soa.rdata,
+                    "soa": one.work.zone.soa.rdata, "has_read": self._reads_all,
                     "look_s": next_look_s(self._settings, by_serial=by_serial),
                 }
                 for one in noted

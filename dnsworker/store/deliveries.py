@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dnsworker.errors import Behind, ClaimLost, OperationNotFound
+from dnsworker.errors import Behind, ClaimLost, OperationNotFound, Unreachable
 from dnsworker.names import Name
 from dnsworker.records import Key, RRset
 from dnsworker.store import bulk, stops
@@ -23,6 +23,8 @@ from dnsworker.tables import delivery, now, operation, target, withheld
 
 #: Whose deliveries one statement of the sweep looks for.
 TARGETS_AT_ONCE = 50
+#: Of so many deliveries that are due those are chosen that go together.
+LOOKED_THROUGH = 200
 #: States in which nothing is written to the target until an operator has decided.
 BLOCKED = ("foreign", "ahead", "held")
 #: There is nothing of ours; `emptied`: the zone stays, because the target can't remove it.
@@ -231,16 +233,38 @@ def claim_usual(
 ) -> dict[Claim, DeliveryRow]:
     """Claim up to `limit` changes that have been due for longest, as far as they are usual: to a zone that
     the target has as we left it, with no attempt that failed."""
+    return _claim_several(connection, _usual_changes, target_id, target_name, owner, lease_s, limit)
+
+
+def claim_new(
+    connection: sa.Connection, target_id: int, target_name: str, *, owner: int, lease_s: float, limit: int
+) -> dict[Claim, DeliveryRow]:
+    """The same of zones that the target is to have and never had, or hasn't any more: none that anybody may
+    have begun with, and none that the target has ever refused."""
+    return _claim_several(connection, _new_zones, target_id, target_name, owner, lease_s, limit)
+
+
+def _claim_several(
+    connection: sa.Connection, which: Callable[[Any], Any], target_id: int, target_name: str, owner: int,
+    lease_s: float, limit: int,
+) -> dict[Claim, DeliveryRow]:  # fmt: skip
     given = {"target": target_id, "owner": owner, "lease_s": lease_s, "limit": limit}
     if connection.dialect.name == "postgresql":
-        rows = connection.execute(_CLAIM_USUAL, given).all()
+        rows = connection.execute(_claim_due(which), given).all()
     else:
-        ids = list(connection.execute(_USUAL, given).scalars())
+        ids = list(connection.execute(_due(which), given).scalars())
         mine = sa.and_(delivery.c.target_id == target_id, delivery.c.zone_id.in_(ids))
         if ids:
             connection.execute(sa.update(delivery).where(mine).values(_CLAIMED), given)
         rows = connection.execute(sa.select(delivery).where(mine)).all() if ids else []
     return {Claim(row.zone_id, target_id, target_name, row.epoch): DeliveryRow.of(row) for row in rows}
+
+
+def note_all_creating(connection: sa.Connection, claims: Iterable[Claim]) -> None:
+    """The zones are about to be created at the target. Raises `ClaimLost` when one of the claims is lost."""
+    rows = [_key(claim) for claim in claims]
+    if len(_CREATING.carry_out(connection, rows)) != len(rows):
+        raise ClaimLost
 
 
 def renew_all(connection: sa.Connection, claims: Iterable[Claim], lease_s: float) -> None:
@@ -256,9 +280,10 @@ def give_back_all(connection: sa.Connection, claims: Iterable[Claim], *, must_re
 
 
 def finish_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> set[int]:
-    """As `finish`, for usual changes: `zone_id`, `target_id`, `epoch`, `revision`, `soa`, and `look_s`, when
-    to look at the target where that isn't fixed yet. All claims are given back, also where more is wanted by
-    now: that is still due. Returns the zones whose claim wasn't lost."""
+    """As `finish`, for usual deliveries: `zone_id`, `target_id`, `epoch`, `revision`, `soa`, `has_read`,
+    whether the whole zone was read there, and `look_s`, when to look at the target where that isn't fixed
+    yet. All claims are given back, also where more is wanted by now: that is still due. Returns the zones
+    whose claim wasn't lost."""
     return _FINISH.carry_out(connection, rows)
 
 
@@ -629,15 +654,21 @@ def _finished(given: Any) -> dict[str, Any]:
         "due_at": sa.case((sa.not_(is_all), delivery.c.due_at)),
         "force": sa.and_(sa.not_(is_all), delivery.c.force),
         "compare_at": sa.func.coalesce(delivery.c.compare_at, now(given.look_s)),
+        "compared_at": sa.case((given.has_read, now()), else_=delivery.c.compared_at),
     }  # fmt: skip
 
 
 _FINISH = bulk.Change(
     delivery,
-    {**_KEY, "revision": sa.BigInteger(), "soa": sa.Text(), "look_s": sa.Float()},
+    {
+        **_KEY, "revision": sa.BigInteger(), "soa": sa.Text(), "look_s": sa.Float(), "has_read": sa.Boolean(),
+    },
     where=_is_held,
     values=_finished,
     key="zone_id",
+)  # fmt: skip
+_CREATING = bulk.Change(
+    delivery, _KEY, where=_is_held, values=lambda given: {"state": "creating"}, key="zone_id"
 )
 _RENEW = bulk.Change(
     delivery,
@@ -658,30 +689,7 @@ _GIVE_BACK = bulk.Change(
 )  # fmt: skip
 
 
-def _usual() -> Any:
-    target_id = sa.bindparam("target", type_=sa.BigInteger)
-    refused = sa.select(sa.literal(1)).where(
-        withheld.c.zone_id == delivery.c.zone_id, withheld.c.target_id == target_id
-    )
-    return (
-        sa.select(delivery.c.zone_id)
-        .where(
-            *free_and_due(target_id, CHANGE),
-            delivery.c.owner.is_(None),
-            delivery.c.goal == "present",
-            delivery.c.state == "present",
-            delivery.c.attempts == 0,
-            delivery.c.must_read.is_(False),
-            delivery.c.soa.is_not(None),
-            delivery.c.unconfirmed.is_(None),
-            ~refused.exists(),
-        )
-        .order_by(delivery.c.due_at)
-        .limit(sa.bindparam("limit", type_=sa.Integer))
-        .with_for_update(skip_locked=True, of=delivery)
-    )
-
-
+_TARGET = sa.bindparam("target", type_=sa.BigInteger)
 #: What a claim sets.
 _CLAIMED = {
     "owner": sa.bindparam("owner", type_=sa.BigInteger),
@@ -689,19 +697,55 @@ _CLAIMED = {
     "lease_until": now(sa.bindparam("lease_s", type_=sa.Float)),
     "last_attempt_at": now(),
 }
-_USUAL = _usual()
 
 
-def _claim_usual() -> Any:
-    found = _USUAL.cte("usual")
-    mine = sa.and_(
-        delivery.c.zone_id == found.c.zone_id,
-        delivery.c.target_id == sa.bindparam("target", type_=sa.BigInteger),
+def _usual_changes(row: Any) -> tuple[sa.ColumnElement[bool], ...]:
+    return (row.state == "present", row.attempts == 0, row.soa.is_not(None))
+
+
+def _new_zones(row: Any) -> tuple[sa.ColumnElement[bool], ...]:
+    # Of these it is said before anything is sent that nothing was; of other failures each is tried alone.
+    was_elsewhere = sa.or_(row.last_code.is_(None), row.last_code == Unreachable.__name__)
+    return (sa.or_(row.state == "never", row.state == "absent"), was_elsewhere)
+
+
+@cache
+def _due(which: Callable[[Any], Any]) -> Any:
+    """Of what has been due for longest, those that are so; not all that is due, which may be very much."""
+    refused = sa.select(sa.literal(1)).where(
+        withheld.c.zone_id == delivery.c.zone_id, withheld.c.target_id == _TARGET
     )
+    first = (
+        sa.select(delivery.c.zone_id, delivery.c.due_at)
+        .where(*free_and_due(_TARGET, CHANGE))
+        .order_by(delivery.c.due_at)
+        .limit(LOOKED_THROUGH)
+        .subquery("first")
+    )
+    return (
+        sa.select(delivery.c.zone_id)
+        .join(first, first.c.zone_id == delivery.c.zone_id)
+        .where(
+            delivery.c.target_id == _TARGET,
+            delivery.c.due_at <= now(),
+            delivery.c.owner.is_(None),
+            delivery.c.goal == "present",
+            delivery.c.must_read.is_(False),
+            delivery.c.unconfirmed.is_(None),
+            *which(delivery.c),
+            ~refused.exists(),
+        )
+        .order_by(first.c.due_at)
+        .limit(sa.bindparam("limit", type_=sa.Integer))
+        .with_for_update(skip_locked=True, of=delivery)
+    )
+
+
+@cache
+def _claim_due(which: Callable[[Any], Any]) -> Any:
+    found = _due(which).cte("usual")
+    mine = sa.and_(delivery.c.zone_id == found.c.zone_id, delivery.c.target_id == _TARGET)
     return sa.update(delivery).where(mine).values(_CLAIMED).returning(*delivery.c)
-
-
-_CLAIM_USUAL = _claim_usual()
 
 
 def _is(zone_id: int, target_id: int) -> sa.ColumnElement[bool]:

@@ -199,6 +199,25 @@ def rrsets(connection: sa.Connection, zone_id: int) -> list[RRset]:
     return [_rrset(row) for row in connection.execute(query)]
 
 
+def rrsets_of_all(connection: sa.Connection, zone_ids: Collection[int], limit: int) -> dict[int, list[RRset]]:
+    """All desired RRsets of several zones, `limit` of them at most: the zones beyond that are left out."""
+    found: dict[int, list[RRset]] = {zone_id: [] for zone_id in sorted(zone_ids)}
+    rows = connection.execute(_OF_ALL, {"ids": list(zone_ids), "limit": limit + 1}).all()
+    for row in rows:
+        found[row.zone_id].append(_rrset(row))
+    if len(rows) > limit:
+        found = {zone_id: rrsets for zone_id, rrsets in found.items() if zone_id < rows[-1].zone_id}
+    return found
+
+
+_OF_ALL = (
+    sa.select(recordset.c.zone_id, *RRSET)
+    .where(recordset.c.zone_id.in_(IDS))
+    .order_by(recordset.c.zone_id, recordset.c.sort_key, recordset.c.type)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+
+
 def rrsets_at(connection: sa.Connection, zone_id: int, names: Collection[Name]) -> dict[Key, RRset]:
     """The desired RRsets of these owners."""
     found: dict[Key, RRset] = {}

@@ -1,0 +1,210 @@
+"""Many new zones at one target made one after the other, with a few statements for all of them.
+
+Separate from the creation of a single zone, which knows what to do about everything: here are small zones of
+which the target has nothing. Whatever turns out otherwise is given back, to be read first, and comes again by
+itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from dnsworker import comparison, serials
+from dnsworker.backend import Backend
+from dnsworker.contents import ZoneContents
+from dnsworker.convergence.convoy import Convoy, Outcome, Passenger
+from dnsworker.convergence.ledger import RENEW_AFTER_S, Ledger, Work
+from dnsworker.errors import BackendError, ClaimLost, Unreachable
+from dnsworker.records import RRset
+from dnsworker.settings import Settings
+from dnsworker.store import deliveries, zones
+from dnsworker.store.deliveries import Claim
+from dnsworker.store.pools import KnownPool
+
+log = logging.getLogger(__name__)
+
+#: RRsets of all zones that are made together; a larger zone is made by itself.
+RRSETS_AT_ONCE = 500
+#: None is begun with later than this after the first: whoever comes next has waited long enough.
+FOUNDING_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Settler(Passenger):
+    wanted: ZoneContents
+
+
+def gather_new(
+    engine: sa.Engine,
+    known: KnownPool,
+    target: str,
+    settings: Settings,
+    *,
+    owner: int,
+    may_begin: Callable[[sa.Connection], bool],
+) -> Founding | None:
+    """Claim zones that are to be made at the target, and read all that is needed for it; None: no such zone.
+
+    `may_begin` has the last word, at the end of the transaction: what it forbids was never claimed.
+    """
+    target_id = known.target_ids[target]
+    with engine.connect() as connection:
+        claimed = deliveries.claim_new(
+            connection, target_id, target,
+            owner=owner, lease_s=settings.lease_s, limit=known.capabilities[target].creates_together,
+        )  # fmt: skip
+        if not claimed:
+            return None
+        ids = [claim.zone_id for claim in claimed]
+        # The deliveries are locked: nobody can have moved one of these zones on since they were claimed.
+        found = zones.get_all(connection, ids)
+        rrsets = zones.rrsets_of_all(connection, ids, RRSETS_AT_ONCE)
+        works = {claim: Work(found[claim.zone_id], row, [], {}) for claim, row in claimed.items()}
+        if not may_begin(connection):
+            return None
+        connection.commit()
+    return Founding(engine, known, target, works, settings, rrsets)
+
+
+class Founding(Convoy):
+    """Claims of zones that are to be made, with all that they are to hold. For one thread."""
+
+    _reads_all = True
+
+    def __init__(
+        self, engine: sa.Engine, known: KnownPool, target: str, works: dict[Claim, Work], settings: Settings,
+        rrsets: dict[int, list[RRset]],
+    ) -> None:  # fmt: skip
+        """`rrsets` by zone; a zone that isn't in it has to go by itself."""
+        super().__init__(engine, known, target, dict(works), settings)
+        self._rrsets = rrsets
+        self._renewed_at = time.monotonic()
+        #: DS records that the parents of zones should have, where that isn't on record.
+        self._ds_records: dict[Claim, list[str]] = {}
+
+    def run(self, backend: Backend) -> Outcome:
+        """Have the zones made, make sure of it, and write it down."""
+        outcome = Outcome()
+        backend.checkpoint = backend.renew = self._keep
+        settlers = [one for claim, work in self._works.items() if (one := self._settler(claim, work))]
+        aboard = {one.claim for one in settlers}
+        for claim in self._works:
+            if claim not in aboard:
+                self._set_aside(claim, outcome)
+        there: list[Passenger] = []
+        try:
+            free = self._free(backend, settlers, outcome)
+            if free:
+                with self._engine.begin() as connection:
+                    deliveries.note_all_creating(connection, [one.claim for one in free])
+            there += self._make(backend, free, outcome)
+        except ClaimLost as exc:  # of which one it doesn't say: those that are left are all in doubt
+            log.info("%s: %s", self._target, exc)
+            known = {one.claim for one in there}.union(outcome.unusual, outcome.doubtful, outcome.unreached)
+            outcome.doubtful += [claim for claim in self._works if claim not in known]
+        self._note(there, outcome)
+        outcome.lost += self._give_back(outcome.doubtful)
+        self._note_ds_records(outcome.arrived)
+        return outcome
+
+    def _settler(self, claim: Claim, work: Work | None) -> _Settler | None:
+        """None where the zone has to go by itself: it is large, or was shown under a later serial before."""
+        rrsets = self._rrsets.get(claim.zone_id)
+        if work is None or rrsets is None:
+            return None
+        zone = work.zone
+        if zone.seen_serial is not None and serials.is_ahead(zone.seen_serial, zone.serial):
+            return None
+        ours = [one for one in rrsets if not self._is_the_providers(one, work)]
+        return _Settler(claim, work, ZoneContents.of(zone.name, zone.soa, ours))
+
+    def _is_the_providers(self, rrset: RRset, work: Work) -> bool:
+        return comparison.is_the_providers(rrset.key, work.zone.name, self._capabilities)
+
+    def _free(self, backend: Backend, settlers: Sequence[_Settler], outcome: Outcome) -> list[_Settler]:
+        """Those of whose names the target has nothing."""
+        free: list[_Settler] = []
+        for position, one in enumerate(settlers):
+            self._keep()
+            try:
+                found = backend.read_zone(one.wanted.name)
+            except Unreachable as exc:  # each further question would cost a time-out
+                outcome.error = exc
+                outcome.unreached += [left.claim for left in settlers[position:]]
+                outcome.left += [left.claim for left in free]
+                return []
+            except BackendError as exc:
+                log.info("%s: %s: %s: %s", self._target, one.wanted.name, exc.code, exc)
+                self._set_aside(one.claim, outcome)
+                continue
+            if found is None:
+                free.append(one)
+            else:
+                self._set_aside(one.claim, outcome)
+        return free
+
+    def _set_aside(self, claim: Claim, outcome: Outcome) -> None:
+        """A zone that has to go by itself, and for which nothing was sent."""
+        work = self._works[claim]
+        if work is not None and work.delivery.state == "never":
+            outcome.doubtful.append(claim)  # it is read first in any case, and so doesn't come here again
+        else:  # of a zone that was there once, doubt would mean that it may be there still, and ours
+            outcome.unusual.append(claim)
+
+    def _make(self, backend: Backend, settlers: Sequence[_Settler], outcome: Outcome) -> list[Passenger]:
+        """Returns those that the target itself shows to be there, exactly as wanted."""
+        there: list[Passenger] = []
+        begun = time.monotonic()
+        for position, one in enumerate(settlers):
+            if is_over(begun):
+                outcome.left += [left.claim for left in settlers[position:]]
+                break
+            self._keep()
+            try:
+                backend.create_zone(one.wanted)
+                if self._is_there(backend, one):
+                    there.append(one)
+                    continue
+            except BackendError as exc:
+                log.info("%s: %s: %s: %s", self._target, one.wanted.name, exc.code, exc)
+            outcome.doubtful.append(one.claim)
+        return there
+
+    def _is_there(self, backend: Backend, one: _Settler) -> bool:
+        found = backend.read_zone(one.wanted.name)
+        if found is None or found.soa.rdata != one.work.zone.soa.rdata:
+            return False
+        ledger = Ledger(
+            self._engine, self._known, one.claim, self._settings, self._capabilities, tells_by_serial=True
+        )
+        wanted = one.wanted.rrsets
+        if ledger.differences(one.work, comparison.side_by_side(found, wanted), wanted):
+            return False
+        if self._capabilities.signs != "no":
+            self._ds_records[one.claim] = backend.ds_records(one.wanted.name)
+        return True
+
+    def _note_ds_records(self, claims: Sequence[Claim]) -> None:
+        """What the signer wants the parents to have, where that isn't on record yet."""
+        for claim in claims:
+            work, found = self._works[claim], self._ds_records.get(claim, [])
+            if work is not None and found != (work.delivery.ds_records or []):
+                with self._engine.begin() as connection:
+                    deliveries.note_ds_records(connection, claim.zone_id, claim.target_id, found)
+
+    def _keep(self) -> None:
+        """Hold the claims for another lease, unless that was done a moment ago. Raises `ClaimLost`."""
+        moment = time.monotonic()
+        if moment - self._renewed_at >= RENEW_AFTER_S:
+            self._renew()
+            self._renewed_at = moment
+
+
+def is_over(begun: float) -> bool:
+    """Whether the time is over in which zones are begun with; by the clock of `time.monotonic`."""
+    return time.monotonic() - begun > FOUNDING_S
