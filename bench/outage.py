@@ -40,7 +40,8 @@ SPREAD_S = 60.0
 #: For each zone that waits, and at least.
 PATIENCE_S, LEAST_PATIENCE_S = 0.5, 120.0
 LIMIT = 200_000
-#: Zones of which the healthy target has everything, and the other one nothing after five attempts.
+#: Zones of which the healthy target has everything, as its nameserver was seen to, and the other one nothing
+#: after five attempts.
 BACKLOG = (
     """
     INSERT INTO zone (pool_id, name, status, is_deleted, revision, serial, mname, email, ttl, refresh, retry,
@@ -70,6 +71,10 @@ BACKLOG = (
            CASE target.name WHEN 'away' THEN 'connection refused' END, now() - interval '10 min'
     FROM zone, target WHERE zone.name LIKE 'z%'
     """,
+    """
+    INSERT INTO observation (zone_id, nameserver, verified_revision, serial, seen_at, verified_at)
+    SELECT zone.id, :healthy, 1, 1, now(), now() FROM zone WHERE zone.name LIKE 'z%'
+    """,
     "ANALYZE",
 )
 
@@ -77,8 +82,12 @@ BACKLOG = (
 class Bench:
     """One run against one system."""
 
-    def __init__(self, stack: Stack, away: PowerDNS, client: Client, engine: sa.Engine) -> None:
+    def __init__(
+        self, stack: Stack, healthy: PowerDNS, away: PowerDNS, client: Client, engine: sa.Engine
+    ) -> None:
         self._stack, self._away, self._client, self._engine = stack, away, client, engine
+        server = healthy.nameserver()
+        self._healthy = f"{server['host']}:{server['port']}"
         self._numbers = itertools.count(1)
         self.load = Load()
 
@@ -90,7 +99,7 @@ class Bench:
         """The other target is away, and so many zones have been waiting for it."""
         with self._engine.begin() as connection:
             for statement in BACKLOG:
-                values = {"zones": zones, "spread_s": SPREAD_S}
+                values = {"zones": zones, "spread_s": SPREAD_S, "healthy": self._healthy}
                 text = sa.text(statement)
                 connection.execute(text, {name: values[name] for name in text.compile().params})
         # So many are counted by the sweep.
@@ -193,7 +202,7 @@ def a_bench(**shared: Any) -> Iterator[tuple[Bench, PowerDNS]]:
         pool = pool_of({HEALTHY: healthy, AWAY: away}, threshold_percentage=50)
         system = Stack(pool_yaml=to_yaml(pool), powerdns=healthy, **shared)
         with system as stack, reached(stack) as (client, engine):
-            bench = Bench(stack, away, client, engine)
+            bench = Bench(stack, healthy, away, client, engine)
             bench.create_live_zones()
             away.stop()
             yield bench, healthy

@@ -6,6 +6,7 @@ after the server has shown that it is the right one, and a refusal gets the name
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -23,6 +24,9 @@ from dnsworker.records import SOA, Key
 #: A zone as the API describes it.
 Settings = Json
 
+#: For so long a server that was known to be the right one is believed to be.
+KNOWN_S = 0.5
+
 #: Types that PowerDNS stores and doesn't serve, unless it is told to: it makes them from its own keys.
 _FROM_ITS_KEYS = ("CDNSKEY", "CDS", "DNSKEY")
 
@@ -35,6 +39,8 @@ class Zones:
         self._options = options
         self._between = between
         self._has_sent = False
+        #: When the server last said that it is one.
+        self._known_at = float("-inf")
         #: Types that this server said it doesn't know by name.
         self._unknown_types: set[str] = set()
         #: Whether PowerDNS signs the zone that was last looked at.
@@ -256,10 +262,16 @@ class Zones:
         return item
 
     def _is_present(self, answer: Answer) -> bool:
-        """False for a 404, if it is the right server's: it says the same 404 to a wrong server_id."""
+        """False for a 404, if it is the right server's: it says the same 404 to a wrong server_id.
+
+        That it is the right one is asked again when the last answer to that is older than a moment.
+        """
         if answer.status != 404:
             return True
-        self.server()
+        moment = time.monotonic()
+        if moment - self._known_at > KNOWN_S:
+            self.server()
+            self._known_at = moment
         return False
 
     def _call(self, method: str, path: str = "", **more: Any) -> Answer:

@@ -19,6 +19,7 @@ from dnsworker.backend import Backend
 from dnsworker.contents import ZoneContents
 from dnsworker.convergence.convoy import Convoy, Outcome, Passenger
 from dnsworker.convergence.ledger import RENEW_AFTER_S, Ledger, Work
+from dnsworker.database import reading
 from dnsworker.errors import BackendError, ClaimLost, Unreachable
 from dnsworker.records import RRset
 from dnsworker.settings import Settings
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 RRSETS_AT_ONCE = 500
 #: None is begun with later than this after the first: whoever comes next has waited long enough.
 FOUNDING_S = 1.0
+#: So often within a lease it is written anew.
+RENEWALS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class Founding(Convoy):
         """`rrsets` by zone; a zone that isn't in it has to go by itself."""
         super().__init__(engine, known, target, dict(works), settings)
         self._rrsets = rrsets
-        self._renewed_at = time.monotonic()
+        self._reading = reading(engine)
+        self._sure_at = self._renewed_at = time.monotonic()
         #: DS records that the parents of zones should have, where that isn't on record.
         self._ds_records: dict[Claim, list[str]] = {}
 
@@ -198,11 +202,20 @@ class Founding(Convoy):
                     deliveries.note_ds_records(connection, claim.zone_id, claim.target_id, found)
 
     def _keep(self) -> None:
-        """Hold the claims for another lease, unless that was done a moment ago. Raises `ClaimLost`."""
+        """Make sure of the claims, unless that was done a moment ago. Raises `ClaimLost`.
+
+        The lease is longer than all of it should take: it is seldom written anew, and often only looked at.
+        """
         moment = time.monotonic()
-        if moment - self._renewed_at >= RENEW_AFTER_S:
+        if moment - self._sure_at < RENEW_AFTER_S:
+            return
+        if moment - self._renewed_at > self._settings.lease_s / RENEWALS:
             self._renew()
             self._renewed_at = moment
+        else:
+            with self._reading.connect() as connection:
+                deliveries.require_all(connection, self._works)
+        self._sure_at = moment
 
 
 def is_over(begun: float) -> bool:

@@ -267,6 +267,13 @@ def note_all_creating(connection: sa.Connection, claims: Iterable[Claim]) -> Non
         raise ClaimLost
 
 
+def require_all(connection: sa.Connection, claims: Iterable[Claim]) -> None:
+    """Raises `ClaimLost` when one of them is lost."""
+    rows = [_key(claim) for claim in claims]
+    if len(_HELD.find(connection, rows)) != len(rows):
+        raise ClaimLost
+
+
 def renew_all(connection: sa.Connection, claims: Iterable[Claim], lease_s: float) -> None:
     """Raises `ClaimLost` when one of them is lost."""
     rows = [{**_key(claim), "lease_s": lease_s} for claim in claims]
@@ -667,6 +674,7 @@ _FINISH = bulk.Change(
     values=_finished,
     key="zone_id",
 )  # fmt: skip
+_HELD = bulk.Search(delivery, [delivery.c.zone_id], by=("zone_id", "target_id", "epoch"))
 _CREATING = bulk.Change(
     delivery, _KEY, where=_is_held, values=lambda given: {"state": "creating"}, key="zone_id"
 )
