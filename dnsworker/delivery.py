@@ -180,7 +180,7 @@ class Deliverer:
             if not is_first and not self._is_anything_due(known, target):
                 return []
             if self._precedence.begin_turn(target):
-                claim = self._claim_next(known, target, self._precedence.claim_background)
+                claim = self._claim_next(known, target, self._precedence.claim_left)
             for way in together if claim is None else ():
                 if (convoy := self._gather(way, known, target)) is not None:
                     return self._deliver_together(known, target, convoy)

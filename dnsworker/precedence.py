@@ -25,6 +25,8 @@ from dnsworker.store.pools import KnownPool
 
 #: Every so many turns what nobody waits for comes first.
 SHARE = 5
+#: What has been due for so long has been passed over, or there is more to do than can be done.
+PASSED_OVER_S = 1.0
 #: Who was told to come back for a rate comes back for several at once.
 COME_BACK_S = 0.25
 
@@ -105,6 +107,19 @@ class Precedence:
         if claim is not None or is_others_turn:
             return claim
         return self.claim_background(connection, known, target, slots=slots, owner=owner)
+
+    def claim_left(
+        self, connection: sa.Connection, known: KnownPool, target: str, *, slots: int, owner: int
+    ) -> Claim | None:
+        """As `claim`, of what stays behind while deliveries go together: what nobody waits for, and what
+        doesn't go with others and has been passed over for a while."""
+        claim = self.claim_background(connection, known, target, slots=slots, owner=owner)
+        if claim is not None:
+            return claim
+        return deliveries.claim_next(
+            connection, known.target_ids[target], target,
+            owner=owner, lease_s=self._settings.lease_s, waited_s=PASSED_OVER_S,
+        )  # fmt: skip
 
     def ended(self, claim: Claim | None) -> None:
         """The claim was given back, or came to nothing."""

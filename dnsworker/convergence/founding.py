@@ -20,7 +20,7 @@ from dnsworker.contents import ZoneContents
 from dnsworker.convergence.convoy import Convoy, Outcome, Passenger
 from dnsworker.convergence.ledger import RENEW_AFTER_S, Ledger, Work
 from dnsworker.database import reading
-from dnsworker.errors import BackendError, ClaimLost, Unreachable
+from dnsworker.errors import BackendError, Busy, ClaimLost, Unreachable
 from dnsworker.records import RRset
 from dnsworker.settings import Settings
 from dnsworker.store import deliveries, zones
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 RRSETS_AT_ONCE = 500
 #: None is begun with later than this after the first: whoever comes next has waited long enough.
 FOUNDING_S = 1.0
+#: Before a zone is tried again with which the server was too busy; what has a database locks it now and then.
+BUSY_PAUSES_S = (0.02, 0.1)
 #: So often within a lease it is written anew.
 RENEWALS = 4
 
@@ -170,7 +172,7 @@ class Founding(Convoy):
                 break
             self._keep()
             try:
-                backend.create_zone(one.wanted)
+                self._create(backend, one.wanted)
                 if self._is_there(backend, one):
                     there.append(one)
                     continue
@@ -178,6 +180,19 @@ class Founding(Convoy):
                 log.info("%s: %s: %s: %s", self._target, one.wanted.name, exc.code, exc)
             outcome.doubtful.append(one.claim)
         return there
+
+    def _create(self, backend: Backend, wanted: ZoneContents) -> None:
+        """A server that has no time at this moment is asked again, a moment later."""
+        for pause_s in BUSY_PAUSES_S:
+            try:
+                backend.create_zone(wanted)
+            except Busy as exc:
+                log.debug("%s: %s: %s", self._target, wanted.name, exc)
+                time.sleep(pause_s)
+                self._keep()
+            else:
+                return
+        backend.create_zone(wanted)
 
     def _is_there(self, backend: Backend, one: _Settler) -> bool:
         found = backend.read_zone(one.wanted.name)

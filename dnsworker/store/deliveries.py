@@ -200,11 +200,15 @@ def claim_next(
     owner: int,
     lease_s: float,
     priority: int = CHANGE,
+    waited_s: float = 0.0,
 ) -> Claim | None:
-    """Claim what has been due at the target for longest; None when there is nothing that is free."""
+    """Claim what has been due at the target for longest, and at least for `waited_s`; None when there is
+    nothing that is free."""
     query = (
         sa.select(delivery.c.zone_id, delivery.c.epoch)
-        .where(*free_and_due(target_id, priority))
+        .where(
+            *free_and_due(target_id, priority), *([delivery.c.due_at <= now(-waited_s)] if waited_s else [])
+        )
         .order_by(delivery.c.due_at)
         .limit(1)
         .with_for_update(skip_locked=True)

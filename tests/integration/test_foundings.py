@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 
 from dnsworker.contents import ZoneContents
 from dnsworker.convergence import founding
-from dnsworker.errors import RecordRejected, ServerFailure
+from dnsworker.errors import Busy, RecordRejected, ServerFailure
 from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.records import SOA, RRset
@@ -127,6 +128,35 @@ def test_a_zone_that_a_server_failed_on_is_tried_alone(world: World) -> None:
         assert list(connection.execute(sa.text(attempts), {"name": ZONES[0]}).scalars()) == [0]
     fails[:] = [False] * 50
     assert world.end_of(operations[0]).status == Status.ACTIVE
+
+
+def test_a_server_that_is_busy_for_a_moment_is_asked_again_at_once(world: World) -> None:
+    busy = [False, False, True, True, False]
+    world.servers["one"].judge = lambda rrsets: Busy("locked") if busy and busy.pop() else None
+    operations = create_all(world)
+    world.runtime.deliver("one")
+    assert column(world, "SELECT DISTINCT attempts FROM delivery") == [0]
+    assert column(world, "SELECT epoch FROM delivery") == [1] * len(ZONES)
+    assert ends_of(world, operations) == {Status.ACTIVE}
+
+
+def test_what_stays_behind_has_its_turn_while_others_go_together(world: World) -> None:
+    """A zone that goes by itself isn't passed over for as long as there are new ones."""
+    (first,) = [world.submit("create_zone", zone=ZONES[0], email="hostmaster@example.net")]
+    with world.engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE delivery SET state = 'creating', due_at = '2020-01-01 00:00:00.000000'")
+        )
+    names = itertools.count()
+
+    def one_more(what: str) -> None:  # there is always another one to make
+        if what == "create" and not world.show(first).status.is_final and next(names) < 200:
+            world.submit("create_zone", zone=f"more{next(names)}.example.", email="hostmaster@example.net")
+
+    world.servers["one"].before_request = one_more
+    world.submit("create_zone", zone="more.example.", email="hostmaster@example.net")
+    assert world.end_of(first).status == Status.ACTIVE
+    assert next(names) < 200
 
 
 def test_when_the_time_is_over_the_rest_is_given_back_untried(
