@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dnsworker.client import AsyncClient, Client, Operation
     from dnsworker.errors import DNSWorkerError, OperationFailed, SubmissionFailed, WaitTimeout
-    from dnsworker.operations import Change, Outcome, Status
+    from dnsworker.operations import Change, Outcome, Preview, Status
     from dnsworker.records import RRset
 
 __all__ = [  # noqa: RUF022 - grouped, to be read as a table of contents
@@ -20,6 +20,7 @@ __all__ = [  # noqa: RUF022 - grouped, to be read as a table of contents
     # What comes of it
     "Operation",
     "Outcome",
+    "Preview",
     "Status",
     # Errors (all others: dnsworker.errors)
     "DNSWorkerError",
@@ -32,7 +33,7 @@ __all__ = [  # noqa: RUF022 - grouped, to be read as a table of contents
 _HOMES = {
     "dnsworker.client": ("AsyncClient", "Client", "Operation"),
     "dnsworker.errors": ("DNSWorkerError", "OperationFailed", "SubmissionFailed", "WaitTimeout"),
-    "dnsworker.operations": ("Change", "Outcome", "Status"),
+    "dnsworker.operations": ("Change", "Outcome", "Preview", "Status"),
     "dnsworker.records": ("RRset",),
 }
 

@@ -165,5 +165,45 @@ class Outcome(_Report):
     nameservers: list[NameserverReport] = []
 
 
+class Preview(_Report):
+    """What an operation would have done at the moment of the question (`dry_run=True`)."""
+
+    kind: str
+    zone: str
+    pool: str | None = None
+    #: The refusal's class name and its one line; None where it would be accepted.
+    code: str | None = None
+    message: str | None = None
+    #: The zone's serial (None: there is no such zone), and the one that it would have got.
+    current_serial: int | None = None
+    serial: int | None = None
+    #: What becomes of the zone itself: `created`, `deleted`, `moved`, or None.
+    becomes: str | None = None
+    #: How many RRsets would come, be replaced and go.
+    created: int = 0
+    updated: int = 0
+    deleted: int = 0
+    #: The RRsets, each with `name`, `type`, and `before` and `after` (`ttl`, `data`; None: not there); of
+    #: many, the first ones.
+    rrsets: list[dict[str, Any]] = []
+    #: The zone's own values: `name`, `before`, `after`.
+    settings: list[dict[str, Any]] = []
+    #: Targets that would have something to do.
+    targets: list[str] = []
+
+    @property
+    def is_refused(self) -> bool:
+        return self.code is not None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether `rrsets` are only the first ones."""
+        return len(self.rrsets) < self.created + self.updated + self.deleted
+
+    @property
+    def has_changes(self) -> bool:
+        return bool(self.becomes or self.created or self.updated or self.deleted or self.settings)
+
+
 def _texts(data: Iterable[str]) -> tuple[str, ...]:
     return (data,) if isinstance(data, str) else tuple(data)

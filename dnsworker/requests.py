@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
@@ -34,6 +36,7 @@ MAX_CHANGES = 100_000
 DAY_S = 86_400
 M = TypeVar("M", bound=BaseModel)
 Ttl = Field(default=None, ge=0, le=MAX_TTL)
+Serial = Field(default=None, ge=0, le=2**32 - 1)
 
 
 def _storable(text: str) -> str:
@@ -300,11 +303,51 @@ class ImportZone(Request):
 
 
 class RestoreZone(Request):
-    """Brings back the contents that the zone had at a serial, as a new change."""
+    """Brings back what the zone was at a serial or at a time, as a new change.
+
+    A zone that was deleted is created again.
+    """
 
     kind: ClassVar[str] = "restore_zone"
 
-    serial: int = Field(ge=0, le=2**32 - 1)
+    serial: int | None = Serial
+    to: str | None = Field(
+        default=None,
+        max_length=100,
+        description="Instead of `serial`: a time with its offset from UTC (ISO 8601).",
+    )
+
+    @field_validator("to")
+    @classmethod
+    def _to(cls, value: str | None) -> str | None:
+        return value if value is None else _checked_moment(value).isoformat()
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.serial is None) == (self.to is None):
+            raise InvalidRequest(f"restore_zone {self.zone}: give either serial or to")
+        return self
+
+    @property
+    def moment(self) -> datetime | None:
+        """`to` as a time, in UTC."""
+        return None if self.to is None else datetime.fromisoformat(self.to)
+
+    def summary(self) -> str:
+        return f"{self.kind} {self.zone} to {self.to or f'serial {self.serial}'}"
+
+
+def _checked_moment(text: str) -> datetime:
+    """The time in UTC. Raises `InvalidRequest`."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidRequest(
+        f"{names.shown(text)} is no time with an offset from UTC, like 2026-11-27T09:30:00+01:00 or …Z"
+    )
 
 
 class ZoneQuery(_Message):
@@ -342,6 +385,52 @@ class RecordQuery(ZoneQuery):
         return self
 
 
+class HistoryQuery(ZoneQuery):
+    """`show_history`: what was changed, the latest first."""
+
+    #: Only what has been changed at this name; as for a record: `@`, relative, or absolute.
+    name: str | None = None
+    #: Only the change with this serial, whole.
+    serial: int | None = Serial
+    #: Only what came before the change with this serial.
+    before: int | None = Serial
+    limit: int = Field(default=20, ge=1, le=1000)
+
+    @property
+    def owner(self) -> Name | None:
+        """The absolute name asked for. Raises `InvalidName`."""
+        return None if self.name is None else names.record_name(self.name, Name(self.zone))
+
+    @model_validator(mode="after")
+    def _has_usable_name(self) -> Self:
+        _ = self.owner
+        return self
+
+
+class DryRunQuery(_Message):
+    """`dry_run`: what an operation would do now, or why it would be refused. Nothing is done."""
+
+    task: str = Field(description="Of the operation: put_record, import_zone, …")
+    arguments: dict[str, Any] = Field(description="Of that task; a place in an order is left out.")
+    id: Storable | None = Field(default=None, min_length=1, max_length=64)
+
+    @cached_property
+    def request(self) -> Request:
+        """The operation. Raises `InvalidRequest`."""
+        kind = self.task.removeprefix(PREFIX)
+        if kind not in OPERATIONS:
+            raise InvalidRequest(
+                f"dry_run: there is no operation {names.shown(self.task)}; "
+                f"there are {', '.join(sorted(OPERATIONS))}"
+            )
+        return parse_request(kind, self.arguments)
+
+    @model_validator(mode="after")
+    def _has_usable_arguments(self) -> Self:
+        _ = self.request
+        return self
+
+
 class OperationQuery(_Message):
     id: str = Field(min_length=1, max_length=64)
 
@@ -358,7 +447,9 @@ QUERIES: dict[str, type[_Message]] = {
     "show_zone": ZoneQuery,
     "list_records": RecordQuery,
     "export_zone": ZoneQuery,
+    "show_history": HistoryQuery,
     "show_operation": OperationQuery,
+    "dry_run": DryRunQuery,
 }
 
 
@@ -368,7 +459,7 @@ def parse_request(kind: str, arguments: Mapping[str, Any]) -> Request:
 
 
 def parse_query(kind: str, arguments: Mapping[str, Any]) -> Any:
-    """The same for a query: a `ZoneQuery`, `RecordQuery` or `OperationQuery`."""
+    """The same for a query: one of the models in `QUERIES`."""
     return _parsed(QUERIES[kind], kind, arguments)
 
 

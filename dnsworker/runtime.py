@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from dnsworker import database, reports
+from dnsworker import database, history, preview, reports
 from dnsworker.delivery import Deliverer, free_dead_owner
 from dnsworker.errors import DNSWorkerError
 from dnsworker.intake import Arrival, Intake, Taken
@@ -110,12 +110,16 @@ class Runtime:
         """Handle what is due for the target; returns a summary for people."""
         return self._deliverer.run(target)
 
-    def ask(self, kind: str, arguments: Mapping[str, Any]) -> Any:
-        """Answer a question in JSON terms. Raises `InvalidRequest`."""
+    def ask(self, kind: str, arguments: Mapping[str, Any], user: str | None = None) -> Any:
+        """Answer a question of `user` in JSON terms. Raises `InvalidRequest`, `NoAnswer`."""
         query = parse_query(kind, arguments)
+        if kind == "dry_run":
+            return preview.foresee(self._intake, query, user).model_dump(mode="json")
         with self._reading.connect() as connection:
             if kind == "show_operation":
                 return reports.show_operation(connection, query.id).model_dump(mode="json")
+            if kind == "show_history":
+                return history.show_history(connection, query)
             if kind == "show_zone":
                 return reports.show_zone(connection, query.zone, query.pool)
             if kind == "export_zone":

@@ -257,6 +257,10 @@ def _with_found_there(
     wishes = operations.wishes(connection, [row.id for row in accepted])
     own = journal.keys_of_operations(connection, wishes, {name for name, _ in withheld})
     rejected = operations.in_error(connection, {row.operation_id for row in withheld.values()})
+    undone = {key for key, row in withheld.items() if row.operation_id in rejected}
+    desired_there = zones.rrsets_at(connection, zone_id, {name for name, _ in undone}) if undone else {}
+    # What the target has there is what it should have: the refused value was taken back.
+    settled = {key for key in undone if withheld[key].accepted == desired_there.get(key)}
     found: dict[str, set[Key]] = {}
     for row in accepted:
         wanted, mine = wishes[row.id], own.get(row.id, set())
@@ -269,7 +273,9 @@ def _with_found_there(
         found[row.id] = back | {
             key
             for key, refused in withheld.items()
-            if refused.revision <= row.revision and (wanted is None or key in wanted) and key not in mine
+            if refused.revision <= row.revision
+            and (wanted is None or key in wanted)
+            and key not in mine | settled
         }
     return replace(standing, found_there=found)
 

@@ -15,8 +15,9 @@ def _query(kind: str) -> Any:
     # A refusal is raised as it is: its class is the code, its text the message, and no trace is logged.
     @shared_task(bind=True, name=PREFIX + kind, typing=False, ignore_result=False, throws=(DNSWorkerError,))
     def query(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        user = (self.request.properties or {}).get("user_id")
         try:
-            return self.app.runtime.ask(kind, {POSITIONAL: len(args)} if args else kwargs)
+            return self.app.runtime.ask(kind, {POSITIONAL: len(args)} if args else kwargs, user)
         except InvalidRequest as exc:
             raise exc.with_traceback(None) from None
         except AWAY as exc:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dnsworker.cli import output
+from dnsworker.cli.previewing import tell_preview
 from dnsworker.cli.program import DONE, FAILED
 from dnsworker.cli.progress import CLEAR, MAX_LINE, bar
 from dnsworker.cli.session import Session, with_session
@@ -43,13 +44,18 @@ class Wish:
     comment: str | None
     no_wait: bool
     timeout_s: float
+    dry_run: bool
 
     def arguments(self, **more: Any) -> dict[str, Any]:
         """Keyword arguments for the client; what wasn't given is left to its defaults."""
-        given = {"pool": self.pool, "comment": self.comment, **more}
-        return {name: value for name, value in given.items() if value is not None} | (
-            {"force": True} if self.force else {}
-        )
+        flags = {"force": self.force or None, "dry_run": self.dry_run or None}
+        given = {"pool": self.pool, "comment": self.comment, **more, **flags}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Only say what would be changed, or why it would be refused."
+)
 
 
 def changing(timeout_s: float) -> Callable[[Callable[..., R]], Callable[..., R]]:
@@ -59,11 +65,14 @@ def changing(timeout_s: float) -> Callable[[Callable[..., R]], Callable[..., R]]
         @click.option("--pool", help="The pool, where several hold the zone.")
         @click.option("--force", is_flag=True, help="Let a change pass that the guard refuses.")
         @click.option("--comment", help="Kept with the operation, for the history.")
+        @dry_run_option
         @waiting(timeout_s)
         @with_session
         @functools.wraps(function)
         def run(session: Session, /, *args: Any, **kwargs: Any) -> R:
-            given: dict[str, Any] = {name: kwargs.pop(name) for name in ("pool", "force", "comment")}
+            given: dict[str, Any] = {
+                name: kwargs.pop(name) for name in ("pool", "force", "comment", "dry_run")
+            }
             no_wait, patience_s = bool(kwargs.pop("no_wait")), float(kwargs.pop("timeout_s"))
             return function(session, Wish(no_wait=no_wait, timeout_s=patience_s, **given), *args, **kwargs)
 
@@ -108,11 +117,16 @@ def carry_out(
 ) -> None:
     """Submit, wait, tell; ends the program with 1 unless it succeeded (or nobody waits).
 
-    An operation that no worker has taken in after `hint_after_s` makes us ask whether there is one.
+    An operation that no worker has taken in after `hint_after_s` makes us ask whether there is one. Of a dry
+    run it tells what was foreseen.
     """
+    # A dry run's answer is the outcome, and may be as long in coming.
+    session.answer_timeout_s = session.answer_timeout_s or (timeout_s if is_dry_run() else None)
     _ = session.client  # its imports and connections aren't the operation's time
     begun = time.monotonic()
     operation = submit()
+    if operation.preview is not None:
+        click.get_current_context().exit(tell_preview(session, subject, operation.preview))
     if no_wait:
         if session.as_json:
             output.print_json({"id": operation.id, "status": "PENDING"})
@@ -120,6 +134,11 @@ def carry_out(
             output.say(f"{subject}  submitted as {operation.id}")
         return
     wait_and_tell(session, subject, operation, timeout_s=timeout_s, begun=begun, hint_after_s=hint_after_s)
+
+
+def is_dry_run() -> bool:
+    """Whether the command that runs was given `--dry-run`."""
+    return bool(click.get_current_context().params.get("dry_run"))
 
 
 def wait_and_tell(

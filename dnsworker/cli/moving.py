@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dnsworker.cli.change import DEFAULT_TIMEOUT_S, carry_out, waiting
+from dnsworker.cli.change import DEFAULT_TIMEOUT_S, carry_out, dry_run_option, waiting
 from dnsworker.cli.session import Session, with_session
 
 
@@ -19,6 +19,7 @@ from dnsworker.cli.session import Session, with_session
 @click.option("--from", "source", help="The pool that it is in, where several hold the name.")
 @click.option("--force", is_flag=True, help="Take over a zone of that name that the new targets have.")
 @click.option("--comment", help="Kept with the operation, for the history.")
+@dry_run_option
 @waiting(DEFAULT_TIMEOUT_S)
 @with_session
 def move(
@@ -28,6 +29,7 @@ def move(
     source: str | None,
     force: bool,
     comment: str | None,
+    dry_run: bool,
     no_wait: bool,
     timeout_s: float,
 ) -> None:
@@ -38,7 +40,7 @@ def move(
     """
     from dnsworker.names import zone_name
 
-    given = {"pool": source, "comment": comment, "force": force or None}
+    given = {"pool": source, "comment": comment, "force": force or None, "dry_run": dry_run or None}
     arguments: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     carry_out(
         session, zone_name(name), lambda: session.client.move_zone(name, to=to, **arguments),

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dnsworker.cli import comparing, output, syncing
+from dnsworker.cli import comparing, output, past, syncing
 from dnsworker.cli.change import HINT_AFTER_S, Wish, carry_out, changes, changes_at_length
 from dnsworker.cli.files import write_whole
 from dnsworker.cli.program import Group
@@ -143,6 +143,8 @@ def export(session: Session, name: str, path: Path | None, pool: str | None) -> 
         sys.stdout.write(text)
 
 
+zone.add_command(past.history)
+zone.add_command(past.restore)
 zone.add_command(comparing.diff)
 zone.add_command(syncing.sync)
 

@@ -28,7 +28,7 @@ class AsyncOperation:
 
     def __init__(self, operation: Operation, executor: ThreadPoolExecutor) -> None:
         self._operation, self._executor = operation, executor
-        self.id = operation.id
+        self.id, self.preview = operation.id, operation.preview
 
     async def status(self) -> Status:
         return await _in_thread(self._executor, self._operation.status)
@@ -94,6 +94,7 @@ class AsyncClient:
     show_zone = _asking(Client.show_zone)
     list_records = _asking(Client.list_records)
     export_zone = _asking(Client.export_zone)
+    show_history = _asking(Client.show_history)
     show_operation = _asking(Client.show_operation)
 
     def operation(self, operation_id: str) -> AsyncOperation:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from dnsworker import requests, tls
 from dnsworker.client.ids import new_id
-from dnsworker.client.operation import Operation
+from dnsworker.client.operation import DryRun, Operation
 from dnsworker.client.remote import Remote
 from dnsworker.errors import ConfigError
-from dnsworker.operations import Change, Outcome
+from dnsworker.operations import Change, Outcome, Preview
 from dnsworker.requests import Request
 from dnsworker.settings import Settings, load_settings
 
@@ -38,6 +39,10 @@ class Client:
     """Submits changes and follows them. Safe to share between threads; a forked process becomes another.
 
     Operations of one client on one zone take effect in the order in which they were submitted.
+
+    With `dry_run=True` a method asks what would happen now, and nothing does: what it returns has a
+    `preview`, and its `wait()` returns at once, or raises `OperationFailed` with the refusal. That takes a
+    worker that answers (else `NoAnswer`), as questions do, and no number of the client's.
 
     `broker_url` and `result_url` are DNSWORKER_BROKER_URL and DNSWORKER_RESULT_URL by default. With
     `database` (a URL or an engine) or `connection` (the caller's own: the submission is part of its
@@ -82,6 +87,7 @@ class Client:
                 result_url=result_url,
                 ca_bundle=settings.ca_bundle,
                 timeout_s=timeout_s,
+                settings=settings,
             )
         _clients.add(self)
 
@@ -95,6 +101,7 @@ class Client:
         force: bool = False,
         comment: str | None = None,
         operation_id: str | None = None,
+        dry_run: bool = False,
     ) -> Operation:
         """A new zone with the pool's NS records. `ttl`, in seconds, is the default of its RRsets."""
         return self._submit("create_zone", locals())
@@ -113,6 +120,7 @@ class Client:
         force: bool = False,
         comment: str | None = None,
         operation_id: str | None = None,
+        dry_run: bool = False,
     ) -> Operation:
         """Other values in the SOA; `ttl` concerns RRsets that are created later."""
         return self._submit("update_zone", locals())
@@ -125,6 +133,7 @@ class Client:
         force: bool = False,
         comment: str | None = None,
         operation_id: str | None = None,
+        dry_run: bool = False,
     ) -> Operation:
         """Remove the zone from all targets."""
         return self._submit("delete_zone", locals())
@@ -141,6 +150,7 @@ class Client:
         force: bool = False,
         comment: str | None = None,
         operation_id: str | None = None,
+        dry_run: bool = False,
     ) -> Operation:
         """A new RRset; fails if it exists. `ttl=None` takes the zone's default."""
         return self._submit("create_record", locals())
@@ -157,6 +167,7 @@ class Client:
         force: bool = False,
         comment: str | None = None,
         operation_id: str | None = None,
+        dry_run: bool = False,
     ) -> Operation:
         """Other data for an RRset; fails if it doesn't exist. `ttl=None` keeps its TTL."""
         return self._submit("update_record", locals())
@@ -173,6 +184,7 @@ class Client:
         force: bool = False,
         comment: str | None = None,
         operation_id: str | None = None,
+        dry_run: bool = False,
     ) -> Operation:
         """The RRset as given, whether or not it existed (upsert)."""
         return self._submit("put_record", locals())
@@ -187,6 +199,7 @@ class Client:
         force: bool = False,
         comment: str | None = None,
         operation_id: str | None = None,
+        dry_run: bool = False,
     ) -> Operation:
         """Remove an RRset; fails if it doesn't exist."""
         return self._submit("delete_record", locals())
@@ -200,6 +213,7 @@ class Client:
         force: bool = False,
         comment: str | None = None,
         operation_id: str | None = None,
+        dry_run: bool = False,
     ) -> Operation:
         """Several RRsets of one zone, all or nothing."""
         changes = [wish.to_json() if isinstance(wish, Change) else dict(wish) for wish in changes]
@@ -216,6 +230,7 @@ class Client:
         force: bool = False,
         comment: str | None = None,
         operation_id: str | None = None,
+        dry_run: bool = False,
     ) -> Operation:
         """Make the zone's contents those of a zone file; creates the zone if there is none.
 
@@ -228,13 +243,20 @@ class Client:
         self,
         zone: str,
         *,
-        serial: int,
+        serial: int | None = None,
+        to: datetime | str | None = None,
         pool: str | None = None,
         force: bool = False,
         comment: str | None = None,
         operation_id: str | None = None,
+        dry_run: bool = False,
     ) -> Operation:
-        """Bring back the contents that the zone had at a serial, as a new change."""
+        """Bring back what the zone was at a serial or at a time, as a new change under a new serial.
+
+        `to` has an offset from UTC: an aware `datetime`, or ISO 8601. What others changed since goes, too. A
+        zone that was deleted is created again.
+        """
+        to = to.isoformat() if isinstance(to, datetime) else to
         return self._submit("restore_zone", locals())
 
     def move_zone(
@@ -246,6 +268,7 @@ class Client:
         force: bool = False,
         comment: str | None = None,
         operation_id: str | None = None,
+        dry_run: bool = False,
     ) -> Operation:
         """Take the zone from its pool to another; its apex NS become that pool's.
 
@@ -269,6 +292,25 @@ class Client:
     def export_zone(self, zone: str, *, pool: str | None = None) -> str:
         """The zone as a zone file. Raises `ZoneNotFound`."""
         answer: str = self._ask("export_zone", locals())
+        return answer
+
+    def show_history(
+        self,
+        zone: str,
+        *,
+        name: str | None = None,
+        serial: int | None = None,
+        before: int | None = None,
+        limit: int = 20,
+        pool: str | None = None,
+    ) -> dict[str, Any]:
+        """What was changed in the zone, newest first, with who did it; deleted zones included.
+
+        Each of `changes` has its `serial`, `at`, `who`, `kind`, `operation`, and the `rrsets` before and
+        after: the first fifty, or with `serial` that change alone and all of them. `older`, where it isn't
+        None, is what to pass as `before` for the next ones. Raises `ZoneNotFound`.
+        """
+        answer: dict[str, Any] = self._ask("show_history", locals())
         return answer
 
     def show_operation(self, operation_id: str) -> Outcome:
@@ -301,7 +343,12 @@ class Client:
             arguments["data"] = [arguments["data"]]
         elif "data" in arguments:
             arguments["data"] = list(arguments["data"])
+        dry_run = arguments.pop("dry_run")
         request = requests.parse_request(kind, arguments)
+        if dry_run:
+            asked = {"task": kind, "arguments": request.payload(), "id": operation_id}
+            preview = Preview.model_validate(self._way.ask("dry_run", asked))
+            return DryRun(self._way, operation_id, preview)
         self._way.submit(operation_id, request)
         return Operation(self._way, operation_id, kind, request.zone, request.digest())
 

@@ -9,19 +9,21 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from dnsworker import broker, database, intake, reports, requests
+from dnsworker import broker, database, history, intake, preview, reports, requests
 from dnsworker.client import mailbox
 from dnsworker.client.mailbox import Mailbox
 from dnsworker.client.waker import Waker
 from dnsworker.errors import ConfigError, OperationNotFound, SubmissionFailed
 from dnsworker.operations import Outcome
 from dnsworker.requests import Request
-from dnsworker.settings import EMBEDDED_BROKER
+from dnsworker.settings import EMBEDDED_BROKER, Settings
+from dnsworker.store.pools import PoolDirectory
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,9 @@ class Local:
         result_url: str | None,
         ca_bundle: Path | None,
         timeout_s: float,
+        settings: Settings,
     ) -> None:
+        self._settings = settings
         if target is not None and connection is not None:
             raise ConfigError("give database= or connection=, not both")
         self._connection = connection
@@ -86,6 +90,11 @@ class Local:
         if self._waker is not None:
             self._waker.wake()
 
+    @cached_property
+    def _intake(self) -> intake.Intake:
+        """To see what a worker's would do; this process's settings and backends stand for the worker's."""
+        return intake.Intake(self._engine, PoolDirectory(self._engine), self._settings)
+
     def _wake_soon(self) -> None:
         # SQLAlchemy tells of a commit just before it happens: wake once soon, and once if it was slow.
         if self._waker is not None:
@@ -94,7 +103,11 @@ class Local:
 
     def ask(self, kind: str, arguments: dict[str, Any]) -> Any:
         query = requests.parse_query(kind, arguments)
+        if kind == "dry_run":
+            return preview.foresee(self._intake, query, None, self._connection).model_dump(mode="json")
         with self._reading() as connection:
+            if kind == "show_history":
+                return history.show_history(connection, query)
             if kind == "show_zone":
                 return reports.show_zone(connection, query.zone, query.pool)
             if kind == "export_zone":

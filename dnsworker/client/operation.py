@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from dnsworker.errors import OperationFailed, OperationIdReused, OperationNotFound, WaitTimeout
-from dnsworker.operations import Outcome, Status
+from dnsworker.operations import Outcome, Preview, Status
 
 
 class Teller(Protocol):
@@ -20,6 +20,9 @@ class Teller(Protocol):
 
 class Operation:
     """One submitted operation. It needs not be kept: `Client.operation(id)` makes another handle."""
+
+    #: What it would have done; None unless it was submitted with `dry_run=True`.
+    preview: Preview | None = None
 
     def __init__(
         self,
@@ -71,4 +74,30 @@ class Operation:
         return outcome
 
     def __repr__(self) -> str:
-        return f"<Operation {self.id} {self._kind} {self._zone}".rstrip() + ">"
+        return f"<{type(self).__name__} {self.id} {self._kind} {self._zone}".rstrip() + ">"
+
+
+class DryRun(Operation):
+    """An operation that was not submitted. What it tells is what was foreseen, and doesn't change."""
+
+    preview: Preview
+
+    def __init__(self, teller: Teller, operation_id: str, preview: Preview) -> None:
+        super().__init__(teller, operation_id, preview.kind, preview.zone)
+        self.preview = preview
+
+    def outcome(self) -> Outcome:
+        """ERROR with the refusal, or ACCEPTED, with the serial that it would have got."""
+        found = self.preview
+        return Outcome(
+            id=self.id, kind=found.kind, zone=found.zone, pool=found.pool, serial=found.serial,
+            status=Status.ERROR if found.is_refused else Status.ACCEPTED,
+            code=found.code, message=found.message,
+        )  # fmt: skip
+
+    def wait(self, timeout: float = 30.0) -> Outcome:
+        """The outcome, at once. Raises `OperationFailed` where it would be refused."""
+        outcome = self.outcome()
+        if outcome.status is Status.ERROR:
+            raise OperationFailed(outcome.code or "Error", outcome.message or "no reason given", outcome)
+        return outcome

@@ -138,7 +138,7 @@ class Remote:
             {key: value for key, value in arguments.items() if value is not None},
             SUBMIT.name,
             QUERY_KEY,
-            summary=f"{kind} {arguments.get('zone') or arguments.get('id')}",
+            summary=_summary(kind, arguments),
             is_durable=False,
             wants_result=True,
         )
@@ -212,3 +212,10 @@ class _Waiting:
             outcome = Outcome.model_validate(found)
             if self.outcome is None or not self.outcome.status.is_final:
                 self.outcome = outcome
+
+
+def _summary(kind: str, arguments: dict[str, Any]) -> str:
+    """A question in a few words, for people: logs, Flower."""
+    if kind == "dry_run":
+        return f"dry_run {arguments['task']} {arguments['arguments'].get('zone')}"
+    return f"{kind} {arguments.get('zone') or arguments.get('id')}"

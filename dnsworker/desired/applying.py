@@ -11,6 +11,7 @@ from dnsworker.desired import moving
 from dnsworker.desired.draft import Contended, Draft, Place
 from dnsworker.desired.effects import apex_ns, difference, primary_nameserver, resolve
 from dnsworker.desired.importing import check_not_empty, read_import
+from dnsworker.desired.restoring import read_restoration
 from dnsworker.desired.rules import check_children, check_ignored, check_placement, check_timers, check_types
 from dnsworker.desired.writing import Accepted, delete, write
 from dnsworker.errors import (
@@ -36,7 +37,7 @@ from dnsworker.requests import (
     UpdateZone,
 )
 from dnsworker.settings import Settings
-from dnsworker.store import journal, zones
+from dnsworker.store import zones
 from dnsworker.store.pools import KnownPool, PoolDirectory
 from dnsworker.store.rows import ZoneRow
 
@@ -54,6 +55,8 @@ class Desired:
             return self._create(draft, operation_id, request)
         if isinstance(request, ImportZone):
             return self._import(draft, operation_id, request)
+        if isinstance(request, RestoreZone):
+            return self._restore(draft, operation_id, request)
         known, zone = self._existing(draft, request)
         if isinstance(request, MoveZone):
             return self._move(draft, known, zone, operation_id, request)
@@ -62,10 +65,7 @@ class Desired:
             return delete(draft, known, zone, operation_id, force=request.force)
         if isinstance(request, UpdateZone):
             return self._update(draft, known, zone, operation_id, request)
-        if isinstance(request, RestoreZone):
-            changes = _changes_back(draft, zone, request.serial)
-        else:
-            changes = self._changes(draft, known, zone, request.changes)
+        changes = self._changes(draft, known, zone, request.changes)
         self._check(draft, known, zone, changes, request)
         return write(draft, known, zone, operation_id, changes, force=request.force)
 
@@ -206,6 +206,33 @@ class Desired:
             force=request.force,
         )  # fmt: skip
 
+    def _restore(self, draft: Draft, operation_id: str, request: RestoreZone) -> Accepted:
+        known, zone = self._restorable(draft, request)
+        back = read_restoration(draft, zone, request)
+        self._check(draft, known, zone, back.changes, request, is_new=zone.is_deleted)
+        return write(
+            draft, known, zone, operation_id, back.changes, back.values, force=request.force
+        )  # fmt: skip
+
+    def _restorable(self, draft: Draft, request: RestoreZone) -> tuple[KnownPool, ZoneRow]:
+        """The zone that is to be what it was; where there is none any more, the one that there was."""
+        try:
+            return self._existing(draft, request)
+        except ZoneNotFound:
+            pool_ids = None if request.pool is None else [self._directory.by_name(request.pool).id]
+            gone = [zone for zone in draft.named(request.zone_name, pool_ids) if zone.revision]
+            if not gone:
+                raise
+        if len(gone) > 1:
+            in_pools = sorted(self._directory.get(zone.pool_id).pool.name for zone in gone)
+            raise AmbiguousZone(
+                f"zone {request.zone} was in the pools {', '.join(in_pools)}: say which with pool="
+            )
+        known = self._directory.get(gone[0].pool_id)
+        moving.raise_if_taken(gone[0], known.pool.name)
+        _raise_if_empty(known)
+        return known, gone[0]
+
     # --- records ---------------------------------------------------------------------------------------
 
     def _changes(
@@ -257,20 +284,6 @@ def _row_in(draft: Draft, known: KnownPool, name: Name, email: str) -> ZoneRow:
 def _raise_if_empty(known: KnownPool) -> None:
     if not known.target_ids:
         raise PoolNotFound(f"pool {known.pool.name} has no targets")
-
-
-def _changes_back(draft: Draft, zone: ZoneRow, serial: int) -> list[RRsetChange]:
-    """What brings back the contents under an earlier serial."""
-    draft.flush()
-    revision = journal.revision_of_serial(draft.connection, zone.id, serial)
-    if revision is None:
-        raise InvalidRequest(
-            f"the journal of {zone.name} has no serial {serial}; see `dnsworker zone history`"
-        )
-    collapsed = plan.collapse_changes(
-        entry.change for entry in journal.since(draft.connection, zone.id, revision)
-    )
-    return [RRsetChange(change.after, change.before) for change in collapsed]
 
 
 def _first_values(known: KnownPool) -> dict[str, Any]:

@@ -8,8 +8,9 @@ What comes together is taken in together, by statements for all of it. Each oper
 an outcome of its own; when the transaction fails, each is taken in by itself.
 """
 
+from dnsworker.intake.batch import Batch
 from dnsworker.intake.intake import BATCH, Intake, submit
 from dnsworker.intake.submission import Arrival
 from dnsworker.intake.taken import Fate, Taken
 
-__all__ = ["BATCH", "Arrival", "Fate", "Intake", "Taken", "submit"]
+__all__ = ["BATCH", "Arrival", "Batch", "Fate", "Intake", "Taken", "submit"]

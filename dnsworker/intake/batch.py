@@ -21,6 +21,7 @@ from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.requests import Order, Request, parse_request
 from dnsworker.store import operations, zones
+from dnsworker.store.rows import ZoneRow
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,10 @@ class Batch:
 
     def __init__(self, connection: sa.Connection, desired: Desired) -> None:
         self.taken = Taken()
+        #: The zones that are named, as they were found.
+        self.found: list[ZoneRow] = []
+        #: Operations that had no row before.
+        self.new: set[str] = set()
         self._connection, self._desired = connection, desired
         self._draft = Draft(connection, self._write_operations)
         self._positions: dict[tuple[str, str], _Position] = {}
@@ -123,7 +128,7 @@ class Batch:
         wanted = {Name(one.zone) for one in submissions if one.zone != UNREADABLE}
         ids = zones.ids_named(self._connection, wanted)
         every = {one for found in ids.values() for one in found}
-        rows = zones.lock_all(self._connection, every, wait=wait)
+        self.found = rows = zones.lock_all(self._connection, every, wait=wait)
         self._draft.hold(rows)
         missed = every - {row.id for row in rows}
         busy = {name for name, found in ids.items() if missed.intersection(found)}
@@ -263,6 +268,7 @@ class Batch:
             self._decided[one.id] = {"id": one.id} | became
 
     def _write_operations(self) -> None:
+        self.new |= self._new.keys()
         operations.insert_all(self._connection, list(self._new.values()))
         operations.decide(self._connection, list(self._decided.values()))
         self._new, self._decided = {}, {}

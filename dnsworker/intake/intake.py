@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import sqlalchemy as sa
 
 from dnsworker.database import AWAY, reading
 from dnsworker.desired import Contended, Desired
-from dnsworker.errors import InvalidRequest
+from dnsworker.errors import InvalidRequest, NoAnswer
 from dnsworker.intake.batch import Batch, Broken
 from dnsworker.intake.submission import Arrival, Submission, reused, row_of
 from dnsworker.intake.taken import Taken
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 BATCH = 200
 #: Before a transaction begins again.
 CONTENDED_S = 0.01
+#: How long a dry run tries to find the zone free.
+REHEARSAL_S = 4.0
 
 
 def submit(connection: sa.Connection, operation_id: str, request: Request, user: str | None = None) -> None:
@@ -62,6 +65,45 @@ class Intake:
             taken.add(self._carefully([Submission.of(one) for one in first.values()], wait=wait))
             arrivals = [one for one in arrivals if first[one.operation_id] is not one]
         return taken
+
+    @contextmanager
+    def rehearse(
+        self, arrival: Arrival, within: sa.Connection | None = None
+    ) -> Iterator[tuple[sa.Connection, Batch]]:
+        """What `receive` would make of a message, to be looked at in the connection; then it is undone.
+
+        `within`: a caller's transaction, which goes on as it was. Raises `NoAnswer` while somebody else is at
+        work on the zone, or one of `AWAY`.
+        """
+        submission = Submission.of(arrival)
+        deadline = time.monotonic() + REHEARSAL_S
+        with ExitStack() as open_:
+            connection = open_.enter_context(self._engine.connect()) if within is None else within
+            while True:
+                transaction = connection.begin() if within is None else connection.begin_nested()
+                try:
+                    batch = self._rehearsed(connection, submission)
+                    if batch is not None:
+                        yield connection, batch
+                        return
+                finally:
+                    transaction.rollback()
+                if time.monotonic() > deadline:
+                    raise NoAnswer(f"zone {submission.zone} is being changed all the while; ask again")
+                time.sleep(CONTENDED_S)
+
+    def _rehearsed(self, connection: sa.Connection, submission: Submission) -> Batch | None:
+        """None where it is to be tried again."""
+        batch = Batch(connection, self._desired)
+        try:
+            batch.take([submission], wait=False)
+        except Contended:
+            return None
+        except (Broken, sa.exc.DataError) as exc:
+            if not _refuse(submission, exc):
+                raise
+            return None
+        return None if batch.taken.busy else batch
 
     def take_in(self) -> Taken:
         """Take in what was submitted straight into the database, oldest first. What concerns a zone that
@@ -119,19 +161,11 @@ class Intake:
         came after it, would be tried for ever. What remains is in `Taken.failed`.
         """
         for _ in range(BATCH):
-            if isinstance(error, Broken):
+            if isinstance(error, Broken) and error.operation_id != submission.id:
                 log.error("operation %s can't be taken in", error.operation_id, exc_info=error.__cause__)
-                if error.operation_id == submission.id:
-                    submission.refusal = error.error
-                else:
-                    self._foredoom(error)
-            elif isinstance(error, sa.exc.DataError) and submission.refusal is None:
-                # Nothing that passed validation should get here; if it does, it must not come back for ever.
-                log.error("the database can't hold operation %s", submission.id, exc_info=error)
-                reason = f"the database can't hold this operation: {type(error.orig).__name__}"
-                submission.request, submission.refusal = None, InvalidRequest(reason)
-            elif not isinstance(error, sa.exc.IntegrityError):  # else somebody took it in at the same time
-                break
+                self._foredoom(error)
+            elif not _refuse(submission, error) and not isinstance(error, sa.exc.IntegrityError):
+                break  # else somebody took it in at the same time
             try:
                 return self._together([submission], wait=True)
             except AWAY:
@@ -155,6 +189,21 @@ class Intake:
                 return batch.taken
             except Contended:
                 time.sleep(CONTENDED_S)
+
+
+def _refuse(submission: Submission, error: Exception) -> bool:
+    """Whether the operation can't be handled for its own sake: then that is its refusal from now on."""
+    if isinstance(error, Broken):
+        log.error("operation %s can't be taken in", submission.id, exc_info=error.__cause__)
+        submission.refusal = error.error
+        return True
+    if isinstance(error, sa.exc.DataError) and submission.refusal is None:
+        # Nothing that passed validation should get here; if it does, it must not come back for ever.
+        log.error("the database can't hold operation %s", submission.id, exc_info=error)
+        reason = f"the database can't hold this operation: {type(error.orig).__name__}"
+        submission.request, submission.refusal = None, InvalidRequest(reason)
+        return True
+    return False
 
 
 def _words(error: BaseException) -> str:

@@ -271,13 +271,6 @@ def was_removed_since(connection: sa.Connection, zone_id: int, key: Key, revisio
     return connection.execute(query.limit(1)).first() is not None
 
 
-def revision_of_serial(connection: sa.Connection, zone_id: int, serial: int) -> int | None:
-    """The revision under which the zone had that serial; None when the journal doesn't know it."""
-    query = sa.select(sa.func.max(journal.c.revision))
-    query = query.where(journal.c.zone_id == zone_id, journal.c.serial == serial)
-    return connection.execute(query).scalar()
-
-
 def _entry(row: Any) -> Entry:
     key = (Name(row.name), row.type)
     change = RRsetChange(rrset_of(key, row.before), rrset_of(key, row.after))

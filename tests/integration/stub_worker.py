@@ -88,7 +88,7 @@ class StubRuntime:
             self._signals.wake_delivery(target)
         return {"woken": len(self.target_names())}
 
-    def ask(self, kind: str, arguments: Mapping[str, Any]) -> Any:
+    def ask(self, kind: str, arguments: Mapping[str, Any], user: str | None = None) -> Any:
         query = requests.parse_query(kind, arguments)
         if kind == "show_operation":
             found = self._notes.hget("outcomes", query.id)

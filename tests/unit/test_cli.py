@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from dnsworker.cli import cli, output
+from dnsworker.cli import cli, output, past
 from dnsworker.cli.change import progress_line
 from dnsworker.cli.session import Session
 from dnsworker.cli.target import print_targets
@@ -25,7 +25,7 @@ from dnsworker.errors import (
     WaitTimeout,
     ZoneNotFound,
 )
-from dnsworker.operations import NameserverReport, Outcome, Status, TargetReport
+from dnsworker.operations import NameserverReport, Outcome, Preview, Status, TargetReport
 
 ID = "0190a6c0-0000-7000-8000-000000000001"
 Run = Callable[..., Result]
@@ -37,7 +37,10 @@ def outcome(status: Status = Status.ACTIVE, **values: Any) -> Outcome:
 
 
 class StubOperation:
-    def __init__(self, result: Outcome | Exception) -> None:
+    preview: Preview | None = None
+
+    def __init__(self, result: Outcome | Exception, foreseen: Preview | None = None) -> None:
+        self.foreseen = foreseen
         self.id = ID
         self.result = result
         self.waited: list[float] = []
@@ -59,6 +62,7 @@ class StubClient:
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.result: Any = outcome()
         self.error: Exception | None = None
+        self.foreseen: Preview | None = None
         self.operations: list[StubOperation] = []
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
@@ -71,7 +75,8 @@ class StubClient:
                 raise self.error
             if method.startswith(("show_", "list_", "export_")):
                 return self.result
-            self.operations.append(StubOperation(self.result))
+            foreseen = self.foreseen if kwargs.get("dry_run") else None
+            self.operations.append(StubOperation(self.result, foreseen))
             return self.operations[-1]
 
         return call
@@ -130,6 +135,11 @@ CHANGES = [
         ("put_record", ("x.org", "w", "TXT", ['"a b"']), {"comment": "why"}),
     ),
     (["record", "delete", "x.org", "w", "A"], ("delete_record", ("x.org", "w", "A"), {})),
+    (["zone", "restore", "x.org", "--serial", "7"], ("restore_zone", ("x.org",), {"serial": 7})),
+    (
+        ["zone", "restore", "x.org", "--to", "2026-11-27T09:30Z", "--yes", "--force"],
+        ("restore_zone", ("x.org",), {"to": "2026-11-27T09:30Z", "force": True}),
+    ),
 ]
 
 
@@ -147,6 +157,112 @@ def test_each_change_prints_json_when_asked(run: Run, client: StubClient, argume
     told = json.loads(run(*arguments, "--json", input="zone file\n").stdout)
     assert (told["id"], told["status"], told["serial"]) == (ID, "ACTIVE", 1790000001)
     assert told["elapsed_s"] >= 0
+
+
+PREVIEW = Preview(
+    kind="put_record", zone="x.org.", pool="p", current_serial=7, serial=8, created=1200, updated=1,
+    rrsets=[
+        {
+            "name": "w.x.org.", "type": "A",
+            "before": {"ttl": 60, "data": ["192.0.2.1", "192.0.2.2"]},
+            "after": {"ttl": 60, "data": ["192.0.2.2"]},
+        }
+    ],
+    settings=[{"name": "ttl", "before": 5, "after": 6}], targets=["one", "two"],
+)  # fmt: skip
+REFUSED = Preview(kind="put_record", zone="x.org.", code="RecordExists", message="it is there")
+
+
+@pytest.mark.parametrize(("arguments", "call"), CHANGES)
+def test_a_dry_run_of_each_change_tells_what_it_would_do(
+    run: Run, client: StubClient, arguments: list[str], call: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StubOperation, "preview", PREVIEW)
+    result = run(*arguments, "--dry-run", input="zone file\n")
+    method, positional, given = call
+    assert client.calls == [(method, positional, given | {"dry_run": True})]
+    assert client.operations[0].waited == []
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0].endswith(
+        "  would be changed: 1,200 RRsets created, 1 replaced (serial 8, now 7)"
+    )
+    assert result.stdout.splitlines()[1:] == [
+        "  ttl 5 becomes 6",
+        "  - w.x.org. 60 IN A 192.0.2.1",
+        "  and 1,200 more RRsets",
+        "  to be written to one, two",
+        "Nothing was done.",
+    ]
+    told = json.loads(run(*arguments, "--dry-run", "--json", input="zone file\n").stdout)
+    assert (told["dry_run"], told["is_refused"], told["serial"]) == (True, False, 8)
+
+
+def test_a_dry_run_of_what_would_be_refused_ends_with_1_and_the_reason(
+    run: Run, client: StubClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StubOperation, "preview", REFUSED)
+    result = run("record", "create", "x.org", "w", "A", "192.0.2.1", "--dry-run")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "w.x.org. A  would be refused: RecordExists: it is there\n"
+
+
+@pytest.mark.parametrize(("answer", "calls", "code"), [("y\n", 2, 0), ("n\n", 1, 1)])
+def test_on_a_terminal_a_restore_is_shown_and_asked_for(
+    run: Run, client: StubClient, monkeypatch: pytest.MonkeyPatch, answer: str, calls: int, code: int
+) -> None:
+    monkeypatch.setattr(StubOperation, "preview", property(lambda self: self.foreseen))
+    monkeypatch.setattr(past, "is_interactive", lambda: True)
+    client.foreseen = PREVIEW
+    result = run("zone", "restore", "x.org", "--serial", "7", input=answer)
+    assert [given.get("dry_run") for _, _, given in client.calls] == [True, None][:calls]
+    assert "  - w.x.org. 60 IN A 192.0.2.1\n" in result.stdout
+    assert "Do it? [y/N]" in result.stdout
+    assert ("Nothing was done." in result.stderr, result.exit_code) == (code == 1, code)
+
+
+def test_what_would_be_refused_is_not_asked_for(
+    run: Run, client: StubClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StubOperation, "preview", REFUSED)
+    monkeypatch.setattr(past, "is_interactive", lambda: True)
+    result = run("zone", "restore", "x.org", "--serial", "7")
+    assert (result.exit_code, len(client.calls)) == (1, 1)
+    assert result.stderr == "x.org.  would be refused: RecordExists: it is there\n"
+
+
+def test_so_long_ago_is_a_time(run: Run, client: StubClient) -> None:
+    run("zone", "restore", "x.org", "--to", "1h30m ago")
+    ((_, _, given),) = client.calls
+    at = datetime.fromisoformat(given["to"])
+    assert timedelta(hours=1, minutes=29) < datetime.now(UTC) - at < timedelta(hours=1, minutes=31)
+    assert "is no duration" in run("zone", "restore", "x.org", "--to", "long ago").stderr
+
+
+def test_a_history_is_told_change_by_change(run: Run, client: StubClient) -> None:
+    change = {
+        "serial": 8, "at": "2026-11-27T09:30:00.000+00:00", "kind": "put_record", "operation": ID,
+        "who": "shop", "comment": "ticket", "status": "ACTIVE", "reason": None, "is_taken_back": False,
+        "becomes": None, "created": 0, "updated": 1, "deleted": 0, "settings": PREVIEW.settings,
+        "rrsets": PREVIEW.rrsets, "is_cut": False,
+    }  # fmt: skip
+    client.result = {
+        "zone": "x.org.", "pool": "p", "status": "ACTIVE", "serial": 8, "changes": [change], "older": 8,
+        "begins": {"serial": 1, "at": "2026-11-26T09:30:00.000+00:00", "is_all": True},
+    }  # fmt: skip
+    told = run("zone", "history", "x.org", "--limit", "1").stdout.splitlines()
+    assert client.calls == [("show_history", ("x.org",), {"limit": 1})]
+    assert told[:2] == ["x.org.  ACTIVE (serial 8)", ""]
+    assert told[2].startswith("8  2026-11-27 09:30:00 UTC (")
+    assert told[2].endswith(")  put_record by shop  ACTIVE")
+    assert told[3:] == [
+        f"  operation  {ID}",
+        "  comment    ticket",
+        "  changed    1 RRset replaced",
+        "  ttl 5 becomes 6",
+        "  - w.x.org. 60 IN A 192.0.2.1",
+        "",
+        "Older: dnsworker zone history x.org. --before 8",
+    ]
 
 
 def test_without_waiting_the_id_is_told_and_nobody_waits(run: Run, client: StubClient) -> None:
@@ -360,6 +476,7 @@ def test_the_commands_are_those_of_the_design() -> None:
     assert {" ".join(path) for path in commands(cli)} == {
         "up", "demo", "worker", "beat", "backends", "status", "schema", "completion",
         "zone create", "zone update", "zone delete", "zone show", "zone list", "zone import", "zone export",
+        "zone history", "zone restore",
         "zone freeze", "zone thaw", "zone notify", "zone move", "zone diff", "zone sync",
         "record create", "record update", "record put", "record delete", "record list",
         "operation show", "operation list", "operation wait", "operation retry",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -44,6 +46,8 @@ class MemoryWay:
     def __init__(self) -> None:
         self.submitted: list[tuple[str, Request]] = []
         self.outcomes: dict[str, Outcome] = {}
+        self.preview: dict[str, Any] = {}
+        self.asked: dict[str, Any] = {}
 
     def submit(self, operation_id: str, request: Request) -> None:
         self.submitted.append((operation_id, request))
@@ -57,6 +61,9 @@ class MemoryWay:
         return self.outcomes.get(operation_id)
 
     def ask(self, kind: str, arguments: dict[str, Any]) -> Any:
+        if kind == "dry_run":
+            self.asked = arguments
+            return self.preview
         return {"kind": kind, **arguments}
 
     def close(self) -> None: ...
@@ -97,6 +104,8 @@ def test_every_task_has_a_method_that_submits_it(client: Client, way: MemoryWay)
     client.change_zone("example.org", [Change.put("www", "A", ["192.0.2.1"]), Change.delete("old", "A")])
     client.import_zone("example.org", text="@ A 192.0.2.1")
     client.restore_zone("example.org", serial=7)
+    client.restore_zone("example.org", to=datetime(2026, 11, 27, 9, 30, tzinfo=UTC))
+    assert way.submitted[-1][1].payload()["to"] == "2026-11-27T09:30:00+00:00"
     client.move_zone("example.org", pool="old", to="new")
     assert {request.kind for _, request in way.submitted} == set(requests.OPERATIONS)
 
@@ -107,6 +116,37 @@ def test_every_query_has_a_method(client: Client) -> None:
         "kind": "list_records", "zone": "example.org.", "type": "A",
     }  # fmt: skip
     assert client.export_zone("example.org", pool="inner")["pool"] == "inner"  # type: ignore[index]
+    assert client.show_history("example.org", name="www", limit=5)["name"] == "www"
+
+
+def test_a_dry_run_is_a_question_and_its_handle_tells_the_answer(client: Client, way: MemoryWay) -> None:
+    way.preview = {
+        "kind": "put_record",
+        "zone": "example.org.",
+        "serial": 8,
+        "current_serial": 7,
+        "created": 1,
+    }
+    operation = client.put_record("example.org", "www", "A", ["192.0.2.1"], dry_run=True)
+    assert way.submitted == []
+    assert way.asked == {
+        "task": "put_record", "id": operation.id,
+        "arguments": {
+            "zone": "example.org.", "name": "www.example.org.", "type": "A", "data": ["192.0.2.1"],
+        },
+    }  # fmt: skip
+    assert operation.preview is not None
+    assert (operation.preview.created, operation.wait().serial, operation.status()) == (1, 8, Status.ACCEPTED)
+    way.preview = {"kind": "put_record", "zone": "example.org.", "code": "Forbidden", "message": "not yours"}
+    refused = client.put_record("example.org", "www", "A", ["192.0.2.1"], dry_run=True)
+    with pytest.raises(OperationFailed, match="Forbidden: not yours"):
+        refused.wait()
+    assert client.put_record("example.org", "www", "A", ["192.0.2.1"]).preview is None
+
+
+def test_every_method_that_changes_something_can_only_ask(client: Client) -> None:
+    for kind in requests.OPERATIONS:
+        assert "dry_run" in inspect.signature(getattr(Client, kind)).parameters
 
 
 @pytest.mark.parametrize(

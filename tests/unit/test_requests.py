@@ -107,6 +107,34 @@ def test_a_bad_request_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_time_to_go_back_to_is_the_same_in_every_zone_of_the_clock() -> None:
+    texts = (
+        "2026-11-27T09:30:00+01:00",
+        "2026-11-27T08:30:00Z",
+        "2026-11-27 08:30+00:00",
+        " 20261127T083000Z ",
+    )
+    found = [parse_request("restore_zone", {"zone": "example.org", "to": text}) for text in texts]
+    assert {request.payload()["to"] for request in found} == {"2026-11-27T08:30:00+00:00"}
+    assert len({request.digest() for request in found}) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "give either serial or to"),
+        ({"serial": 1, "to": "2026-11-27T08:30:00Z"}, "give either serial or to"),
+        ({"to": "2026-11-27"}, "2026-11-27 is no time with an offset from UTC, like 2026-"),
+        ({"to": "2026-11-27T08:30:00"}, "is no time with an offset from UTC"),
+        ({"to": "0001-01-01T00:00:00+14:00"}, "is no time with an offset from UTC"),
+        ({"to": "2h ago"}, "2h ago is no time with an offset from UTC"),
+    ],
+)
+def test_where_to_go_back_to_is_said_in_one_way(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        parse_request("restore_zone", {"zone": "example.org", **arguments})
+
+
 def test_an_rrset_is_named_once_in_a_change() -> None:
     twice = [{"action": "delete", "name": name, "type": "A"} for name in ("www", "WWW.example.org.")]
     with pytest.raises(InvalidRecord, match="named twice"):
