@@ -164,6 +164,11 @@ class Outcome(_Report):
     targets: list[TargetReport] = []
     nameservers: list[NameserverReport] = []
 
+    def of_the_operation_alone(self) -> Outcome:
+        """Without what the reports tell of other changes to the zone: for who may not read all of it."""
+        others: dict[str, Any] = {"last_repair": None, "last_repair_at": None, "drift": None}
+        return self.model_copy(update={"targets": [one.model_copy(update=others) for one in self.targets]})
+
 
 class Preview(_Report):
     """What an operation would have done at the moment of the question (`dry_run=True`)."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dnsworker.errors import Forbidden
 from dnsworker.history import becomes, rrset_changes, settings_changes
 from dnsworker.intake import Arrival, Batch, Intake
 from dnsworker.operations import Preview, Status
@@ -44,6 +45,8 @@ def foresee(
         here = _living(batch)
         current = None if here is None else here.serial
         if fate.status is Status.ERROR:
+            if fate.code == Forbidden.__name__:
+                return Preview(**about, code=fate.code, message=fate.message)  # not even whether there is one
             return Preview(**about, code=fate.code, message=fate.message, current_serial=current)
         row = operations.get(connection, operation_id)
         zone = zones.get(connection, row.zone_id)

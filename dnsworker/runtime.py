@@ -12,13 +12,15 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from dnsworker import database, history, preview, reports
+from dnsworker import database, history, names, preview, reports
 from dnsworker.delivery import Deliverer, free_dead_owner
-from dnsworker.errors import DNSWorkerError
-from dnsworker.intake import Arrival, Intake, Taken
+from dnsworker.errors import DNSWorkerError, OperationNotFound
+from dnsworker.intake import UNREADABLE, Arrival, Intake, Taken
 from dnsworker.lineage import Lineage
 from dnsworker.liveness import process_lock
+from dnsworker.names import Name
 from dnsworker.operations import Outcome
+from dnsworker.permissions import PermissionsFile
 from dnsworker.requests import parse_query
 from dnsworker.settings import Settings
 from dnsworker.settlement import Settled
@@ -57,7 +59,8 @@ class Runtime:
         self._lineage = Lineage(self._engine, settings.redis())
         #: So many zones are ahead that nothing is repaired.
         self._is_alarmed = False
-        self._intake = Intake(self._engine, self._directory, settings)
+        self._permissions = PermissionsFile(settings.permissions)
+        self._intake = Intake(self._engine, self._directory, settings, self._permissions)
         self._verifier = Verifier(self._engine, self._directory, settings, self._settled)
         self._deliverer = Deliverer(
             self._engine, self._directory, settings, self._lock, self._lineage,
@@ -68,6 +71,8 @@ class Runtime:
     def start(self) -> None:
         """Raises `ConfigError` when the database isn't this code's."""
         database.check_version(self._engine)
+        if not self._settings.is_embedded:  # else there is no broker, and whoever submits has the database
+            self._permissions.say()
         self._lock.take()
         self._lineage.recall()
         self._verifier.start()
@@ -111,13 +116,16 @@ class Runtime:
         return self._deliverer.run(target)
 
     def ask(self, kind: str, arguments: Mapping[str, Any], user: str | None = None) -> Any:
-        """Answer a question of `user` in JSON terms. Raises `InvalidRequest`, `NoAnswer`."""
+        """Answer a question of `user` in JSON terms. Raises `InvalidRequest`, `Forbidden` included; `NoAnswer`."""
         query = parse_query(kind, arguments)
+        permissions = self._permissions.current()
+        if kind == "show_operation":
+            return self._show_operation(query.id, user).model_dump(mode="json")
         if kind == "dry_run":
+            permissions.check_dry_run(user, query.request)
             return preview.foresee(self._intake, query, user).model_dump(mode="json")
+        permissions.check_question(user, query)
         with self._reading.connect() as connection:
-            if kind == "show_operation":
-                return reports.show_operation(connection, query.id).model_dump(mode="json")
             if kind == "show_history":
                 return history.show_history(connection, query)
             if kind == "show_zone":
@@ -125,6 +133,21 @@ class Runtime:
             if kind == "export_zone":
                 return reports.export_zone(connection, query.zone, query.pool)
             return reports.list_records(connection, query.zone, query.pool, query.owner, query.type)
+
+    def _show_operation(self, operation_id: str, user: str | None) -> Outcome:
+        """Everybody may see their own; another's only who may read its zone, to others there is none."""
+        with self._reading.connect() as connection:
+            outcome = reports.show_operation(connection, operation_id)
+        if self._may_read(user, outcome):
+            return outcome
+        if not user or outcome.submitter != user:
+            raise OperationNotFound(f"no operation {operation_id}")
+        return outcome.of_the_operation_alone()
+
+    def _may_read(self, user: str | None, outcome: Outcome) -> bool:
+        """Whether the user may read all of the operation's zone; where it names none, of every zone."""
+        zone = names.ROOT if outcome.zone == UNREADABLE else Name(outcome.zone)
+        return self._permissions.current().may_read(user, zone, outcome.pool)
 
     def target_names(self) -> list[str]:
         """All targets of all pools."""
@@ -235,8 +258,11 @@ class Runtime:
     def _publish(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
             return
+        told = [
+            one if self._may_read(one.submitter, one) else one.of_the_operation_alone() for one in outcomes
+        ]
         try:
-            self._signals.publish_outcomes(outcomes)
+            self._signals.publish_outcomes(told)
         except (DNSWorkerError, OSError) as exc:
             log.warning("could not tell the outcomes of %d operations yet: %s", len(outcomes), exc)
             return

@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     ca_bundle: Path | None = None
     #: Path of pools.yaml, for `pool apply` and for the embedded system's first start.
     pools: Path | None = None
+    #: Path of permissions.yaml; unset means that every submitter may do everything.
+    permissions: Path | None = None
     #: State of the embedded system.
     data_dir: Path = Field(default_factory=lambda: Path.home() / ".local" / "share" / "dnsworker")
 

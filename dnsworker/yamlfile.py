@@ -79,6 +79,17 @@ def _parse(text: str, file: str) -> tuple[yaml.Node | None, Any]:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         context = f" ({exc.context})" if exc.context else ""
-        raise ConfigError(f"{file}:{mark.line + 1 if mark else 1}: {exc.problem}{context}") from exc
+        hint = _hint(exc)
+        raise ConfigError(f"{file}:{mark.line + 1 if mark else 1}: {exc.problem}{context}{hint}") from exc
     except yaml.YAMLError as exc:
         raise ConfigError(f"{file}: {str(exc).splitlines()[0]}") from exc
+
+
+def _hint(error: yaml.MarkedYAMLError) -> str:
+    """What is usually meant by words that YAML has another use for."""
+    words = f"{error.context} {error.problem}"
+    if "alias" in words:
+        return '; what begins with a * needs quotes: "*.example.org"'
+    if "'@' that cannot start" in words:
+        return '; what begins with an @ needs quotes: "@"'
+    return ""

@@ -16,6 +16,7 @@ from dnsworker.cli.freezing import freeze, thaw
 from dnsworker.cli.moving import move
 from dnsworker.cli.notifying import notify
 from dnsworker.cli.operation import operation as operation_group
+from dnsworker.cli.permissions import permissions as permissions_group
 from dnsworker.cli.pool import pool as pool_group
 from dnsworker.cli.program import Program
 from dnsworker.cli.record import record as record_group
@@ -46,7 +47,8 @@ def cli(context: click.Context) -> None:
 
 
 for part in (
-    up, demo_command, zone_group, record_group, operation_group, pool_group, target, status_command,
+    up, demo_command, zone_group, record_group, operation_group, pool_group, permissions_group, target,
+    status_command,
     backends_command, worker, beat, db, queues, schema, completion_command,
 ):  # fmt: skip
     cli.add_command(part)

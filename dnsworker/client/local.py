@@ -21,6 +21,7 @@ from dnsworker.client.mailbox import Mailbox
 from dnsworker.client.waker import Waker
 from dnsworker.errors import ConfigError, OperationNotFound, SubmissionFailed
 from dnsworker.operations import Outcome
+from dnsworker.permissions import PermissionsFile
 from dnsworker.requests import Request
 from dnsworker.settings import EMBEDDED_BROKER, Settings
 from dnsworker.store.pools import PoolDirectory
@@ -92,8 +93,12 @@ class Local:
 
     @cached_property
     def _intake(self) -> intake.Intake:
-        """To see what a worker's would do; this process's settings and backends stand for the worker's."""
-        return intake.Intake(self._engine, PoolDirectory(self._engine), self._settings)
+        """To see what a worker's would do; this process's settings and backends stand for the worker's.
+
+        Whoever has the database is not judged.
+        """
+        unlimited = PermissionsFile(None)
+        return intake.Intake(self._engine, PoolDirectory(self._engine), self._settings, unlimited)
 
     def _wake_soon(self) -> None:
         # SQLAlchemy tells of a commit just before it happens: wake once soon, and once if it was slow.

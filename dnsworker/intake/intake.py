@@ -16,6 +16,7 @@ from dnsworker.intake.batch import Batch, Broken
 from dnsworker.intake.submission import Arrival, Submission, reused, row_of
 from dnsworker.intake.taken import Taken
 from dnsworker.operations import Status
+from dnsworker.permissions import PermissionsFile
 from dnsworker.requests import Request
 from dnsworker.settings import Settings
 from dnsworker.store import operations
@@ -46,8 +47,15 @@ def submit(connection: sa.Connection, operation_id: str, request: Request, user:
 
 
 class Intake:
-    def __init__(self, engine: sa.Engine, directory: PoolDirectory, settings: Settings) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        directory: PoolDirectory,
+        settings: Settings,
+        permissions: PermissionsFile,
+    ) -> None:
         self._engine, self._reading = engine, reading(engine)
+        self._permissions = permissions
         self._settings = settings
         self._desired = Desired(directory, settings)
 
@@ -62,9 +70,20 @@ class Intake:
             first: dict[str, Arrival] = {}
             for one in arrivals:
                 first.setdefault(one.operation_id, one)
-            taken.add(self._carefully([Submission.of(one) for one in first.values()], wait=wait))
+            taken.add(self._carefully([self._judged(one) for one in first.values()], wait=wait))
             arrivals = [one for one in arrivals if first[one.operation_id] is not one]
         return taken
+
+    def _judged(self, arrival: Arrival) -> Submission:
+        """A message as it was understood, and refused where its user isn't permitted that.
+
+        Here and nowhere later: what waits for its turn was judged when it came, and what is submitted
+        straight into the database is by whoever has the database.
+        """
+        one = Submission.of(arrival)
+        if one.request is not None and one.refusal is None:
+            one.refusal = self._permissions.current().refusal(arrival.user, one.request)
+        return one
 
     @contextmanager
     def rehearse(
@@ -75,7 +94,7 @@ class Intake:
         `within`: a caller's transaction, which goes on as it was. Raises `NoAnswer` while somebody else is at
         work on the zone, or one of `AWAY`.
         """
-        submission = Submission.of(arrival)
+        submission = self._judged(arrival)
         deadline = time.monotonic() + REHEARSAL_S
         with ExitStack() as open_:
             connection = open_.enter_context(self._engine.connect()) if within is None else within

@@ -40,7 +40,7 @@ def test_a_service_with_celery_alone_submits_as_a_user_who_may_only_write(
     stack: Stack, client: Client, example_zone: str
 ) -> None:
     vhost = stack.env["DNSWORKER_BROKER_URL"].rpartition("/")[2]
-    url = stack.rabbitmq.add_user("submitter", "secret", write=r"^dns\.submit$", vhost=vhost)
+    url = stack.rabbitmq.add_user("shop", "secret", write=r"^dns\.submit$", vhost=vhost)
     assert _run(stack, BROKER.sub(url, CELERY)) == ""
     both = (stack.bind, stack.powerdns)
     wait_for(

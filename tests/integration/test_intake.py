@@ -49,6 +49,12 @@ def put(name: str, value: int, **arguments: Any) -> Arrival:
     return arrival("put_record", **more)
 
 
+def some_intakes(world: World, count: int) -> list[Intake]:
+    runtime = world.runtime
+    parts = (world.engine, runtime._directory, world.settings, runtime._permissions)
+    return [Intake(*parts) for _ in range(count)]
+
+
 def statuses(taken: Taken, arrivals: list[Arrival]) -> list[str]:
     return [
         taken.fates[one.operation_id].code or taken.fates[one.operation_id].status.value for one in arrivals
@@ -162,7 +168,7 @@ def test_workers_that_make_and_delete_the_same_zones_never_wait_for_each_other_i
             ]
             for zone in range(12)
         ]
-        intakes = [Intake(world.engine, world.runtime._directory, world.settings) for _ in range(4)]
+        intakes = some_intakes(world, 4)
         problems: list[Exception] = []
 
         def take(number: int) -> None:
@@ -216,7 +222,7 @@ def test_workers_that_take_in_the_same_messages_at_once_neither_lose_nor_double_
             for zone in ("a.example.", "b.example.")
             for index, (name, number) in enumerate((name, n) for name in OTHER_NAMES for n in (1, 2, 3))
         ]
-        intakes = [Intake(world.engine, world.runtime._directory, world.settings) for _ in range(3)]
+        intakes = some_intakes(world, 3)
         orders = [arrivals, arrivals[::-1], arrivals[9:] + arrivals[:9]]
         problems: list[Exception] = []
 

@@ -17,6 +17,7 @@ from dnsworker import database
 from dnsworker.desired import Desired, Draft
 from dnsworker.intake import Arrival, Intake
 from dnsworker.names import Name
+from dnsworker.permissions import PermissionsFile
 from dnsworker.pools import Pool
 from dnsworker.settings import load_settings
 from dnsworker.store import operations, pools, zones
@@ -67,7 +68,7 @@ def make_bench(url: str) -> Bench:
         pools.apply(connection, [Pool.model_validate(POOL)])
     wanted = load_settings(ordering_grace_s=0.000001)
     directory = PoolDirectory(engine)
-    intake = Intake(engine, directory, wanted)
+    intake = Intake(engine, directory, wanted, PermissionsFile(None))
     watched = Watched(directory, wanted)
     intake._desired = watched
     return Bench(engine, intake, watched)

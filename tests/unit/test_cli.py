@@ -482,6 +482,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "operation show", "operation list", "operation wait", "operation retry",
         "operation cancel",
         "target show", "target pause", "target resume", "pool show", "pool check", "pool apply",
+        "permissions check", "permissions explain",
         "queues declare", "queues dead", "queues requeue", "queues discard", "db upgrade", "db restored",
     }  # fmt: skip
 

@@ -16,7 +16,7 @@ import click
 import pytest
 import yaml
 
-from dnsworker import errors, queues
+from dnsworker import errors, permissions, queues
 from dnsworker.cli import cli
 from dnsworker.pools import load_pools
 from dnsworker.settings import ENV_PREFIX, Settings
@@ -30,7 +30,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 VARIABLE = re.compile(rf"(?<![A-Z_]){ENV_PREFIX}[A-Z0-9_]+")
 #: In running text: `dnsworker zone show`; in blocks: a line that begins with it, after a prompt or `do`.
 INLINE_COMMAND = re.compile(r"`dnsworker ([a-z][^`]*)`")
-COMMAND_LINE = re.compile(r"^(?:\$ |.*\bdo )?dnsworker ([a-z-][^#|;]*)", re.MULTILINE)
+COMMAND_LINE = re.compile(r"^(?:\$ |.*\bdo )?dnsworker ([a-z-](?:\\\n|[^#|;\n])*)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 #: What only callers inside the program meet.
 INTERNAL_ERRORS = {"DNSWorkerError", "BackendError", "Transient", "Permanent"}
@@ -89,9 +89,9 @@ def test_python_in_the_documentation_parses() -> None:
         ast.parse(textwrap.dedent(text), filename=where)
 
 
-def test_pools_in_the_documentation_load() -> None:
+def test_pools_and_permissions_in_the_documentation_load() -> None:
     for where, text in blocks("yaml").items():
-        assert load_pools(text), where
+        assert permissions.load(text).users if text.startswith("default:") else load_pools(text), where
 
 
 def test_json_in_the_documentation_parses() -> None:
