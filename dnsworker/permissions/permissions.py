@@ -122,16 +122,17 @@ class Permissions:
 
     def refusal(self, user: str | None, request: Request) -> Forbidden | None:
         """Why the user may not submit this; None if it is allowed. All of it must be."""
-        return None if self.is_unlimited else self._refusal(user, demands_of(request))
+        return self._refusal(user, request.zone_name, demands_of(request))
 
     def check_question(self, user: str | None, query: ZoneQuery) -> None:
         """Raises `Forbidden`, before anything is looked up: the words say nothing of what there is."""
-        if not self.is_unlimited and (refusal := self._refusal(user, [demand_of_question(query)])):
+        demand = demand_of_question(query)
+        if refusal := self._refusal(user, demand.zone, [demand]):
             raise refusal
 
     def may_read(self, user: str | None, zone: Name, pool: str | None) -> bool:
         """Whether the user may read all of the zone."""
-        return self.is_unlimited or self._refusal(user, [Demand(READ, zone, pool)]) is None
+        return self._refusal(user, zone, [Demand(READ, zone, pool)]) is None
 
     def explain(self, user: str | None, demands: Iterable[Demand]) -> Iterator[Verdict]:
         """What is decided of each, and why."""
@@ -151,13 +152,13 @@ class Permissions:
             return self._nobody
         return self._books.get(user, self._strangers)
 
-    def _refusal(self, user: str | None, demands: Iterable[Demand]) -> Forbidden | None:
+    def _refusal(self, user: str | None, zone: Name, demands: Iterable[Demand]) -> Forbidden | None:
+        """The first of the demands, all of one zone, that isn't allowed."""
+        if self.is_unlimited:
+            return None
         book = self._book(user)
-        zone: Name | None = None
-        rules: list[Placed] = []
+        rules = book.concerning(zone)
         for demand in demands:
-            if demand.zone != zone:
-                zone, rules = demand.zone, book.concerning(demand.zone)
             verdict = book.decide(demand, rules)
             if not verdict.is_allowed:
                 return Forbidden(f"{who(user)} may not {demand}: {verdict.reason}")

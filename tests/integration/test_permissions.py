@@ -25,7 +25,7 @@ RULES: dict[str, Any] = {
             {"may": ["put", "delete"], "zones": "*", "names": "_acme-challenge.*", "types": "TXT"},
             {"may": "read", "zones": "*", "names": "_acme-challenge.*", "types": "TXT"},
         ],
-        "shop": [{"may": "all", "zones": "shop.example"}],
+        "shop": [{"may": "all", "zones": ["shop.example", "*.shop.example"]}],
         "team": [{"may": ["all", "force"], "zones": "*"}],
     },
 }
@@ -148,6 +148,9 @@ def test_whoever_has_the_database_is_not_judged(world: World) -> None:
         world.runtime.take_in()
         assert operation.outcome().status == "ACCEPTED"
         assert operation.outcome().submitter is None
+    # What has no submitter isn't the own operation of those who have no name.
+    with pytest.raises(OperationNotFound):
+        world.runtime.ask("show_operation", {"id": operation.id})
 
 
 def test_a_question_is_refused_before_anything_is_looked_up(world: World) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +19,7 @@ from celery import Celery
 
 from dev.program import ROOT
 from dev.servers import RabbitMQ, Redis
+from dev.servers.ports import ADDRESS, claim_port, release_port
 from dev.servers.process import Process, wait_until
 from dnsworker import Change, Client, OperationFailed, SubmissionFailed, database
 from dnsworker.errors import Forbidden, OperationNotFound
@@ -44,6 +49,8 @@ class System:
     result_url: str
     rules: Path
     worker: Process
+    #: Of the worker.
+    env: dict[str, str]
 
     def url(self, user: str) -> str:
         return self.rabbitmq.url_for(user, user, self.vhost)
@@ -80,22 +87,19 @@ def system(rabbitmq: RabbitMQ, redis: Redis, tmp_path_factory: pytest.TempPathFa
     for user in ("acme", "shop", "team", "impostor"):
         rabbitmq.add_user(user, user, vhost=vhost, **SUBMITTER)
     log_path = folder / "worker.log"
-    worker = Process(
-        [sys.executable, "-m", "dnsworker", "worker"],
-        log_path=log_path,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "DNSWORKER_BROKER_URL": broker_url,
-            "DNSWORKER_RESULT_URL": redis.url,
-            "DNSWORKER_DATABASE_URL": url,
-            "DNSWORKER_PERMISSIONS": str(rules),
-            "DNSWORKER_CONCURRENCY": "8",
-        },
-    )
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "DNSWORKER_BROKER_URL": broker_url,
+        "DNSWORKER_RESULT_URL": redis.url,
+        "DNSWORKER_DATABASE_URL": url,
+        "DNSWORKER_PERMISSIONS": str(rules),
+        "DNSWORKER_CONCURRENCY": "8",
+    }
+    worker = Process([sys.executable, "-m", "dnsworker", "worker"], log_path=log_path, env=env)
     wait_until(lambda: "ready." in log_path.read_text() or not worker.is_running, 60, "the worker")
     assert worker.is_running, log_path.read_text()
-    found = System(rabbitmq, vhost, redis.url, rules, worker)
+    found = System(rabbitmq, vhost, redis.url, rules, worker, env)
     with found.client("team") as team:
         for zone in ("example.org", "shop.example", "evil-example.org"):
             assert team.create_zone(zone, email="a@example.net").wait(60).submitter == "team"
@@ -214,19 +218,69 @@ def test_a_user_who_may_impersonate_is_whoever_it_claims_to_be(system: System) -
     assert app.AsyncResult(result.id).get(timeout=60)["submitter"] == "team"
 
 
+@pytest.fixture
+def flower(system: System, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Calls Flower's API, by default with its password."""
+    port, log_path = claim_port(), tmp_path / "flower.log"
+    options = (f"--address={ADDRESS}", f"--port={port}", f"--db={tmp_path / 'flower.db'}")
+    process = Process(
+        [sys.executable, "-m", "celery", "-A", "dnsworker.app", "flower", *options],
+        log_path=log_path,
+        env={**system.env, "FLOWER_BASIC_AUTH": "viewer:pw"},
+    )
+    wait_until(lambda: "Visit me" in log_path.read_text() or not process.is_running, 60, "Flower")
+    assert process.is_running, log_path.read_text()
+
+    def call(path: str, body: Any = None, password: str = "pw") -> Any:
+        login = base64.b64encode(f"viewer:{password}".encode()).decode()
+        request = urllib.request.Request(
+            f"http://{ADDRESS}:{port}/api/{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Basic {login}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)
+
+    yield call
+    process.stop(5)
+    release_port(port)
+
+
+def test_what_is_sent_from_flower_is_nobodys_and_it_shows_no_data(
+    system: System, flower: Callable[..., Any]
+) -> None:
+    record = {"zone": "example.org", "name": "_acme-challenge", "type": "TXT", "data": ["of-nobody-else"]}
+    with pytest.raises(urllib.error.HTTPError, match="401") as caught:
+        flower("task/send-task/dnsworker.put_record", {"kwargs": record}, password="guessed")
+    caught.value.close()
+    sent = flower("task/send-task/dnsworker.put_record", {"kwargs": record})["task-id"]
+    with pytest.raises(Exception, match="nobody may not put TXT"):
+        system.celery("team").AsyncResult(sent).get(timeout=60)
+    with system.client("team") as team:
+        operation = team.put_record(**record)
+        operation.wait(60)
+    wait_until(lambda: operation.id in flower("tasks?limit=1000"), 60, "Flower to see the operation")
+    shown = flower("tasks?limit=1000")
+    assert shown[operation.id]["kwargs"] == "example.org. _acme-challenge.example.org. TXT"
+    assert "nobody may not put TXT at _acme-challenge.example.org." in shown[sent]["exception"]
+    assert "of-nobody-else" not in json.dumps(shown)
+
+
 def test_a_changed_file_is_taken_up_by_a_worker_that_runs(system: System) -> None:
     system.rabbitmq.add_user("late", "late", vhost=system.vhost, **SUBMITTER)
 
+    def put(client: Client) -> Any:
+        return client.put_record("example.org", "late", "A", ["192.0.2.1"])
+
     def is_allowed() -> bool:
         with system.client("late") as late:
-            operation = late.put_record("example.org", "late", "A", ["192.0.2.1"])
             try:
-                return operation.wait(60).status == "ACTIVE"
-            except OperationFailed as exc:
-                assert exc.code == "Forbidden"
+                return put(late).wait(60).status == "ACTIVE"
+            except OperationFailed:
                 return False
 
-    assert not is_allowed()
+    with system.client("late") as late:
+        assert "the user isn't named" in refusal(lambda: put(late))
     part = system.rules.with_suffix(".part")
     part.write_text(RULES + '  late:\n    - {may: put, zones: "*"}\n', encoding="utf-8")
     os.replace(part, system.rules)

@@ -212,3 +212,10 @@ def test_the_compose_files_workers_take_every_queue_between_them() -> None:
             names = service["command"][service["command"].index("-Q") + 1].split(",")
             taken |= {queue.name for queue in queues.select_queues(names, ["one"])}
     assert taken == {queue.name for queue in queues.all_queues(["one"])}
+
+
+def test_the_tests_that_the_page_on_security_names_exist() -> None:
+    text = (ROOT / "docs" / "security.md").read_text("utf-8")
+    named = re.findall(r"`((?:unit|integration|acceptance|faults)/\w+\.py)`", text)
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / "tests" / name).exists()] == []

@@ -376,6 +376,7 @@ def test_whom_nobody_named_has_the_default_and_nobody_never_has() -> None:
         assert not verdict(permissions, "known", request)
         # Else whoever is limited would leave the user out.
         assert not verdict(permissions, None, request)
+        assert not verdict(permissions, "", request)
         everybody = {"everybody": [{"may_not": "put", "zones": "example.org"}]}
         assert not verdict(load(json.dumps(document | everybody, indent=1)), "stranger", request)
     anonymous = {"anonymous": [{"may": "put", "zones": "example.org"}]}

@@ -18,6 +18,8 @@ from dnsworker.permissions.file import LOOK_EVERY_S
 from dnsworker.requests import parse_request
 from tests.unit.test_permissions import FILE, put, verdict
 
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
 
 @pytest.mark.parametrize(
     ("text", "words"),
@@ -301,3 +303,14 @@ def test_the_page_shows_what_the_commands_say(run: Run, tmp_path: Path) -> None:
         refusal = permissions.refusal(user, request)
         assert refusal is not None
         assert f"ERROR Forbidden: {refusal.message}\n" in page
+
+
+def test_the_shipped_example_names_the_shipped_users() -> None:
+    found = load(DEPLOY / "permissions.example.yaml")
+    definitions = json.loads((DEPLOY / "rabbitmq-definitions.json").read_text("utf-8"))
+    assert {user["name"] for user in definitions["users"]} <= set(found.users)
+    assert not any("impersonator" in user["tags"] for user in definitions["users"])
+    assert found.default == "closed"
+    assert verdict(found, "dnsworker", put("any.example", "www", force=True)), "the CLI in a container"
+    assert verdict(found, "submitter", put("example.org", "www"))
+    assert not verdict(found, "submitter", put("example.com", "www"))
