@@ -116,7 +116,7 @@ class Runtime:
         return self._deliverer.run(target)
 
     def ask(self, kind: str, arguments: Mapping[str, Any], user: str | None = None) -> Any:
-        """Answer a question of `user` in JSON terms. Raises `InvalidRequest`, `Forbidden` included; `NoAnswer`."""
+        """Answer a question of `user` in JSON terms. Raises `InvalidRequest` (or `Forbidden`), `NoAnswer`."""
         query = parse_query(kind, arguments)
         permissions = self._permissions.current()
         if kind == "show_operation":

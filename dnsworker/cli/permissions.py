@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: In place of a user: whoever sends messages without a `user_id`.
 NOBODY = "-"
+#: About all of a zone.
+WHOLE_QUESTIONS = ("show_zone", "export_zone", "show_history")
 file_type = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -74,7 +76,7 @@ def explain(
 
     USER is the AMQP user; - is whoever sends messages without one. OPERATION is a task: put_record, with NAME
     and TYPE; change_zone, with its changes as 'put www A'; delete_zone, import_zone and so on; or a question:
-    show_zone, export_zone, list_records. Exit code 1: refused.
+    show_zone, export_zone, show_history, list_records. Exit code 1: refused.
     """
     demands = _demands(operation, zone, rest, pool=pool, to=to, force=force)
     found = _load(session, file)
@@ -135,15 +137,14 @@ def _demands(
         demands = [rrset(READ, rest[0], rest[1] if len(rest) == 2 else None)]
     elif rest:
         raise click.UsageError(f"{operation} takes nothing after the zone")
-    elif operation in ("show_zone", "export_zone", "list_records"):
+    elif operation in (*WHOLE_QUESTIONS, "list_records"):
         demands = [Demand(READ, apex, pool)]
     elif operation in ZONE_WORDS:
         demands = [Demand(operation, apex, pool)]
     else:
-        tasks = [*(f"{word}_record" for word in RECORD_WORDS), "change_zone", *ZONE_WORDS]
-        raise click.UsageError(
-            f"no operation {operation!r}; there are: {', '.join(tasks)}, show_zone, list_records, export_zone"
-        )
+        records = [f"{word}_record" for word in RECORD_WORDS]
+        tasks = ", ".join([*records, "change_zone", *ZONE_WORDS, *WHOLE_QUESTIONS, "list_records"])
+        raise click.UsageError(f"no operation {operation!r}; there are: {tasks}")
     if (operation == "move_zone") != (to is not None):
         raise click.UsageError("--to belongs to move_zone, which needs it")
     if to is not None:

@@ -54,7 +54,16 @@ def demands_of(request: Request) -> Iterator[Demand]:
 
 
 def demand_of_question(query: ZoneQuery) -> Demand:
-    """What an answer about a zone needs; part of it is enough where part of it is asked for."""
+    """What an answer about a zone needs: to read all of it, or the RRsets that are asked for."""
     if isinstance(query, RecordQuery):
         return Demand(READ, Name(query.zone), query.pool, query.owner, query.type)
     return Demand(READ, Name(query.zone), query.pool)
+
+
+def reads_of_dry_run(request: Request) -> Iterator[Demand]:
+    """What a dry run of an operation shows: the RRsets that it changes as they are, or all of the zone."""
+    zone, pool = request.zone_name, request.pool
+    for change in request.changes:
+        yield Demand(READ, zone, pool, Name(change.name), change.type)
+    if request.kind in ZONE_WORDS:
+        yield Demand(READ, zone, pool)

@@ -13,7 +13,7 @@ from typing import Literal, Self
 from dnsworker import names
 from dnsworker.errors import Forbidden
 from dnsworker.names import Name, shown
-from dnsworker.permissions.demand import READ, Demand, demand_of_question, demands_of
+from dnsworker.permissions.demand import READ, Demand, demand_of_question, demands_of, reads_of_dry_run
 from dnsworker.permissions.rule import Rule
 from dnsworker.requests import Request, ZoneQuery
 
@@ -128,6 +128,12 @@ class Permissions:
         """Raises `Forbidden`, before anything is looked up: the words say nothing of what there is."""
         demand = demand_of_question(query)
         if refusal := self._refusal(user, demand.zone, [demand]):
+            raise refusal
+
+    def check_dry_run(self, user: str | None, request: Request) -> None:
+        """Raises `Forbidden` where the answer would show what the user may not read. Whether the operation is
+        allowed is not asked here: that is part of the answer."""
+        if refusal := self._refusal(user, request.zone_name, reads_of_dry_run(request)):
             raise refusal
 
     def may_read(self, user: str | None, zone: Name, pool: str | None) -> bool:

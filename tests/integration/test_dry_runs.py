@@ -13,6 +13,7 @@ from dnsworker import Client, OperationFailed, Status, database, preview
 from dnsworker.errors import InvalidRequest, NoAnswer
 from dnsworker.intake import Arrival, Intake, intake
 from dnsworker.operations import Preview
+from dnsworker.permissions import PermissionsFile
 from dnsworker.pools import Pool
 from dnsworker.requests import OPERATIONS, parse_query
 from dnsworker.settings import load_settings
@@ -40,7 +41,7 @@ class Bench:
         with self.engine.begin() as connection:
             pools.apply(connection, [Pool.model_validate(one) for one in POOLS])
         self.settings = load_settings(guard_minimum=3)
-        self.intake = Intake(self.engine, PoolDirectory(self.engine), self.settings)
+        self.intake = Intake(self.engine, PoolDirectory(self.engine), self.settings, PermissionsFile(None))
         self.done = 0
 
     def do(self, kind: str, **arguments: Any) -> Any:

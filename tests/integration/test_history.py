@@ -18,6 +18,7 @@ from dnsworker.errors import AmbiguousZone, InvalidRequest, RecordRejected, Zone
 from dnsworker.intake import Arrival, Fate, Intake
 from dnsworker.names import Name
 from dnsworker.operations import Status
+from dnsworker.permissions import PermissionsFile
 from dnsworker.pools import Pool
 from dnsworker.requests import parse_query
 from dnsworker.settings import load_settings
@@ -47,7 +48,8 @@ class Bench:
         self.engine = database.connect(url)
         with self.engine.begin() as connection:
             pools.apply(connection, [Pool.model_validate(one) for one in POOLS])
-        self.intake = Intake(self.engine, PoolDirectory(self.engine), load_settings(guard_minimum=3))
+        settings = load_settings(guard_minimum=3)
+        self.intake = Intake(self.engine, PoolDirectory(self.engine), settings, PermissionsFile(None))
 
     def submit(self, kind: str, user: str | None = None, **arguments: Any) -> Fate:
         operation_id = f"o{next(numbers)}"

@@ -156,7 +156,7 @@ def test_whoever_has_the_database_is_not_judged(world: World) -> None:
 def test_a_question_is_refused_before_anything_is_looked_up(world: World) -> None:
     ask = world.runtime.ask
     submit(world, "acme", "put_record", **TXT)
-    for kind in ("show_zone", "export_zone", "list_records"):
+    for kind in ("show_zone", "export_zone", "list_records", "show_history"):
         assert ask(kind, {"zone": "shop.example"}, "shop")
         for user in ("shop", "acme", "stranger", None):
             for zone in ("example.org", "absent.example"):
@@ -164,6 +164,25 @@ def test_a_question_is_refused_before_anything_is_looked_up(world: World) -> Non
                     ask(kind, {"zone": zone}, user)
     own = {"zone": "example.org", "name": "_acme-challenge", "type": "TXT"}
     assert [one["data"] for one in ask("list_records", own, "acme")] == [['"x"']]
+
+
+def test_a_dry_run_tells_no_more_than_the_rules(world: World) -> None:
+    def dry(user: str | None, kind: str, **arguments: Any) -> dict[str, Any]:
+        asked = {"task": kind, "arguments": {"zone": "example.org", **arguments}}
+        return world.runtime.ask("dry_run", asked, user)  # type: ignore[no-any-return]
+
+    foreseen = dry("acme", "put_record", **TXT)
+    assert (foreseen["code"], [one["after"]["data"] for one in foreseen["rrsets"]]) == (None, [['"x"']])
+    forced = dry("acme", "put_record", **TXT, force=True)
+    assert (forced["code"], forced["rrsets"], forced["current_serial"]) == ("Forbidden", [], None)
+    for user, kind, arguments in [
+        ("acme", "put_record", WWW),
+        ("shop", "delete_zone", {}),
+        (None, "put_record", TXT),
+    ]:
+        with pytest.raises(Forbidden, match="may not read"):
+            dry(user, kind, **arguments)
+    assert dry("team", "delete_zone")["becomes"] == "deleted"
 
 
 def test_an_operation_is_shown_to_whom_it_concerns_and_to_others_there_is_none(world: World) -> None:

@@ -299,9 +299,31 @@ def test_questions_need_read_for_all_that_they_ask_for() -> None:
     assert not may("list_records", name="www", type="TXT")
     assert not may("list_records", type="TXT")
     assert not may("list_records")
-    for kind in set(QUERIES) - {"show_operation", "list_records"}:
-        assert QUERIES[kind] is ZoneQuery, f"judge what {kind} tells, and say so here"
+    for kind in ("show_zone", "export_zone", "show_history"):
         assert not may(kind)
+    # Of whose answers part may be read; whatever tells of a zone needs all of it to be readable.
+    others = {"list_records", "show_operation", "dry_run"}
+    assert {kind for kind in QUERIES if not issubclass(QUERIES[kind], ZoneQuery)} < others
+    assert set(QUERIES) - others == {"show_zone", "export_zone", "show_history"}, "judge what it tells"
+    with pytest.raises(Forbidden, match=r"may not read example\.org"):
+        permissions.check_question("one", parse_query("show_history", {"zone": "example.org", "name": "www"}))
+
+
+@pytest.mark.parametrize("kind", sorted(OPERATIONS))
+def test_a_dry_run_needs_to_read_what_it_shows(kind: str) -> None:
+    request = parse_request(kind, sample(kind))
+    for may_read_rrset, rule in [
+        (True, {"names": "www", "types": "A"}),
+        (False, {"names": "www", "types": "AAAA"}),
+        (False, {"names": "mail"}),
+    ]:
+        permissions = of("one", {"may": "read", "zones": "example.org", **rule})
+        if may_read_rrset and request.changes:
+            permissions.check_dry_run("one", request)
+            continue
+        with pytest.raises(Forbidden, match="one may not read"):
+            permissions.check_dry_run("one", request)
+    of("one", {"may": "read", "zones": "example.org"}).check_dry_run("one", request)
 
 
 def test_what_is_limited_to_names_concerns_no_operation_on_the_whole_zone() -> None:
