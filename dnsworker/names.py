@@ -23,6 +23,8 @@ MAX_NAME_OCTETS = 255  # the same; counts a length octet per label and the root'
 
 #: Text that is canonical as it stands: most names; a wildcard only as the first whole label.
 _CANONICAL = re.compile(r"(?:\*\.)?(?:[a-z0-9_-]{1,63}\.)*")
+#: Labels as most are typed: every character stands for itself.
+_TYPED_LABEL = re.compile(r"[A-Za-z0-9_*-]+")
 _PLAIN_LABEL = re.compile(rb"[a-z0-9_*-]+")
 _ESCAPED_OCTETS = frozenset(rb'"().;\@$')  # dnspython's choice; $ and @ are special at the start of a line
 _ELEMENT = re.compile(r"\\(?P<octet>[0-9]{3})|\\(?P<quoted>[^0-9])|(?P<plain>[^\\])", re.DOTALL)
@@ -53,6 +55,8 @@ def record_name(text: str, zone: Name) -> Name:
         raise InvalidName(f"the record's name is empty: write @ for {zone} itself")
     if isinstance(text, str) and text.endswith("." + zone) and is_canonical(text):
         return Name(text)
+    if isinstance(text, str) and is_canonical(whole := f"{text}.{zone}") and not _ends_in(text, zone):
+        return Name(whole)
     labels, is_absolute = _parse(text)
     if is_absolute:
         name = _assembled(labels, text)
@@ -68,6 +72,11 @@ def record_name(text: str, zone: Name) -> Name:
             f"write {whole} (or {short}) if it is that name, else {whole}{zone}"
         )
     return _assembled(labels + zone_labels, text)
+
+
+def _ends_in(text: str, zone: Name) -> bool:
+    """Whether a text without a final dot ends in the name of the zone."""
+    return f".{text}.".endswith(f".{zone}")
 
 
 def absolute_name(text: str) -> Name:
@@ -226,6 +235,8 @@ def _split_at_dots(text: str) -> list[str]:
 
 
 def _octets(label: str, text: str) -> bytes:
+    if _TYPED_LABEL.fullmatch(label):
+        return label.lower().encode("ascii")
     if not label.isascii():
         return _a_label(label, text)
     octets = bytearray()

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 #: A wake-up is worth no more waiting: the sweep repeats it.
 WAKE_TIMEOUT_S = 2.0
 #: Whoever is woken does all that is due, so a busy target is woken no more often.
-WAKE_EVERY_S = 0.01
+WAKE_EVERY_S = 0.025
 #: Celery raises a RuntimeError when its own retries have come to an end.
 BACKEND_ERRORS = (redis.RedisError, BackendError, OSError, RuntimeError)
 
@@ -46,11 +46,14 @@ def _store_together(backend: Any, outcomes: Sequence[Outcome]) -> None:
     It first asks for each whether a success is there already, which no late failure may replace; an operation
     has one end, however often it is told.
     """
+    usual: dict[str, Any] = {}  # what is the same for all that ended alike
     with backend.client.pipeline(transaction=False) as pipe:
         for outcome in outcomes:
             result, state = _result(outcome)
-            meta = backend._get_result_meta(backend.encode_result(result, state), state, None, None)
-            key, value = backend.get_key_for_task(outcome.id), backend.encode(meta | {"task_id": outcome.id})
+            if state not in usual:
+                usual[state] = backend._get_result_meta(None, state, None, None)
+            told = {"result": backend.encode_result(result, state), "task_id": outcome.id}
+            key, value = backend.get_key_for_task(outcome.id), backend.encode(usual[state] | told)
             pipe.set(key, value, ex=backend.expires or None)
             pipe.publish(key, value)
         pipe.execute()

@@ -128,7 +128,8 @@ class Batch:
         wanted = {Name(one.zone) for one in submissions if one.zone != UNREADABLE}
         ids = zones.ids_named(self._connection, wanted)
         every = {one for found in ids.values() for one in found}
-        self.found = rows = zones.lock_all(self._connection, every, wait=wait)
+        lock = zones.lock_all if wait else zones.lock_soon
+        self.found = rows = lock(self._connection, every)
         self._draft.hold(rows)
         missed = every - {row.id for row in rows}
         busy = {name for name, found in ids.items() if missed.intersection(found)}
