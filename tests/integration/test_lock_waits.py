@@ -28,7 +28,7 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
 
 
 @pytest.fixture
-def ids(engine: sa.Engine) -> Iterator[list[int]]:
+def ids(engine: sa.Engine) -> list[int]:
     with engine.begin() as connection:
         pool = (
             "INSERT INTO pool (name, version, document, applied_at) VALUES ('p', 1, '{}', now()) RETURNING id"
@@ -36,7 +36,7 @@ def ids(engine: sa.Engine) -> Iterator[list[int]]:
         pool_id = connection.execute(sa.text(pool)).scalar_one()
         wanted = [(pool_id, Name(f"z{number}.test."), Name("ns.test."), "a@test.") for number in range(3)]
         made = zones.make(connection, wanted)
-    yield sorted(made)
+    return sorted(made)
 
 
 def test_several_are_waited_for_together(engine: sa.Engine, ids: list[int]) -> None:
