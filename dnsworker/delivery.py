@@ -118,6 +118,8 @@ class Deliverer:
         self._backends: dict[tuple[str, int], list[Backend]] = {}
         self._owners_checked: dict[str, float] = {}
         self._lock_checked = float("-inf")
+        #: Targets that were in trouble when several deliveries were last to be taken there.
+        self._unwell: set[str] = set()
         #: Claims whose end could not be written down, because the database was away.
         self._unended: list[Claim] = []
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
@@ -214,11 +216,18 @@ class Deliverer:
         return [way for at_once, way in ways if at_once > 1]
 
     def _gather(self, way: Gather, known: KnownPool, target: str) -> Convoy | None:
-        is_restored = False
+        is_restored, target_id = False, known.target_ids[target]
+        if target in self._unwell:  # to claim and give up again for each wake-up would cost the others
+            with self._reading.connect() as connection:
+                if not breakers.is_well(connection, target_id):
+                    return None
+            self._unwell.discard(target)
 
         def may_begin(connection: sa.Connection) -> bool:
             nonlocal is_restored
-            is_well = breakers.is_well(connection, known.target_ids[target])
+            is_well = breakers.is_well(connection, target_id)
+            if not is_well:
+                self._unwell.add(target)
             # In this transaction: the database may be replaced at any moment before.
             is_restored = is_well and not self._lineage.holds(connection)
             return is_well and not is_restored
@@ -235,7 +244,8 @@ class Deliverer:
             if outcome.unreached and outcome.error is not None:
                 self._failed(outcome.unreached[0], outcome.error, None)
                 self._let_go(outcome.unreached[1:], must_read=False)
-            self._let_go(outcome.left, must_read=False)
+            if outcome.left:
+                self._let_go(outcome.left, must_read=False)
             ends = [True] * len(outcome.arrived)
             if outcome.unusual:  # one here; each of the others may take long, too, and finds its own slot
                 self._let_go(outcome.unusual[1:], must_read=False)

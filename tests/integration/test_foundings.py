@@ -15,6 +15,7 @@ from dnsworker.errors import Busy, RecordRejected, ServerFailure
 from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.records import SOA, RRset
+from dnsworker.store import deliveries
 from tests.world import World, a_world
 
 TARGET = {"name": "one", "type": "memory", "options": {"can": {"creates_together": 8}}}
@@ -99,6 +100,25 @@ def test_a_target_that_is_down_costs_one_attempt_at_a_time(world: World) -> None
     assert column(world, "SELECT DISTINCT state FROM delivery") == ["never"]
     assert column(world, "SELECT count(*) FROM delivery WHERE owner IS NOT NULL") == [0]
     server.is_down = False
+    assert ends_of(world, operations) == {Status.ACTIVE}
+
+
+def test_nothing_is_claimed_for_a_target_that_is_in_trouble(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each wake-up would claim some dozen zones and give them up again: at the others' cost."""
+    world.servers["one"].is_down = True
+    operations = create_all(world)
+    world.runtime.deliver("one")
+    with world.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE target SET open_until = '2100-01-01 00:00:00.000000'"))
+    world.runtime.deliver("one")
+    monkeypatch.setattr(deliveries, "claim_new", lambda *_, **__: pytest.fail("claimed"))
+    world.runtime.deliver("one")
+    monkeypatch.undo()
+    world.servers["one"].is_down = False
+    with world.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE target SET open_until = NULL, failures = 0"))
     assert ends_of(world, operations) == {Status.ACTIVE}
 
 
