@@ -14,14 +14,14 @@ import sqlalchemy as sa
 
 from dnsworker import database, history, names, preview, reports
 from dnsworker.delivery import Deliverer, free_dead_owner
-from dnsworker.errors import DNSWorkerError, OperationNotFound
+from dnsworker.errors import DNSWorkerError, OperationIdReused, OperationNotFound
 from dnsworker.intake import UNREADABLE, Arrival, Intake, Taken
 from dnsworker.lineage import Lineage
 from dnsworker.liveness import process_lock
 from dnsworker.names import Name
-from dnsworker.operations import Outcome
+from dnsworker.operations import Outcome, Preview
 from dnsworker.permissions import PermissionsFile
-from dnsworker.requests import parse_query
+from dnsworker.requests import DryRunQuery, parse_query
 from dnsworker.settings import Settings
 from dnsworker.settlement import Settled
 from dnsworker.store import census, comparisons, deliveries, operations, purges, zones
@@ -123,7 +123,7 @@ class Runtime:
             return self._show_operation(query.id, user).model_dump(mode="json")
         if kind == "dry_run":
             permissions.check_dry_run(user, query.request)
-            return preview.foresee(self._intake, query, user).model_dump(mode="json")
+            return self._dry_run(query, user).model_dump(mode="json")
         permissions.check_question(user, query)
         with self._reading.connect() as connection:
             if kind == "show_history":
@@ -143,6 +143,16 @@ class Runtime:
         if not user or outcome.submitter != user:
             raise OperationNotFound(f"no operation {operation_id}")
         return outcome.of_the_operation_alone()
+
+    def _dry_run(self, query: DryRunQuery, user: str | None) -> Preview:
+        foreseen = preview.foresee(self._intake, query, user)
+        if query.id is not None and foreseen.code == OperationIdReused.__name__:
+            try:
+                self._show_operation(query.id, user)
+            except OperationNotFound:  # whose it is isn't theirs to know
+                words = f"operation id {query.id} was used before; every operation needs its own"
+                return foreseen.model_copy(update={"message": words})
+        return foreseen
 
     def _may_read(self, user: str | None, outcome: Outcome) -> bool:
         """Whether the user may read all of the operation's zone; where it names none, of every zone."""

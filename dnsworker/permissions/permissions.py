@@ -42,8 +42,13 @@ class Verdict:
     demand: Demand
     is_allowed: bool
     by: Placed | None
-    #: In words, for whoever asks why.
-    reason: str
+    #: In words, where no rule decides it.
+    because: str = ""
+
+    @property
+    def reason(self) -> str:
+        """For whoever asks why. Made when it is asked for: nobody asks of what is allowed."""
+        return self.because if self.by is None else str(self.by)
 
 
 class _Book:
@@ -76,12 +81,12 @@ class _Book:
         """`rules`: those that concern the demand's zone."""
         for placed in rules:
             if placed.rule.may_not and placed.rule.refuses(demand):
-                return Verdict(demand, False, placed, str(placed))
+                return Verdict(demand, False, placed)
         if self.is_open:
             return Verdict(demand, True, None, "no rule names the user, and the default is open")
         for placed in rules:
             if placed.rule.may and placed.rule.shortfall(demand) is None:
-                return Verdict(demand, True, placed, str(placed))
+                return Verdict(demand, True, placed)
         return Verdict(demand, False, None, self.lack + _hint(demand, rules))
 
 

@@ -6,9 +6,10 @@ request may touch, and for one that refuses it is enough to cover some of it.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator, model_validator
 
 from dnsworker.errors import InvalidName, InvalidRecord
 from dnsworker.permissions.demand import FORCE, READ, RECORD_WORDS, ZONE_WORDS, Demand
@@ -50,10 +51,6 @@ class Rule(BaseModel):
     pools: OneOrMore | None = None
     #: For people.
     comment: str | None = None
-
-    _words: frozenset[str] = PrivateAttr()
-    _zones: ZonePatterns = PrivateAttr()
-    _names: NamePatterns | None = PrivateAttr(default=None)
 
     @field_validator("may", "may_not")
     @classmethod
@@ -119,33 +116,34 @@ class Rule(BaseModel):
                         f"or {name[: -len(end)]!r}"
                     )
 
-    def model_post_init(self, context: Any, /) -> None:
-        beside = ALLOWS if self.may else REFUSES
-        words = set(self.words)
-        for word in self.words:
-            words.update(beside.get(word, ()))
-        self._words = frozenset(words)
-        self._zones = ZonePatterns(self.zones)
-        self._names = None if self.names is None else NamePatterns(self.names)
-
     @property
     def words(self) -> tuple[str, ...]:
         return self.may or self.may_not
 
-    @property
+    @cached_property
+    def meant(self) -> frozenset[str]:
+        """The words, and those that they include."""
+        beside = ALLOWS if self.may else REFUSES
+        return frozenset(self.words).union(*(beside.get(word, ()) for word in self.words))
+
+    @cached_property
     def zone_patterns(self) -> ZonePatterns:
-        return self._zones
+        return ZonePatterns(self.zones)
+
+    @cached_property
+    def name_patterns(self) -> NamePatterns | None:
+        return None if self.names is None else NamePatterns(self.names)
 
     def shortfall(self, demand: Demand) -> str | None:
         """Why this rule, which says `may` and concerns the zone, doesn't allow it; None if it does."""
-        if demand.word not in self._words:
+        if demand.word not in self.meant:
             return f"it doesn't say {demand.word}"
         if self.pools is not None and demand.pool not in self.pools:
             return f"it is for pool {' or '.join(self.pools)}" + (
                 "" if demand.pool else ", and the request names none: say which with pool="
             )
-        if self._names is not None and (
-            demand.name is None or not self._names.match(demand.name, demand.zone)
+        if self.name_patterns is not None and (
+            demand.name is None or not self.name_patterns.match(demand.name, demand.zone)
         ):
             return f"it is for the names {', '.join(self.names or ())}"
         if self.types is not None and demand.type not in self.types:
@@ -154,13 +152,17 @@ class Rule(BaseModel):
 
     def refuses(self, demand: Demand) -> bool:
         """Whether some of it may be what this rule, which says `may_not` and concerns the zone, refuses."""
-        if demand.word not in self._words and self._words.isdisjoint(TOUCHES.get(demand.word, ())):
+        if demand.word not in self.meant and self.meant.isdisjoint(TOUCHES.get(demand.word, ())):
             return False
         if self.pools is not None and demand.pool is not None and demand.pool not in self.pools:
             return False
         if self.types is not None and demand.type is not None and demand.type not in self.types:
             return False
-        return self._names is None or demand.name is None or self._names.match(demand.name, demand.zone)
+        return (
+            self.name_patterns is None
+            or demand.name is None
+            or self.name_patterns.match(demand.name, demand.zone)
+        )
 
     def __str__(self) -> str:
         text = f"{'may' if self.may else 'may_not'} {', '.join(self.words)}"

@@ -183,6 +183,12 @@ def test_a_dry_run_tells_no_more_than_the_rules(world: World) -> None:
         with pytest.raises(Forbidden, match="may not read"):
             dry(user, kind, **arguments)
     assert dry("team", "delete_zone")["becomes"] == "deleted"
+    submit(world, "team", "put_record", **WWW, operation_id="ticket-1")
+    asked = {"task": "put_record", "arguments": {"zone": "example.org", **TXT}, "id": "ticket-1"}
+    for user, words in [("team", "for put_record example.org."), ("acme", "was used before; every")]:
+        reused = world.runtime.ask("dry_run", asked, user)
+        assert reused["code"] == "OperationIdReused"
+        assert words in reused["message"]
 
 
 def test_an_operation_is_shown_to_whom_it_concerns_and_to_others_there_is_none(world: World) -> None:

@@ -27,6 +27,7 @@ from dnsworker.messages import Message
 from dnsworker.permissions.file import LOOK_EVERY_S
 from dnsworker.pools import Pool
 from dnsworker.store import pools
+from tasks.batches import LONG
 
 SUBMITTER = {"configure": "^$", "write": r"^dns\.submit$", "read": "^$"}
 RULES = """\
@@ -200,11 +201,23 @@ def test_plain_celery_says_who_it_is_or_is_nobody(system: System) -> None:
         send()
     assert caught.value.args[0] == "Forbidden"
     assert "set it to the user of the connection" in caught.value.args[1]
+    # Headers are whatever the sender likes, on each of the ways that a message may take in a worker.
+    claims = {"headers": {"user_id": "team", "properties": {"user_id": "team"}}}
     with pytest.raises(Exception, match="nobody may not put TXT"):
-        send(headers={"user_id": "team", "properties": {"user_id": "team"}})
+        send(**claims)
+    record["data"] = [f'"{number} {"x" * 200}"' for number in range(LONG // 200)]
+    with pytest.raises(Exception, match="nobody may not put TXT"):
+        send(**claims)
+    assert send(user_id="acme")["submitter"] == "acme"
+    with pytest.raises(Exception, match="nobody may not delete_zone"):
+        app.AsyncResult(
+            app.send_task(
+                "dnsworker.delete_zone", kwargs={"zone": "example.org"}, ignore_result=True, **claims
+            ).id
+        ).get(timeout=60)
     question = {"exchange": "dns.submit", "routing_key": "query"}
-    for user_id, reason in (({}, "nobody may not read"), ({"user_id": "acme"}, "acme may not read")):
-        asked = app.send_task("dnsworker.show_zone", kwargs={"zone": "example.org"}, **question, **user_id)
+    for properties, reason in ((claims, "nobody may not read"), ({"user_id": "acme"}, "acme may not read")):
+        asked = app.send_task("dnsworker.show_zone", kwargs={"zone": "example.org"}, **question, **properties)
         with pytest.raises(Exception, match=reason):
             asked.get(timeout=60)
 

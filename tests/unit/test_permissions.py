@@ -47,7 +47,7 @@ def of(user: str, *rules: dict[str, Any], default: str = "closed") -> Permission
 
 
 def put(zone: str, name: str, type_: str = "TXT", **more: Any) -> Request:
-    data = {"A": "192.0.2.1", "NS": "ns.example.net."}.get(type_.upper(), "x")
+    data = {"A": "192.0.2.1", "NS": "ns.example.net.", "TYPE2": "ns.example.net."}.get(type_.upper(), "x")
     return parse_request("put_record", {"zone": zone, "name": name, "type": type_, "data": [data], **more})
 
 
@@ -169,6 +169,8 @@ def test_patterns_of_whole_labels_mean_labels_whatever_is_in_them(
         ("cert-manager", put("EXAMPLE.org.", "_ACME-Challenge.www", "txt"), True),
         ("cert-manager", put("a.b.example.org", "_acme-challenge.x.y"), True),
         ("cert-manager", put("evil-example.org", "_acme-challenge"), False),
+        ("cert-manager", put("example.org", "_acme-challenge", "TYPE16"), True),
+        ("shop", put("shop.example", "@", "type2"), False),
         ("cert-manager", put("example.org", "_acme-challengex"), False),
         ("cert-manager", put("example.org", "www"), False),
         ("cert-manager", put("example.org", "@"), False),
