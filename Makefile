@@ -69,6 +69,8 @@ lint: $(VENV)/.dev ## style, and which part may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/yamllint --strict docker-compose.yml deploy .yamllint.yaml
+	$(BIN)/hadolint $(shell find deploy -name Dockerfile)
 
 format: $(VENV)/.dev ## put the code into shape
 	$(BIN)/ruff check --fix .

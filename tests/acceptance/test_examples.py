@@ -8,14 +8,13 @@ import sys
 
 import pytest
 
-from dev.program import ROOT
 from dev.stack import Stack
 from dnsworker import Client
 from tests.acceptance.comparison import answers, assert_all_agree, texts, wait_for
+from tests.documented import blocks_in
 
 ZONE = "example.org."
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-CLIENT, CELERY = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[:2]
+CLIENT, CELERY = blocks_in("README.md", "From Python")
 BROKER = re.compile(r"amqp://[^\"]+")
 
 

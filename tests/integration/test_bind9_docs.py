@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
+
+import dns.query
+import dns.rcode
+import dns.tsigkeyring
+import dns.update
 
 from backends.bind9 import BACKEND
 from dev.servers import Bind
@@ -13,10 +16,11 @@ from dnsworker.contents import ZoneContents
 from dnsworker.names import Name
 from dnsworker.pools import Pool, build_options, load_pools
 from dnsworker.records import SOA, RRset
+from tests.documented import block, blocks_in
 
-PAGE = Path(__file__).parents[2] / "docs" / "backends" / "bind9.md"
-BLOCK = re.compile(r"^```(?:yaml)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NAMED_CONF, POOLS_YAML = BLOCK.findall(PAGE.read_text("utf-8"))[:2]
+PAGE = "docs/backends/bind9.md"
+NAMED_CONF = block(PAGE, "named.conf")
+POOLS_YAML = block(PAGE, "pools.yaml")
 
 
 class _DocumentedBind(Bind):
@@ -37,12 +41,6 @@ class _DocumentedBind(Bind):
             "options {", "options {\n    pid-file none; session-keyfile none; listen-on-v6 { none; };"
         )
         (self.folder / "named.conf").write_text(conf)
-
-
-def section(title: str) -> list[str]:
-    """The blocks under a heading of the page."""
-    text = PAGE.read_text("utf-8").split(f"\n## {title}\n")[1].split("\n## ")[0]
-    return BLOCK.findall(text)
 
 
 def pools_of(text: str, server: Bind) -> list[Pool]:
@@ -68,7 +66,7 @@ def zone_of(serial: int = 7) -> ZoneContents:
 
 
 def test_the_documented_secondary_follows_its_primary() -> None:
-    conf, text = section("As a secondary")
+    conf, text = blocks_in(PAGE, "As a secondary")
     with _DocumentedBind(conf) as server, Bind(statements=conf) as primary:
         options = primary.target_options() | {"allow_transfer": ['key "transfers"']}
         source = BACKEND("primary", BACKEND.options_model.model_validate(options))
@@ -83,7 +81,7 @@ def test_the_documented_secondary_follows_its_primary() -> None:
 
 
 def test_the_documented_views_are_two() -> None:
-    conf, text = section("Views")
+    conf, text = blocks_in(PAGE, "Views")
     with _DocumentedBind(conf) as server:
         inside, outside = backends_of(pools_of(text, server))
         for serial, backend in enumerate((inside, outside), 1):
@@ -97,8 +95,23 @@ def test_the_documented_views_are_two() -> None:
         outside.close()
 
 
+def test_the_documented_others_may_write_their_names_and_no_others() -> None:
+    conf, text = blocks_in(PAGE, "Zones that others update")
+    keys = dns.tsigkeyring.from_text({"others.": "b3RoZXJzIGtleSBvZiB0aGUgZXhhbXBsZSwgbm90IHlvdXJz"})
+    with _DocumentedBind(conf) as server:
+        (backend,) = backends_of(pools_of(text, server))
+        backend.create_zone(zone_of())
+        for name, expected in (("host.dhcp", dns.rcode.NOERROR), ("www", dns.rcode.REFUSED)):
+            update = dns.update.UpdateMessage("example.org.", keyring=keys)
+            update.add(name, 60, "A", "192.0.2.1")
+            assert dns.query.tcp(update, server.address, port=server.port, timeout=5).rcode() == expected, (
+                name
+            )
+        backend.close()
+
+
 def test_the_documented_policy_signs() -> None:
-    conf, text = section("Signed zones")
+    conf, text = blocks_in(PAGE, "Signed zones")
     with _DocumentedBind(conf) as server:
         (backend,) = backends_of(pools_of(text, server))
         backend.create_zone(zone_of())

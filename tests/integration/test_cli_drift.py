@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from dnsworker.errors import RecordRejected
 from dnsworker.names import Name
 from dnsworker.records import RRset
 from dnsworker.store import comparisons
+from tests.documented import block
 from tests.world import World, a_world
 
 Run = Callable[..., Result]
@@ -139,6 +141,16 @@ def test_a_target_that_cannot_be_read_is_said_and_the_others_are_compared(world:
 def test_an_unknown_target_is_refused_by_name(world: World) -> None:
     result = run("zone", "diff", "example.org", "--target", "three")
     assert (result.exit_code, "no target 'three'" in result.stderr) == (1, True)
+
+
+def test_the_documented_difference_is_what_is_shown(world: World) -> None:
+    make_ahead(world)
+    command, *expected = block("docs/operating.md", "A target is held or ahead").splitlines()
+    shown = run(*command.split()[2:]).stdout.replace("one  ", "ns1  ").replace("two  ", "ns2  ")
+    ours = world.zone()["serial"]
+    at_target = re.findall(r"ahead, serial (\d+)", shown)[0]
+    text = "\n".join(expected).replace("1795717982", at_target).replace("1795716982", str(ours))
+    assert shown.splitlines() == text.splitlines()
 
 
 # --- sync ---------------------------------------------------------------------------------------------------

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
-from pathlib import Path
 
 import dns.message
 import dns.query
@@ -16,11 +14,11 @@ from dnsworker.names import Name
 from dnsworker.pools import build_options, load_pools
 from dnsworker.records import SOA, RRset
 from dnsworker.testing import Primary
+from tests.documented import block
 
-PAGE = Path(__file__).parents[2] / "docs" / "backends" / "nsd.md"
-NSD_CONF, POOLS_YAML = re.findall(
-    r"^```(?:yaml)?\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
-)[:2]
+PAGE = "docs/backends/nsd.md"
+NSD_CONF = block(PAGE, "nsd.conf")
+POOLS_YAML = block(PAGE, "pools.yaml")
 
 
 class _DocumentedNsd(Nsd):

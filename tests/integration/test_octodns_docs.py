@@ -8,18 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from dev.program import ROOT
 from dev.servers import Bind, PowerDNS
 from dnsworker.backend import Backend, load_backend
 from dnsworker.contents import ZoneContents
 from dnsworker.names import Name
 from dnsworker.pools import build_options, load_pools
 from dnsworker.records import SOA, RRset
+from tests.documented import block, blocks_in
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*Will be removed in 2\.0:DeprecationWarning")
 
-PAGE = Path(__file__).parents[2] / "docs" / "backends" / "octodns.md"
-TEXT = PAGE.read_text("utf-8")
-POWERDNS, UPDATES, NAMED_CONF, AWS = re.findall(r"^```(?:yaml)?\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+PAGE = "docs/backends/octodns.md"
+TEXT = (ROOT / PAGE).read_text("utf-8")
+POWERDNS = block(PAGE, "pools.yaml")
+UPDATES, NAMED_CONF = blocks_in(PAGE, "A server with dynamic updates")
+AWS = block(PAGE, "Route 53")
 ZONE = Name("example.org.")
 CONTENTS = ZoneContents.of(
     ZONE,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import dns.message
 import dns.query
 
@@ -15,10 +12,11 @@ from dnsworker.names import Name
 from dnsworker.pools import build_options, load_pools
 from dnsworker.records import SOA, RRset
 from dnsworker.testing import Primary
+from tests.documented import block, blocks_in
 
-PAGE = Path(__file__).parents[2] / "docs" / "backends" / "powerdns.md"
-BLOCK = re.compile(r"^```(?:yaml)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PDNS_CONF, POOLS_YAML = BLOCK.findall(PAGE.read_text("utf-8"))[:2]
+PAGE = "docs/backends/powerdns.md"
+PDNS_CONF = block(PAGE, "pdns.conf")
+POOLS_YAML = block(PAGE, "pools.yaml")
 
 
 class _DocumentedPowerDNS(PowerDNS):
@@ -40,12 +38,6 @@ class _DocumentedPowerDNS(PowerDNS):
         (self.folder / "pdns.conf").write_text(conf)
 
 
-def section(title: str) -> list[str]:
-    """The blocks under a heading of the page."""
-    text = PAGE.read_text("utf-8").split(f"\n## {title}\n")[1].split("\n## ")[0]
-    return BLOCK.findall(text)
-
-
 def backend_of(text: str, server: PowerDNS) -> Backend:
     text = text.replace("192.0.2.53", server.address).replace(":8081", f":{server.api_port}")
     ((target,),) = [pool.targets for pool in load_pools(text)]
@@ -58,7 +50,7 @@ def zone_of() -> ZoneContents:
 
 
 def test_the_documented_secondary_follows_its_primary() -> None:
-    conf, text = section("As a secondary")
+    conf, text = blocks_in(PAGE, "As a secondary")
     with _DocumentedPowerDNS(conf) as server, Primary() as primary:
         text = text.replace("192.0.2.10", primary.host).replace("5354", str(primary.port))
         backend = backend_of(text, server)
@@ -70,7 +62,7 @@ def test_the_documented_secondary_follows_its_primary() -> None:
 
 
 def test_the_documented_target_signs() -> None:
-    (text,) = section("Signed zones")
+    (text,) = blocks_in(PAGE, "Signed zones")
     with _DocumentedPowerDNS() as server:
         backend = backend_of(text, server)
         backend.create_zone(zone_of())

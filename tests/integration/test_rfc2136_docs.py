@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 from backends.rfc2136 import BACKEND
 from dev.servers import Bind
 from dnsworker.contents import ZoneContents
 from dnsworker.names import Name
 from dnsworker.pools import build_options, load_pools
 from dnsworker.records import SOA, RRset
+from tests.documented import blocks_in
 
-PAGE = Path(__file__).parents[2] / "docs" / "backends" / "rfc2136.md"
-NAMED_CONF, ZONE_FILE, POOLS_YAML = re.findall(
-    r"^```(?:yaml)?\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
-)
+PAGE = "docs/backends/rfc2136.md"
+NAMED_CONF, ZONE_FILE = blocks_in(PAGE, "named.conf")
+(POOLS_YAML,) = blocks_in(PAGE, "pools.yaml")
 
 
 class _DocumentedBind(Bind):

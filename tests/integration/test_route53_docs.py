@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backends.route53 import BACKEND, TYPES
 from backends.route53.options import Route53Options
+from dev.program import ROOT
 from dev.servers import Route53
 from dev.servers.route53_server import ROUTES
 from dnsworker.backend import Options, load_backend
@@ -16,9 +17,12 @@ from dnsworker.names import Name
 from dnsworker.plan import RRsetChange, make_plan
 from dnsworker.pools import build_options, load_pools
 from dnsworker.records import SOA, RRset
+from tests.documented import block
 
-PAGE = (Path(__file__).parents[2] / "docs" / "backends" / "route53.md").read_text("utf-8")
-POLICY, POOLS_YAML = re.findall(r"^```(?:json|yaml)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = "docs/backends/route53.md"
+TEXT = (ROOT / PAGE).read_text("utf-8")
+POLICY = block(PAGE, "IAM policy")
+POOLS_YAML = block(PAGE, "pools.yaml")
 ZONE = Name("documented.example.org.")
 
 
@@ -54,7 +58,7 @@ def test_the_documented_pool_works_and_needs_what_the_policy_allows(tmp_path: Pa
 def test_the_table_of_options_has_all_of_them_with_their_defaults() -> None:
     rows = {
         name: default
-        for names, default in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (\S+) \|", PAGE, re.MULTILINE)
+        for names, default in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (\S+) \|", TEXT, re.MULTILINE)
         for name in re.findall(r"`(\w+)`", names)
     }
     own = {name: f for name, f in Route53Options.model_fields.items() if name not in Options.model_fields}
@@ -67,6 +71,6 @@ def test_the_table_of_options_has_all_of_them_with_their_defaults() -> None:
 
 
 def test_the_types_are_those_that_are_declared() -> None:
-    (sentence,) = re.findall(r"It knows (.*?)\.$", PAGE, re.MULTILINE)
+    (sentence,) = re.findall(r"It knows (.*?)\.$", TEXT, re.MULTILINE)
     assert re.findall(r"[A-Z]+", sentence) == sorted(TYPES)
     assert BACKEND.capabilities.types == set(TYPES)

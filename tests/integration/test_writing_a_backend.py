@@ -13,9 +13,10 @@ import pytest
 
 from dev.program import ROOT
 from dnsworker.cli.backends import capabilities_table
+from tests.documented import block, blocks_of
 
 EXAMPLE = ROOT / "docs" / "examples" / "dnsworker-jsonfile"
-GUIDE = ROOT / "docs" / "writing-a-backend.md"
+GUIDE = "docs/writing-a-backend.md"
 TABLE = ROOT / "docs" / "backends" / "README.md"
 
 
@@ -23,16 +24,21 @@ TABLE = ROOT / "docs" / "backends" / "README.md"
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a Python that has the example installed."""
     folder = tmp_path_factory.mktemp("installed")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    options = ["--no-build-isolation", "--target", str(folder), str(EXAMPLE)]
-    subprocess.run([*pip, *options], check=True, capture_output=True, text=True, timeout=240)
+    install, _ = block(GUIDE, "10. The conformance suite", 2).splitlines()
+    pip = [sys.executable, "-m", *install.split()]
+    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation"]
+    subprocess.run(
+        [*pip, *options, "--target", str(folder)],
+        cwd=EXAMPLE.parent, check=True, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
     rest = {name: value for name, value in os.environ.items() if not name.startswith("DNSWORKER_")}
     return {**rest, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
 
 
 def test_an_installed_backend_shows_up_beside_our_own(installed: dict[str, str]) -> None:
+    _, show = block(GUIDE, "10. The conformance suite", 2).splitlines()
     done = subprocess.run(
-        [sys.executable, "-m", "dnsworker", "backends", "--json"],
+        [sys.executable, "-m", *show.split(), "--json"],
         env=installed, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     found = json.loads(done.stdout)
@@ -41,7 +47,7 @@ def test_an_installed_backend_shows_up_beside_our_own(installed: dict[str, str])
 
 
 def test_the_guides_pool_is_one_that_can_be_applied(installed: dict[str, str], tmp_path: Path) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    (text,) = blocks_of(GUIDE, "yaml")
     (tmp_path / "pools.yaml").write_text(text)
     commands = (
         ["db", "upgrade"],
@@ -71,10 +77,10 @@ def test_the_example_passes_the_suite(installed: dict[str, str], tmp_path: Path)
 
 def test_the_guides_code_is_the_examples() -> None:
     sources = [path.read_text("utf-8") for path in (*EXAMPLE.rglob("*.py"), EXAMPLE / "pyproject.toml")]
-    blocks = re.findall(r"```(?:python|toml)\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    blocks = blocks_of(GUIDE, "python", "toml")
     assert len(blocks) >= 6
-    for block in blocks:
-        assert any(block in source for source in sources), block
+    for each in blocks:
+        assert any(each in source for source in sources), each
 
 
 def test_the_table_in_the_docs_is_what_the_backends_declare() -> None:

@@ -27,11 +27,14 @@ from dnsworker.records import SOA, RRset
 from dnsworker.testing import SAMPLES
 from dnsworker.testing.samples import COMPANIONS
 from tests import samples
+from tests.documented import block, blocks_in
 
-PAGE = Path(__file__).parents[2] / "docs" / "backends" / "zonefile.md"
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-(POOLS_YAML,) = [text for kind, text in BLOCKS if kind == "yaml"]
-SCRIPTS = {re.search(r"rndc|nsd-control|knotc", text)[0]: text for kind, text in BLOCKS if kind == "sh"}  # type: ignore[index]
+PAGE = "docs/backends/zonefile.md"
+(POOLS_YAML,) = blocks_in(PAGE, "pools.yaml")
+SCRIPTS = {
+    re.search(r"rndc|nsd-control|knotc", text)[0]: text  # type: ignore[index]
+    for text in blocks_in(PAGE, "The reload command")
+}
 ZONE = Name("example.org.")
 
 
@@ -227,3 +230,18 @@ def test_the_file_passes_the_servers_own_checks(checker: str, tmp_path: Path) ->
         [checker, ZONE, str(file)], capture_output=True, text=True, timeout=30, check=False, env=environment
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_file_that_is_shown_is_what_is_written(tmp_path: Path) -> None:
+    text = POOLS_YAML.replace("/var/lib/dnsworker/zones", str(tmp_path))
+    (pool,) = load_pools(text.replace("/usr/local/bin/dnsworker-reload", "/bin/true"))
+    (target,) = pool.targets
+    backend = load_backend(target.type)(target.name, build_options(target))
+    soa = SOA(Name("ns1.example.net."), Name("hostmaster.example.net."), 7)
+    rrsets = [
+        RRset(ZONE, "NS", 3600, ["ns1.example.net."]),
+        RRset("a.example.org.", "WALLET", 60, ['"ETH" "0x01"']),
+        RRset("b.example.org.", "A", 60, ["192.0.2.1"]),
+    ]
+    backend.create_zone(ZoneContents.of(ZONE, soa, rrsets))
+    assert (tmp_path / "example.org.zone").read_text("utf-8") == block(PAGE, "The files")

@@ -19,7 +19,9 @@ import yaml
 from dnsworker import errors, permissions, queues
 from dnsworker.cli import cli
 from dnsworker.pools import load_pools
-from dnsworker.settings import ENV_PREFIX, Settings
+from dnsworker.settings import ENV_PREFIX, Settings, load_settings
+from tests.certificates import Authority
+from tests.documented import block
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -60,8 +62,8 @@ def commands() -> Iterator[tuple[str, str]]:
         text = page.read_text("utf-8")
         for command in INLINE_COMMAND.findall(BLOCK.sub("", text)):
             yield page.name, command
-        for _, block in BLOCK.findall(text):
-            for command in COMMAND_LINE.findall(block):
+        for _, fenced in BLOCK.findall(text):
+            for command in COMMAND_LINE.findall(fenced):
                 yield page.name, command.strip()
     for name, service in yaml.safe_load(COMPOSE.read_text("utf-8"))["services"].items():
         if service["image"].startswith("dnsworker") and "command" in service:
@@ -100,20 +102,41 @@ def test_json_in_the_documentation_parses() -> None:
 
 
 def test_the_readme_shows_a_pool_of_two_targets() -> None:
-    (text,) = [text for where, text in blocks("yaml").items() if where.startswith("README")]
-    (pool,) = load_pools(text)
+    (pool,) = load_pools(block("README.md", "Backends"))
     assert [target.type for target in pool.targets] == ["bind9", "powerdns"]
 
 
-def test_the_example_of_the_compose_file_loads_without_a_note() -> None:
+def test_the_operators_page_shows_pools_that_mean_what_it_says() -> None:
+    (whole,) = load_pools(block("docs/operating.md", "pools.yaml"))
+    assert [nameserver.verify for nameserver in whole.nameservers] == ["auto", "serial", "auto"]
+    (shared,) = load_pools(block("docs/operating.md", "What others write"))
+    assert [entry.name for entry in shared.ignore] == ["_acme-challenge*", "*.dhcp"]
+    (limited,) = load_pools(block("docs/operating.md", "Limits"))
+    limits = limited.targets[0].limits
+    assert (limits.concurrency, limits.requests_per_second, limits.burst) == (2, 5, 10)
+
+
+def test_the_settings_of_tls_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path).certificate
+    for line in block("docs/operating.md", "TLS").splitlines():
+        name, _, value = shlex.split(line, comments=True)[0].partition("=")
+        monkeypatch.setenv(name, value.replace("/etc/dnsworker/ca.pem", str(authority)))
+    settings = load_settings()
+    assert settings.broker().startswith("amqps://")
+    assert str(settings.result()).startswith("rediss://")
+    assert settings.ca_bundle == authority
+
+
+def test_the_pools_files_of_the_deployment_load_without_a_note() -> None:
     notes: list[str] = []
-    assert load_pools(ROOT / "deploy" / "pools.example.yaml", notes=notes)
+    for name in ("pools.compose.yaml", "pools.example.yaml"):
+        assert load_pools(ROOT / "deploy" / name, notes=notes)
     assert notes == []
 
 
 def test_every_setting_that_is_named_exists() -> None:
     known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
-    for page in [*PAGES, COMPOSE, ROOT / "deploy" / "Dockerfile", *(ROOT / "deploy").glob("make-*")]:
+    for page in [*PAGES, COMPOSE, ROOT / "deploy" / "Dockerfile", ROOT / "deploy" / "prepare"]:
         assert settings_in(page.read_text("utf-8")) <= known, page.name
 
 
@@ -189,29 +212,6 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages_name_nothing_of_the_machine_that_they_were_written_on(page: Path) -> None:
     assert OF_ONE_MACHINE.findall(page.read_text("utf-8")) == []
-
-
-def test_the_compose_file_holds_together() -> None:
-    document = yaml.safe_load(COMPOSE.read_text("utf-8"))
-    services = document["services"]
-    for name, service in services.items():
-        for secret in service.get("secrets", []):
-            source = secret if isinstance(secret, str) else secret["source"]
-            assert source in document["secrets"], f"{name}: {source}"
-        assert set(service.get("depends_on", {})) <= set(services), name
-        if service["image"].startswith("dnsworker"):
-            assert not any(":" in value and "@" in value for value in service["environment"].values()), name
-    assert {"rabbitmq", "postgres", "redis", "setup", "intake", "deliver", "beat", "flower"} <= set(services)
-
-
-def test_the_compose_files_workers_take_every_queue_between_them() -> None:
-    services = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]
-    taken = set()
-    for service in services.values():
-        if isinstance(service.get("command"), list) and service["command"][0] == "worker":
-            names = service["command"][service["command"].index("-Q") + 1].split(",")
-            taken |= {queue.name for queue in queues.select_queues(names, ["one"])}
-    assert taken == {queue.name for queue in queues.all_queues(["one"])}
 
 
 def test_the_tests_that_the_page_on_security_names_exist() -> None:

@@ -1,0 +1,118 @@
+"""docker-compose.yml, run without a container engine: `tests/rooms.py` says how, and what that leaves out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from dev.program import ROOT
+from tests.documented import block
+from tests.rooms import House, Room, compose_config
+
+GET = """
+import sys, urllib.error, urllib.request
+request = urllib.request.Request(sys.argv[1], headers=dict([sys.argv[2:]] if sys.argv[2:] else []))
+try:
+    print(urllib.request.urlopen(request, timeout=10).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copy(ROOT / "docker-compose.yml", folder)
+    shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("secrets"))
+    subprocess.run([folder / "deploy" / "prepare"], check=True, timeout=30)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def house(checkout: Path) -> Iterator[House]:
+    """`docker compose --profile bind --profile powerdns up --wait --scale worker=4`, from nothing.
+
+    That this returns is the first of the tests: every service started when those were healthy that it waits
+    for, and every health check passes.
+    """
+    if os.geteuid() != 0 and "CI" not in os.environ:
+        pytest.skip("only root may make the namespaces that stand for containers")
+    with House(checkout, compose_config(checkout, "bind", "powerdns"), {"worker": 4}) as running:
+        yield running
+
+
+def test_the_documented_commands_work(house: House, checkout: Path) -> None:
+    """Those of docs/operating.md, each by what stands for it here; the first of them made the checkout."""
+    prepare, up, create, dig = block("docs/operating.md", "Containers").splitlines()
+    assert (checkout / prepare.split()[0]).exists()
+    profiles = re.findall(r"--profile (\w+)", up)
+    assert set(compose_config(checkout, *profiles)["services"]) == set(house.config["services"])
+    start = "docker compose run --rm "
+    assert create.startswith(start)
+    assert "ACTIVE" in house.run(*create.removeprefix(start).split())
+    assert "ACTIVE" in house.run("cli", "record", "create", "example.org", "www", "A", "192.0.2.1")
+    port = re.search(r"-p (\d+)", dig)
+    assert port
+    assert {(one["published"], one["target"]) for one in house.config["services"]["bind"]["ports"]} == {
+        (port[1], 53)
+    }
+    for server in ("bind", "powerdns"):
+        answer = house.rooms["intake-1"].exec("dig", "+short", f"@{server}", "www.example.org", "A")
+        assert answer.stdout == "192.0.2.1\n"
+
+
+def test_four_workers_share_the_deliveries(house: House) -> None:
+    asked = house.rooms["intake-1"].exec(
+        "celery", "-A", "dnsworker.app", "inspect", "active_queues", "--timeout", "5", "--json"
+    )
+    found = {name: {queue["name"] for queue in queues} for name, queues in json.loads(asked.stdout).items()}
+    workers = {name for name in found if name.startswith("worker@")}
+    assert len(workers) == 4
+    assert {frozenset(found[name]) for name in workers} == {
+        frozenset({"dns.deliver.bind", "dns.deliver.powerdns"})
+    }
+
+
+def test_flower_wants_the_login_that_was_made_up(house: House, checkout: Path) -> None:
+    login = (checkout / "deploy" / "secrets" / "flower_auth").read_bytes()
+    header = ("Authorization", f"Basic {base64.b64encode(login).decode()}")
+    flower = house.rooms["flower-1"]
+    url = "http://127.0.0.1:5555/workers"
+    assert flower.exec("python", "-c", GET, url).stdout == "401\n"
+    assert flower.exec("python", "-c", GET, url, *header).stdout == "200\n"
+
+
+def test_nothing_of_ours_is_root_or_writes_to_its_image(house: House) -> None:
+    for name, room in house.rooms.items():
+        if room.service["image"].startswith("dnsworker:") and not name.startswith("setup"):
+            assert room.exec("id", "-u").stdout == "10001\n"
+            assert "Read-only" in room.exec("touch", "/var/tmp/mine").stderr
+            assert room.exec("test", "-w", "/run/secrets/broker_url").returncode == 1
+
+
+def test_no_secret_is_in_a_log(house: House, checkout: Path) -> None:
+    written = house.logs(lines=10_000)
+    for path in (checkout / "deploy" / "secrets").iterdir():
+        for word in path.read_text().split():
+            secret = word.rpartition("@")[0].rpartition(":")[2] or word
+            assert len(secret) < 20 or secret not in written, path.name
+
+
+def test_all_end_in_time_when_they_are_asked_to(house: House) -> None:
+    """Last: afterwards nothing runs."""
+    rooms = [room for name, room in house.rooms.items() if not name.startswith("setup")]
+    ours = [room for room in rooms if room.service["image"].startswith("dnsworker:")]
+    with ThreadPoolExecutor(len(rooms)) as pool:
+        for group in (ours, [room for room in rooms if room not in ours]):  # those that need the others first
+            ended = dict(zip([room.name for room in group], pool.map(Room.stop, group), strict=True))
+            # PowerDNS handles no signal: it ends as the signal has it.
+            assert ended == {name: 143 if name == "powerdns-1" else 0 for name in ended}

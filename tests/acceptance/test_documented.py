@@ -1,0 +1,309 @@
+"""What README and docs tell people to type, typed: on a system of its own, servers stopped where they say so.
+
+What a block shows is compared with what comes, but for what is another each time: ids, times, serials, ports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dev.pool import pool_of, to_yaml
+from dev.program import ROOT
+from dev.stack import Stack
+from dnsworker import Client
+from tests.acceptance.comparison import client_of, texts, wait_for
+from tests.documented import block, blocks_in
+
+ZONE = "example.org."
+#: In this order. A column's width goes by what is in it, so blanks count as one.
+MASKS = (
+    (r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID"),
+    (r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00", "TIME"),
+    (r"127\.0\.0\.1:\d+", "SERVER"),
+    (r"\b1\d{9}\b", "SERIAL"),
+    (r"\d[\d.]* (?:ms|s|min)\b(?: ago)?", "AWHILE"),
+    (r"next attempt (?:now|in AWHILE)", "next attempt SOON"),
+    (r"\battempt \d+", "attempt N"),
+    # The attempts of a delivery that fails, and when the next one is due.
+    (r"(bind present SERIAL) \d+ (?:now|in AWHILE)", r"\1 N SOON"),
+    (r" +", " "),
+    (r" (?=\n|$)", ""),
+)
+
+
+@pytest.fixture(scope="module")
+def own(shared_servers: dict[str, Any]) -> Iterator[Stack]:
+    with Stack(workers=2, **shared_servers) as running:
+        yield running
+
+
+@pytest.fixture
+def client(own: Stack) -> Iterator[Client]:
+    with client_of(own) as client:
+        yield client
+
+
+@pytest.fixture
+def example(own: Stack, client: Client) -> Iterator[str]:
+    """The zone of the examples, empty, and gone at the end."""
+    client.create_zone(ZONE, email="hostmaster@example.org").wait(60)
+    yield ZONE
+    remove(client)
+
+
+@pytest.fixture
+def no_example(client: Client) -> Iterator[None]:
+    yield
+    remove(client)
+
+
+def remove(client: Client) -> None:
+    client.delete_zone(ZONE).wait(60)
+
+
+def masked(text: str) -> list[str]:
+    for pattern, name in MASKS:
+        text = re.sub(pattern, name, text)
+    return text.strip().splitlines()
+
+
+def typed(own: Stack, line: str, **paths: str) -> str:
+    """One command of the docs, its placeholders replaced; all that it says."""
+    for old, new in paths.items():
+        line = line.replace(old, new)
+    program, *arguments = shlex.split(line, comments=True)
+    assert program == "dnsworker"
+    done = subprocess.run(
+        [sys.executable, "-m", "dnsworker", *arguments],
+        cwd=ROOT, env=own.process_env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=90, check=False,
+    )  # fmt: skip
+    return done.stdout
+
+
+def assert_as_shown(own: Stack, transcript: str) -> None:
+    """Each `$ command` says what stands below it."""
+    for part in transcript.split("$ ")[1:]:
+        command, _, expected = part.partition("\n")
+        assert masked(typed(own, command)) == masked(expected), command
+
+
+def as_program(own: Stack, text: str, **more: str) -> str:
+    """A documented program with our addresses in place of its; what it prints."""
+    text = re.sub(r"amqp://[^\"]+", own.env["DNSWORKER_BROKER_URL"], text)
+    text = re.sub(r"redis://[^\"]+", own.env["DNSWORKER_RESULT_URL"], text)
+    text = re.sub(r"postgresql\+psycopg2://[^\"]+", own.env["DNSWORKER_DATABASE_URL"], text)
+    done = subprocess.run(
+        [sys.executable, "-c", text], env={**own.process_env(), **more}, capture_output=True, text=True,
+        timeout=90, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# --- README -------------------------------------------------------------------------------------------------
+
+
+def test_the_makefile_knows_what_the_readme_makes_and_does_it() -> None:
+    for line in blocks_in("README.md", "See it")[0].splitlines():
+        words = shlex.split(line, comments=True)
+        made = subprocess.run([words[0], "--dry-run", *words[1:]], cwd=ROOT, capture_output=True, text=True,
+                              timeout=30, check=True).stdout  # fmt: skip
+        assert {"demo": "dnsworker demo", "stack": "dev.stack"}[words[1]] in made
+
+
+def test_the_demo_ends_as_the_readme_shows(tmp_path: Path) -> None:
+    shown = block("README.md", "See it", 2)
+    done = subprocess.run(
+        [sys.executable, "-m", "dnsworker", "demo"],
+        env={**_clean(), "DNSWORKER_DATA_DIR": str(tmp_path)},
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    expected = masked(shown)
+    assert masked(done.stdout)[-len(expected) :] == expected
+
+
+@pytest.mark.usefixtures("no_example")
+def test_the_shell_does_as_the_readme_shows_with_a_server_down_as_well(own: Stack) -> None:
+    well, down = blocks_in("README.md", "From the shell")
+    assert_as_shown(own, well)
+    with stopped_bind(own):
+        assert_as_shown(own, down)
+
+
+@contextlib.contextmanager
+def stopped_bind(own: Stack) -> Iterator[None]:
+    own.bind.stop()
+    try:
+        yield
+    finally:
+        own.bind.start()
+
+
+# --- Operating ----------------------------------------------------------------------------------------------
+
+OPERATING = "docs/operating.md"
+
+
+def test_the_commands_before_the_first_start_prepare_a_system(own: Stack) -> None:
+    for line in block(OPERATING, "Processes").splitlines():
+        said = typed(own, line, **{"pools.yaml": own.env["DNSWORKER_POOLS"]})
+        assert "dnsworker:" not in said, said
+
+
+def test_a_server_that_is_down_looks_as_the_page_shows(own: Stack, client: Client, example: str) -> None:
+    for name in ("www", "mail"):
+        client.put_record(example, name, "A", ["192.0.2.1"], ttl=300).wait(60)
+    with stopped_bind(own):
+        client.put_record(example, "api", "A", ["192.0.2.3"])
+        wait_for(lambda: "open" in own.run("status").partition("TARGET")[2], "the breaker to open")
+        wait_for(lambda: _serial(own, "powerdns") == own.run_json("zone", "show", ZONE)["serial"], "PowerDNS")
+        assert_as_shown(own, block(OPERATING, "Something is stuck"))
+
+
+def _serial(own: Stack, target: str) -> int:
+    shown = own.run_json("zone", "show", ZONE)
+    return int(next(one["serial"] for one in shown["targets"] if one["target"] == target))
+
+
+def test_a_zone_that_is_there_already_is_refused_as_the_page_shows(own: Stack, client: Client) -> None:
+    rrsets = [
+        ("NS", ["ns1.dnsworker.test.", "ns2.dnsworker.test."], 3600),
+        ("SOA", ["ns1.dnsworker.test. hostmaster.example.org. 2026112301 3600 600 86400 3600"], 3600),
+        ("TXT", ['"somebody"'], 60),
+    ]
+    own.powerdns.api("POST", "/zones", {
+        "name": "example.com.", "kind": "Native", "soa_edit_api": "",
+        "rrsets": [{"name": "example.com.", "type": kind, "ttl": ttl,
+                    "records": [{"content": one, "disabled": False} for one in data]}
+                   for kind, data, ttl in rrsets],
+    })  # fmt: skip
+    assert_as_shown(own, block(OPERATING, "A target has the zone already"))
+    own.powerdns.api("DELETE", "/zones/example.com.")
+
+
+def test_a_zone_moves_by_the_documented_command(
+    own: Stack, client: Client, example: str, tmp_path: Path
+) -> None:
+    before = own.env["DNSWORKER_POOLS"]
+    new = {
+        "name": "new",
+        "ns_records": [{"hostname": "ns1.dnsworker.test."}],
+        "targets": [
+            {"name": "files", "type": "zonefile", "options": {"directory": str(tmp_path), "reload": "true"}}
+        ],
+    }
+    own.apply_pool(to_yaml(pool_of({"bind": own.bind, "powerdns": own.powerdns}), new))
+    assert "ACTIVE" in typed(own, block(OPERATING, "Moving a zone"))
+    assert (tmp_path / "example.org.zone").exists()
+    assert before == own.env["DNSWORKER_POOLS"]
+
+
+@pytest.mark.usefixtures("no_example")
+def test_a_zone_is_imported_by_each_of_the_documented_commands(
+    own: Stack, client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text(own.bind.key_secret)
+    places = {
+        "--from-target ns1": "--from-target bind",
+        "192.0.2.53": f"{own.bind.address}:{own.bind.port}",
+        "--tsig-key transfer": f"--tsig-key {own.bind.key_name}",
+        "/run/secrets/transfer": str(tmp_path / "secret"),
+    }
+    client.create_zone(ZONE, email="hostmaster@example.org").wait(60)
+    text = block(OPERATING, "Zones that are there already").replace("\\\n", " ")
+    for line in text.splitlines():
+        assert "ACTIVE" in typed(own, line, **places), line
+
+
+def test_a_restored_database_is_said_by_the_documented_command(own: Stack) -> None:
+    assert "dnsworker:" not in typed(own, block(OPERATING, "The database is away"))
+
+
+# --- Submitting ---------------------------------------------------------------------------------------------
+
+SUBMITTING = "docs/submitting.md"
+
+
+def test_the_client_example_does_what_it_says(own: Stack, client: Client, example: str) -> None:
+    client.put_record(example, "@", "CAA", ['0 issue "ca.example.net"']).wait(60)
+    assert as_program(own, block(SUBMITTING, "Client")).startswith("ACTIVE ")
+    for name, address in (("www", "192.0.2.3"), ("mail", "192.0.2.25")):
+        assert texts(own.bind, f"{name}.{example}", "A") == [address]
+    assert not texts(own.bind, example, "CAA")
+
+
+def test_the_asynchronous_example_does_what_it_says(own: Stack, example: str) -> None:
+    said = as_program(own, block(SUBMITTING, "AsyncClient"))
+    assert [line.split()[0] for line in said.splitlines()] == ["ACTIVE"] * 3
+    assert texts(own.powerdns, f"host2.{example}", "A") == ["192.0.2.9"]
+
+
+@pytest.mark.skipif(
+    os.environ.get("DNSWORKER_TEST_DATABASE", "postgresql") != "postgresql", reason="shows PostgreSQL"
+)
+def test_the_example_of_an_outbox_does_what_it_says(own: Stack, example: str) -> None:
+    engine = sa.create_engine(own.env["DNSWORKER_DATABASE_URL"])
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE customer (id int, host text)"))
+        connection.execute(sa.text("INSERT INTO customer VALUES (7, '')"))
+    assert as_program(own, block(SUBMITTING, "In your own transaction")) == "ACTIVE\n"
+    assert texts(own.bind, f"shop.{example}", "A") == ["192.0.2.8"]
+    with engine.begin() as connection:
+        assert connection.execute(sa.text("SELECT host FROM customer")).scalar() == "shop"
+        connection.execute(sa.text("DROP TABLE customer"))
+    engine.dispose()
+
+
+def test_the_celery_example_does_what_it_says(own: Stack, example: str) -> None:
+    said = as_program(own, block(SUBMITTING, "Plain Celery") + '\nprint(outcome["status"], zone["name"])')
+    assert said == f"ACTIVE {ZONE}\n"
+
+
+def test_the_documented_user_may_submit_and_nothing_else(own: Stack, example: str) -> None:
+    vhost = own.env["DNSWORKER_BROKER_URL"].rpartition("/")[2]
+    add, permit = block(SUBMITTING, "A user who may only submit").splitlines()
+    own.rabbitmq.control(*shlex.split(add, comments=True)[1:], text="secret\n")
+    words = shlex.split(permit, comments=True)[1:]
+    own.rabbitmq.control(words[0], "--vhost", vhost, *words[1:])
+    url = own.rabbitmq.url_for("shop", "secret", vhost)
+    with Client(url, own.env["DNSWORKER_RESULT_URL"]) as shop:
+        assert shop.put_record(example, "shop", "A", ["192.0.2.4"]).wait(60).status == "ACTIVE"
+
+
+def test_the_documented_message_can_be_made_by_whoever_speaks_http(own: Stack, example: str) -> None:
+    """RabbitMQ's API takes any message."""
+    schema = json.loads(typed(own, block(SUBMITTING, "The messages").removeprefix("$ ")))
+    ((), arguments, _) = json.loads(block(SUBMITTING, "The messages", 2))
+    assert set(arguments) <= set(schema["dnsworker.put_record"]["properties"])
+
+
+# --- Performance --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", [block("docs/performance/README.md", "Growth"),
+                                  block("docs/performance/README.md", "Where the time goes")])  # fmt: skip
+def test_a_measurement_takes_the_documented_options(line: str) -> None:
+    """They run for minutes to hours; what is tried is whether they would begin."""
+    _, *arguments = shlex.split(line)
+    known = subprocess.run(
+        [sys.executable, *arguments[:2], "--help"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    ).stdout  # fmt: skip
+    assert {word for word in arguments[2:] if word.startswith("--")} <= set(re.findall(r"--[\w-]+", known))
+
+
+def _clean() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("DNSWORKER_")}
