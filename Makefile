@@ -7,7 +7,7 @@ CODE := dnsworker tasks backends migrations
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up stack servers test acceptance unit bench chaos fuzz lint format types build clean
+.PHONY: help setup demo up stack servers test acceptance unit bench chaos fuzz lint format types docs build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ format: $(VENV)/.dev ## put the code into shape
 
 types: $(VENV)/.dev ## mypy --strict over all code
 	$(BIN)/mypy $(addprefix -p ,$(CODE))
+
+docs: $(VENV)/.dev ## the documentation as a site in build/docs; a broken link fails
+	$(BIN)/sphinx-build -q -W --keep-going -d build/doctrees docs build/docs
 
 build: $(VENV)/.dev ## the wheel, which holds the package dnsworker alone
 	$(BIN)/python -m build --wheel

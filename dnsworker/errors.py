@@ -1,39 +1,39 @@
 """Every error that dnsworker raises, and what each asks of whoever catches it.
 
-The decision to try again is in the type (see `dnsworker.retry`):
+The decision to try again is in the type (see `dnsworker.retry`)::
 
-DNSWorkerError
-├── InvalidRequest            the submitter's fault: never retried
-│   ├── InvalidName
-│   ├── InvalidRecord
-│   ├── InvalidZoneFile
-│   ├── PoolNotFound · AmbiguousZone
-│   ├── ZoneNotFound · ZoneExists · ZoneIsMoving
-│   ├── RecordNotFound · RecordExists
-│   ├── UnsafeChange          needs force=True
-│   ├── Forbidden
-│   ├── Cancelled             by an operator, before any target had it
-│   ├── TooLate               to cancel
-│   ├── Overtaken             a later operation of the same client was applied first
-│   ├── OperationIdReused     the same id with another payload
-│   └── OperationNotFound
-├── ConfigError               the operator's fault: said at start, not at 3 a.m.
-├── SubmissionFailed          the broker or database did not confirm: nothing was promised
-├── OperationFailed           what `wait()` raises for an operation that ended in ERROR
-├── WaitTimeout               the operation goes on; only the waiting ended
-├── NoAnswer                  no worker answered a question in time
-├── ClaimLost                 another worker has taken this delivery over: stop writing
-└── BackendError              carries target and zone
-    ├── Transient             try again later
-    │   ├── Unreachable · ServerFailure · Busy · Behind
-    │   └── RateLimited       carries retry_after_s
-    ├── OutcomeUnknown        sent, no answer: read back before trying again
-    ├── ZoneChanged           the zone isn't in the state that the plan starts from: read back
-    └── Permanent             the same request will fail again
-        ├── AuthenticationFailed
-        ├── ZoneMissing       the server positively says that it hasn't got the zone
-        ├── RecordRejected    carries the RRset (if the server named one) and the server's words
-        └── Unsupported
+    DNSWorkerError
+    ├── InvalidRequest            the submitter's fault: never retried
+    │   ├── InvalidName
+    │   ├── InvalidRecord
+    │   ├── InvalidZoneFile
+    │   ├── PoolNotFound · AmbiguousZone
+    │   ├── ZoneNotFound · ZoneExists · ZoneIsMoving
+    │   ├── RecordNotFound · RecordExists
+    │   ├── UnsafeChange          needs force=True
+    │   ├── Forbidden
+    │   ├── Cancelled             by an operator, before any target had it
+    │   ├── TooLate               to cancel
+    │   ├── Overtaken             a later operation of the same client was applied first
+    │   ├── OperationIdReused     the same id with another payload
+    │   └── OperationNotFound
+    ├── ConfigError               the operator's fault: said at start, not at 3 a.m.
+    ├── SubmissionFailed          the broker or database did not confirm: nothing was promised
+    ├── OperationFailed           what `wait()` raises for an operation that ended in ERROR
+    ├── WaitTimeout               the operation goes on; only the waiting ended
+    ├── NoAnswer                  no worker answered a question in time
+    ├── ClaimLost                 another worker has taken this delivery over: stop writing
+    └── BackendError              carries target and zone
+        ├── Transient             try again later
+        │   ├── Unreachable · ServerFailure · Busy · Behind
+        │   └── RateLimited       carries retry_after_s
+        ├── OutcomeUnknown        sent, no answer: read back before trying again
+        ├── ZoneChanged           the zone isn't in the state that the plan starts from: read back
+        └── Permanent             the same request will fail again
+            ├── AuthenticationFailed
+            ├── ZoneMissing       the server positively says that it hasn't got the zone
+            ├── RecordRejected    carries the RRset (if the server named one) and the server's words
+            └── Unsupported
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The fenced blocks of README and docs. Whoever runs one takes it from here, by page, section and number.
 
 `tests/unit/test_documented.py` finds those calls in the code of the tests, and fails for a block that nobody
-takes. A block of `text` is a drawing, and the only kind that needs no runner.
+takes. A block of `text` is a drawing and needs no runner; one of `{…}` is a directive, run by `make docs`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ class Block:
     number: int
     language: str
     text: str
+
+    @property
+    def needs_a_runner(self) -> bool:
+        return self.language != DRAWING and not self.language.startswith("{")
 
     def __str__(self) -> str:
         return f"{self.page}, {self.section!r}, block {self.number}"
@@ -65,7 +69,7 @@ def block(page: str, section: str, number: int = 1) -> str:
 
 def blocks_in(page: str, section: str) -> list[str]:
     """All under one heading. Raises `KeyError` where there is none."""
-    found = [each.text for each in blocks_on(page) if each.section == section and each.language != DRAWING]
+    found = [each.text for each in blocks_on(page) if each.section == section and each.needs_a_runner]
     if not found:
         raise KeyError(f"{page}, {section!r}: no block")
     return found

@@ -18,6 +18,7 @@ from dev.program import ROOT
 from tests.documented import block
 from tests.rooms import House, Room, compose_config
 
+OPERATING = "docs/operating.md"
 GET = """
 import sys, urllib.error, urllib.request
 request = urllib.request.Request(sys.argv[1], headers=dict([sys.argv[2:]] if sys.argv[2:] else []))
@@ -51,16 +52,18 @@ def house(checkout: Path) -> Iterator[House]:
 
 
 def test_the_documented_commands_work(house: House, checkout: Path) -> None:
-    """Those of docs/operating.md, each by what stands for it here; the first of them made the checkout."""
-    prepare, up, create, dig = block("docs/operating.md", "Containers").splitlines()
-    assert (checkout / prepare.split()[0]).exists()
+    """Each by what stands for it here; the first of them made the checkout."""
+    prepare, up, *runs = block("docs/quick-start.md", "Containers").splitlines()
+    operating = block(OPERATING, "Containers").splitlines()
+    assert [line.split("#")[0].strip() for line in operating[:3]] == [prepare, up, runs[0]]
+    assert (checkout / prepare).exists()
     profiles = re.findall(r"--profile (\w+)", up)
     assert set(compose_config(checkout, *profiles)["services"]) == set(house.config["services"])
     start = "docker compose run --rm "
-    assert create.startswith(start)
-    assert "ACTIVE" in house.run(*create.removeprefix(start).split())
-    assert "ACTIVE" in house.run("cli", "record", "create", "example.org", "www", "A", "192.0.2.1")
-    port = re.search(r"-p (\d+)", dig)
+    for line in runs:
+        assert line.startswith(start)
+        assert "ACTIVE" in house.run(*line.removeprefix(start).split())
+    port = re.search(r"-p (\d+)", operating[3])
     assert port
     assert {(one["published"], one["target"]) for one in house.config["services"]["bind"]["ports"]} == {
         (port[1], 53)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import dns.query
@@ -25,12 +26,19 @@ COMMANDS = block(PAGE, "knot.conf", 2)
 
 class _DocumentedKnot(Knot):
     def __init__(self, more: str = "") -> None:
-        """`more`: what a section adds to knot.conf."""
+        """`more`: entries for sections of knot.conf; what it says of the template takes the place of that."""
         self._more = more
         super().__init__()
 
     def _configuration(self) -> str:
-        conf = (KNOT_CONF + self._more).replace("192.0.2.53@53", f"{self.address}@{self.port}")
+        conf = KNOT_CONF
+        for section, entries in re.findall(r"^(\w+):\n((?:  .*\n)+)", self._more, re.MULTILINE):
+            if section == "template":
+                entries = entries.replace("  - id: default\n", "")
+                conf = conf.replace("    acl: dnsworker\n", entries)
+            else:
+                conf = conf.replace(f"\n{section}:\n", f"\n{section}:\n{entries}")
+        conf = conf.replace("192.0.2.53@53", f"{self.address}@{self.port}")
         conf = conf.replace("/run/knot", str(self.folder)).replace("/var/lib/knot", str(self.folder))
         return conf.replace("target: syslog", "target: stderr")
 

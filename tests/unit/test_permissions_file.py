@@ -16,6 +16,7 @@ from dnsworker.errors import ConfigError
 from dnsworker.permissions import PermissionsFile, load
 from dnsworker.permissions.file import LOOK_EVERY_S
 from dnsworker.requests import parse_request
+from tests.documented import block, blocks_in
 from tests.unit.test_permissions import FILE, put, verdict
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -286,23 +287,25 @@ def test_check_shows_the_rules_and_what_is_odd(run: Run, tmp_path: Path) -> None
 
 
 def test_the_page_shows_what_the_commands_say(run: Run, tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "permissions.md").read_text("utf-8")
-    example = tmp_path / "example.yaml"
-    example.write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
-    shown = page.split("explain cert-manager put_record example.org www A\n")[1].split("```")[0]
-    told = run("explain", "cert-manager", "put_record", "example.org", "www", "A", "--file", str(example))
-    assert told.stdout == shown
+    example = tmp_path / "permissions.yaml"
+    rules, transcript = blocks_in("docs/permissions.md", "Permissions")
+    example.write_text(rules, encoding="utf-8")
+    check, explain, *shown = transcript.splitlines(keepends=True)
+    assert run(*check.replace("permissions.yaml", str(example)).split()[3:]).exit_code == 0
+    told = run(*explain.split()[3:], "--file", str(example))
+    assert told.stdout == "".join(shown)
     refused = [
         parse_request(
             "put_record", {"zone": "example.org", "name": "www", "type": "A", "data": ["192.0.2.1"]}
         ),
         parse_request("delete_zone", {"zone": "example.org"}),
     ]
-    permissions = load(example)
+    permissions, lines = load(example), []
     for user, request in zip(("cert-manager", "dns-team"), refused, strict=True):
         refusal = permissions.refusal(user, request)
         assert refusal is not None
-        assert f"ERROR Forbidden: {refusal.message}\n" in page
+        lines.append(f"ERROR Forbidden: {refusal.message}\n")
+    assert "".join(lines) == block("docs/permissions.md", "What happens to a request")
 
 
 def test_the_shipped_example_names_the_shipped_users() -> None:
