@@ -41,10 +41,10 @@ MASKS = (
     (r"\d[\d.]* (?:ms|s|min)\b(?: ago)?", "AWHILE"),
     (r"next attempt (?:now|in AWHILE)", "next attempt SOON"),
     (r"\battempt \d+", "attempt N"),
-    # The attempts of a delivery that fails, and when the next one is due.
-    (r"(bind present SERIAL) \d+ (?:now|in AWHILE)", r"\1 N SOON"),
     (r" +", " "),
     (r" (?=\n|$)", ""),
+    # The attempts of a delivery that fails, and when the next one is due.
+    (r"(bind present SERIAL) \d+ (?:now|in AWHILE)", r"\1 N SOON"),
 )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 
+import dns.name
 import dns.query
 import dns.rcode
+import dns.tsig
 import dns.tsigkeyring
 import dns.update
+import pytest
 
 from backends.knot import BACKEND
 from dev.servers import Knot
@@ -91,9 +94,13 @@ def test_the_documented_others_may_write_their_names_and_no_others() -> None:
         soa = SOA(Name("ns1.example.net."), Name("hostmaster.example.net."), 7)
         ns = RRset("example.org.", "NS", 60, ["ns1.example.net."])
         backend.create_zone(ZoneContents.of(Name("example.org."), soa, [ns]))
-        for name, expected in (("host.dhcp", dns.rcode.NOERROR), ("www", dns.rcode.NOTAUTH)):
-            update = dns.update.UpdateMessage("example.org.", keyring=keys)
-            update.add(name, 60, "A", "192.0.2.1")
-            answer = dns.query.tcp(update, server.address, port=server.port, timeout=5)
-            assert answer.rcode() == expected, name
+        assert _update(server, keys, "host.dhcp") == dns.rcode.NOERROR
+        with pytest.raises(dns.tsig.PeerBadKey):  # as Knot calls a key that may not do this
+            _update(server, keys, "www")
         backend.close()
+
+
+def _update(server: Knot, keys: dict[dns.name.Name, dns.tsig.Key], name: str) -> dns.rcode.Rcode:
+    update = dns.update.UpdateMessage("example.org.", keyring=keys)
+    update.add(name, 60, "A", "192.0.2.1")
+    return dns.query.tcp(update, server.address, port=server.port, timeout=5).rcode()
