@@ -46,6 +46,11 @@ NEEDS = (
     Need("postgresql", ("/usr/lib/postgresql/*/bin/initdb", "/usr/lib/postgresql/*/bin/postgres")),
     Need("mariadb-server", ("mariadbd", "mariadb-install-db")),
     Need("redis-server", ("redis-server",)),
+    # The browser tests, and the pictures of the documentation.
+    Need("chromium", ("chromium",)),
+    Need("chromium-driver", ("chromedriver",)),
+    Need("fonts-inter", ("/usr/share/fonts/opentype/inter/*",)),
+    Need("fonts-jetbrains-mono", ("/usr/share/fonts/truetype/jetbrains-mono/*",)),
 )
 
 

@@ -1,4 +1,4 @@
-"""The whole system on one machine: private servers, workers, beat, Flower. `python -m dev.stack` runs it.
+"""The whole system on one machine: private servers, workers, beat, web pages. `python -m dev.stack` runs it.
 
 As a library it is what acceptance and chaos tests drive: `with Stack() as stack: stack.worker(0).kill()`.
 """
@@ -69,6 +69,7 @@ class Stack:
         template: str | None = None,
         beat: bool = True,
         flower: bool = False,
+        dashboard: bool = False,
         worker: str = "dnsworker",
     ) -> None:
         """`workers`: how many that take every queue, or the queues (`-Q`) of each. `settings`: more
@@ -78,7 +79,9 @@ class Stack:
         self.folder = make_folder("stack")
         given = (bind, powerdns, rabbitmq, database, redis)
         self.bind, self.powerdns = bind or Bind(), powerdns or PowerDNS()
-        self.rabbitmq, self.database = rabbitmq or RabbitMQ(), database or PostgreSQL()
+        # Flower asks RabbitMQ's management how long the queues are.
+        self.rabbitmq = rabbitmq or RabbitMQ(management=flower)
+        self.database = database or PostgreSQL()
         self.redis = redis or Redis()
         every = (self.bind, self.powerdns, self.rabbitmq, self.database, self.redis)
         self.servers = [server for server in every if server not in given]
@@ -91,7 +94,9 @@ class Stack:
         self.beat = self.new_beat() if beat else None
         self.flower: Program | None = None
         self.flower_url = ""
-        self._wants_flower, self._worker_module = flower, worker
+        self.dashboard: Program | None = None
+        self.dashboard_url = ""
+        self._wants_flower, self._wants_dashboard, self._worker_module = flower, dashboard, worker
 
     def start(self) -> Self:
         """All of it, up to workers that take messages. Raises `ServerError` with the log of what failed."""
@@ -108,6 +113,8 @@ class Stack:
             program.wait_ready()
         if self._wants_flower:  # last: it asks the workers who they are
             self._new_flower().start()
+        if self._wants_dashboard:  # after Flower, to which it has links
+            self._new_dashboard().start()
         return self
 
     @property
@@ -168,7 +175,7 @@ class Stack:
 
     def close(self) -> None:
         """Stop everything that it has started, remove its folder."""
-        programs = [*self.workers, *filter(None, (self.beat, self.flower))]
+        programs = [*self.workers, *filter(None, (self.beat, self.flower, self.dashboard))]
         threads = [threading.Thread(target=program.stop, args=(10.0,)) for program in programs]
         threads += [threading.Thread(target=server.close) for server in self.servers]
         # Workers first: they say goodbye to the servers. Then the servers side by side.
@@ -231,18 +238,30 @@ class Stack:
     def _new_flower(self) -> Program:
         port, password = claim_port(), secrets.token_urlsafe(12)
         self.env["FLOWER_BASIC_AUTH"] = f"dnsworker:{password}"
+        if self.rabbitmq.has_management:  # in the environment: the list of processes is for everybody
+            self.env["FLOWER_BROKER_API"] = self.rabbitmq.api_url
+        self.env["DNSWORKER_FLOWER_URL"] = f"http://{ADDRESS}:{port}"
         self.flower_url = f"http://dnsworker:{password}@{ADDRESS}:{port}/"
         options = (f"--address={ADDRESS}", f"--port={port}", f"--db={self.folder / 'flower.db'}")
         arguments = ("celery", "-A", "dnsworker.app", "flower", *options)
         self.flower = self._program("flower", arguments, "Visit me")
         return self.flower
 
+    def _new_dashboard(self) -> Program:
+        port, password = claim_port(), secrets.token_urlsafe(12)
+        self.env["DNSWORKER_DASHBOARD_AUTH"] = f"dnsworker:{password}"
+        self.env["DNSWORKER_DASHBOARD_PORT"] = str(port)
+        self.dashboard_url = f"http://dnsworker:{password}@{ADDRESS}:{port}/"
+        self.dashboard = self._program("dashboard", ("dnsworker", "dashboard"), "status page at")
+        return self.dashboard
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dev.stack", description=__doc__.splitlines()[0])
     parser.add_argument("--workers", type=int, metavar="N", help="N workers that take every queue")
     parser.add_argument("--no-flower", action="store_true", help="without its web interface")
-    parser.add_argument("--only-servers", action="store_true", help="no worker, no beat, no Flower")
+    parser.add_argument("--no-dashboard", action="store_true", help="without the status page")
+    parser.add_argument("--only-servers", action="store_true", help="no worker, no beat, no web page")
     parser.add_argument("--database", choices=DATABASES, default="postgresql", help="instead of PostgreSQL")
     options = parser.parse_args()
     stop_in_order()
@@ -251,7 +270,7 @@ def main() -> int:
     try:
         with DATABASES[options.database]() as database, _wanted_stack(options, database) as stack:
             print(_greeting(stack), flush=True)
-            _watch([*stack.workers, *filter(None, (stack.beat, stack.flower))])
+            _watch([*stack.workers, *filter(None, (stack.beat, stack.flower, stack.dashboard))])
     except ServerError as exc:
         print(exc, file=sys.stderr)
         return 1
@@ -263,7 +282,12 @@ def main() -> int:
 def _wanted_stack(options: argparse.Namespace, database: Database) -> Stack:
     if options.only_servers:
         return Stack(workers=(), beat=False, database=database)
-    return Stack(workers=options.workers or SPLIT, flower=not options.no_flower, database=database)
+    return Stack(
+        workers=options.workers or SPLIT,
+        flower=not options.no_flower,
+        dashboard=not options.no_dashboard,
+        database=database,
+    )
 
 
 def stop_in_order() -> None:
@@ -295,6 +319,7 @@ def _greeting(stack: Stack) -> str:
         "",
         f"BIND      dig @{stack.bind.address} -p {stack.bind.port} example.org SOA",
         f"PowerDNS  dig @{stack.powerdns.address} -p {stack.powerdns.port} example.org SOA",
+        *([f"Status    {stack.dashboard_url}"] if stack.dashboard_url else []),
         *([f"Flower    {stack.flower_url}"] if stack.flower_url else []),
         f"logs      {stack.folder}",
         "",

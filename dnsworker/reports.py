@@ -101,7 +101,11 @@ def find_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> t
 
 def show_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> dict[str, Any]:
     """A zone, its SOA values, and how far each target and nameserver is."""
-    row, known = find_zone(connection, name, pool_name)
+    return zone_report(connection, *find_zone(connection, name, pool_name))
+
+
+def zone_report(connection: sa.Connection, row: ZoneRow, known: KnownPool) -> dict[str, Any]:
+    """As `show_zone`; of one that is deleted what is left of it."""
     standing = settlement.read_standing(connection, known, row)
     move = moves.of_zone(connection, row)
     return {
@@ -240,7 +244,7 @@ def show_targets(connection: sa.Connection, census: Census | None = None) -> lis
 def status(connection: sa.Connection) -> dict[str, Any]:
     """The whole system on one screen; `counted_at` says how old the oldest of its numbers are (None: not)."""
     census = Census(connection)
-    oldest = operations.oldest_open(connection)
+    oldest = next(iter(operations.oldest_open(connection)), None)
     all_paused = stops.of_all(connection)
     found = {
         "at": _text(connection.execute(sa.select(now())).scalar()),
@@ -358,7 +362,7 @@ def _outcome(
     return Outcome(
         id=row.id, kind=row.kind, zone=row.zone, pool=pool_name, status=Status(row.status), code=row.code,
         message=message, serial=row.serial, comment=row.comment, submitter=row.submitter, digest=row.digest,
-        submitted_at=_submitted_at(row),
+        submitted_at=submitted_at(row),
         accepted_at=row.accepted_at, finished_at=row.finished_at, targets=targets, nameservers=nameservers,
     )  # fmt: skip
 
@@ -379,15 +383,20 @@ def _waiting_for(targets: list[TargetReport], nameservers: list[NameserverReport
     return "is being settled"
 
 
-def _submitted_at(row: Any) -> datetime | None:
-    """A UUIDv7 (RFC 9562, section 5.7) says when it was made; else when it arrived is all that is known."""
+def submitted_at(row: Any) -> datetime:
+    """When an operation was submitted, of which the row has the id and `received_at`.
+
+    A UUIDv7 (RFC 9562, section 5.7) says when it was made; else when it arrived is all that is known. The
+    id is a submitter's: it may name any time up to the year 10889.
+    """
+    received_at: datetime = row.received_at
     try:
         parsed = uuid.UUID(row.id)
+        if parsed.version != 7:
+            return received_at
+        return datetime.fromtimestamp((parsed.int >> 80) / 1000, tz=UTC)
     except ValueError:
-        return row.received_at  # type: ignore[no-any-return]
-    if parsed.version != 7:
-        return row.received_at  # type: ignore[no-any-return]
-    return datetime.fromtimestamp((parsed.int >> 80) / 1000, tz=UTC)
+        return received_at
 
 
 def _plain(row: Any) -> dict[str, Any]:

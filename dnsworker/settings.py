@@ -9,6 +9,7 @@ import os
 import ssl
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -74,6 +75,12 @@ class Settings(BaseSettings):
     shutdown_grace_s: float = Field(default=30.0, gt=0)
     #: Threads of a worker process.
     concurrency: int = Field(default=16, ge=1)
+    #: The status page of `dnsworker dashboard`, and who may see it: `user:password`.
+    dashboard_host: str = "127.0.0.1"
+    dashboard_port: int = Field(default=8053, ge=0, le=65535)
+    dashboard_auth: SecretStr | None = None
+    #: Where people reach Flower: the status page links an operation to its task there.
+    flower_url: str | None = None
     log_level: str = "INFO"
     log_format: str = Field(default="console", pattern="^(console|json)$")
 
@@ -114,6 +121,18 @@ class Settings(BaseSettings):
 
     def _redis(self, url: SecretStr | None) -> str | None:
         return None if url is None else tls.redis_url(url.get_secret_value(), self.ca_bundle)
+
+    @field_validator("flower_url")
+    @classmethod
+    def _flower_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("is no address of a web page, such as https://flower.example.net")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("must be the plain address, without a login, ? or #: it is shown to people")
+        return value.rstrip("/")
 
     @classmethod
     def settings_customise_sources(

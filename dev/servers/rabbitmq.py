@@ -52,6 +52,15 @@ class RabbitMQ(Server):
         return self.url_for(USER, self.password)
 
     @property
+    def has_management(self) -> bool:
+        return self._management
+
+    @property
+    def api_url(self) -> str:
+        """Of the management API, password included."""
+        return f"http://{USER}:{self.password}@{self.address}:{self.management_port}/api/"
+
+    @property
     def management_url(self) -> str:
         return f"http://{self.address}:{self.management_port}"
 

@@ -9,6 +9,7 @@ import click
 from dnsworker.cli.backends import backends as backends_command
 from dnsworker.cli.backends import schema
 from dnsworker.cli.completion import completion as completion_command
+from dnsworker.cli.dashboard import dashboard as dashboard_command
 from dnsworker.cli.database import db
 from dnsworker.cli.dead import dead, discard, requeue
 from dnsworker.cli.demo import demo as demo_command
@@ -48,8 +49,8 @@ def cli(context: click.Context) -> None:
 
 for part in (
     up, demo_command, zone_group, record_group, operation_group, pool_group, permissions_group, target,
-    status_command,
-    backends_command, worker, beat, db, queues, schema, completion_command,
+    status_command, backends_command, worker, beat, dashboard_command, db, queues, schema,
+    completion_command,
 ):  # fmt: skip
     cli.add_command(part)
 for part in (freeze, thaw, notify, move):

@@ -14,6 +14,13 @@ from typing import Any
 
 import click
 
+from dnsworker.durations import duration
+
+__all__ = [
+    "COLOURS", "ago", "duration", "moment", "print_fields", "print_json", "print_json_line", "print_table",
+    "say", "status_word",
+]  # fmt: skip
+
 COLOURS = {
     "ACTIVE": "green", "SUPERSEDED": "green", "ok": "green", "closed": "green",
     "PENDING": "yellow", "HELD": "yellow", "ACCEPTED": "yellow", "DEGRADED": "yellow", "half-open": "yellow",
@@ -73,16 +80,6 @@ def print_fields(fields: Iterable[tuple[str, Any]], *, indent: str = "") -> None
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         click.echo(f"{indent}{name.ljust(width)}  {status_word(str(value))}")
-
-
-def duration(seconds: float) -> str:
-    """`12 ms`, `1.4 s`, `3 min`, `2 h`, `5 d`."""
-    if seconds < 0.9995:
-        return f"{max(seconds, 0) * 1000:.0f} ms"
-    for limit, divisor, unit in ((10, 1, "s"), (120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / divisor:.1f} {unit}" if limit == 10 else f"{seconds / divisor:.0f} {unit}"
-    return f"{seconds / 86400:.0f} d"
 
 
 def moment(value: Any) -> datetime | None:

@@ -32,8 +32,11 @@ SERVICES = {
 #: Names of the errors by which their libraries say so (compared by name: nothing is imported for it).
 AWAY = ("OperationalError", "InterfaceError", "TimeoutError", "ConnectionError", "AuthenticationError",
         "AccessRefused", "NotAllowed", "ResponseError")  # fmt: skip
-#: What the wheel alone doesn't bring: a submitting service needs no database.
-EXTRAS = ("sqlalchemy", "alembic", "psycopg2", "httpx")
+#: What the wheel alone doesn't bring, and the extra that does: a submitting service needs no database.
+EXTRAS = {
+    "sqlalchemy": "worker", "alembic": "worker", "psycopg2": "worker", "httpx": "worker",
+    "anyio": "dashboard", "jinja2": "dashboard", "starlette": "dashboard", "uvicorn": "dashboard",
+}  # fmt: skip
 
 
 class Group(click.Group):
@@ -90,7 +93,8 @@ class Program(Group):
         except ModuleNotFoundError as exc:
             if exc.name not in EXTRAS:
                 raise  # a mistake of ours
-            return _complain(f"{prog_name}: this needs {exc.name}: pip install 'dnsworker[worker]'", FAILED)
+            remedy = f"pip install 'dnsworker[{EXTRAS[exc.name]}]'"
+            return _complain(f"{prog_name}: this needs {exc.name}: {remedy}", FAILED)
         except OSError as exc:
             return _complain(f"{prog_name}: {_os_error(exc)}", FAILED)
         except Exception as exc:

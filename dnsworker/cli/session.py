@@ -49,7 +49,7 @@ class Session:
         timeout_s = self.answer_timeout_s or DEFAULT_TIMEOUT_S
         if not self.settings.is_embedded:
             return Client(timeout_s=timeout_s)
-        self._check_started()
+        self.check_started()
         return Client(database=self.settings.database(), timeout_s=timeout_s)
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ class Session:
         """The database, for what needs several transactions."""
         from dnsworker import database
 
-        self._check_started()
+        self.check_started()
         engine = database.connect(self.settings.database(), pool_size=1)
         try:
             database.check_version(engine)
@@ -100,7 +100,7 @@ class Session:
             publisher.close()
         return True
 
-    def _check_started(self) -> None:
+    def check_started(self) -> None:
         if self.settings.database_url is None and not (self.data_dir / "dnsworker.db").exists():
             raise ConfigError(
                 f"no dnsworker in {self.data_dir} yet: start one with `dnsworker up`, "

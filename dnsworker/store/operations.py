@@ -256,18 +256,18 @@ _HELD = bulk.Search(
 )
 
 
-def oldest_open(connection: sa.Connection) -> str | None:
-    """The operation that has been without an end for longest: the first in the index of each status."""
+def oldest_open(connection: sa.Connection, limit: int = 1) -> list[str]:
+    """The operations that have been without an end for longest: the first in the index of each status."""
     first = [
         sa.select(operation.c.id, operation.c.received_at)
         .where(operation.c.status == sa.literal_column(f"'{status}'"))
         .order_by(operation.c.received_at)
-        .limit(1)
+        .limit(limit)
         .subquery()
         for status in OPEN
     ]
     found = connection.execute(sa.union_all(*map(sa.select, first))).all()
-    return min(found, key=lambda row: row.received_at).id if found else None
+    return [row.id for row in sorted(found, key=lambda row: row.received_at)][:limit]
 
 
 def overdue_holds(connection: sa.Connection, older_than_s: float, limit: int) -> list[tuple[str, str]]:

@@ -9,12 +9,16 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from dnsworker import reports
+from dnsworker.dashboard import overview
+from dnsworker.dashboard import zones as pages
+from dnsworker.dashboard.hour import LastHour
 from dnsworker.names import Name
 from dnsworker.store import census
 from tests.world import World, a_world
@@ -184,6 +188,22 @@ REPORTS: dict[str, Callable[[sa.Connection], object]] = {
     "status": reports.status,
     "show_zone": lambda connection: reports.show_zone(connection, Name("z77.example."), None),
     "show_operation": lambda connection: reports.show_operation(connection, "o77"),
+    # The pages of `dnsworker dashboard`.
+    "overview": lambda connection: overview.read(connection, LastHour()),
+    "zones": lambda connection: pages.page_of_zones(connection, status=None, since="z4", after=None),
+    "zones in a status": lambda connection: pages.page_of_zones(
+        connection, status="DEGRADED", since="", after=("z7.example.", 7)
+    ),
+    "zone": lambda connection: pages.page_of_zone(connection, "z77.example.", None, None),
+    "operation": lambda connection: pages.page_of_operation(connection, "o77"),
+    "operations that wait": lambda connection: pages.page_of_operations(connection, pages.View.WAITING, None),
+    "operations that ended": lambda connection: pages.page_of_operations(
+        connection, pages.View.ENDED, (datetime.now(UTC), "o77")
+    ),
+    "operations that failed": lambda connection: pages.page_of_operations(
+        connection, pages.View.FAILED, None
+    ),
+    "search": lambda connection: pages.zone_of(connection, "www.deep.z77.example"),
 }
 
 

@@ -474,7 +474,7 @@ def test_every_command_has_json_and_help(run: Run, path: tuple[str, ...]) -> Non
 
 def test_the_commands_are_those_of_the_design() -> None:
     assert {" ".join(path) for path in commands(cli)} == {
-        "up", "demo", "worker", "beat", "backends", "status", "schema", "completion",
+        "up", "demo", "worker", "beat", "dashboard", "backends", "status", "schema", "completion",
         "zone create", "zone update", "zone delete", "zone show", "zone list", "zone import", "zone export",
         "zone history", "zone restore",
         "zone freeze", "zone thaw", "zone notify", "zone move", "zone diff", "zone sync",
@@ -563,7 +563,7 @@ def test_the_completion_line_goes_to_stdout_alone(run: Run, shell: str) -> None:
 
 def test_from_a_wheel_running_says_to_use_a_checkout(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    for arguments in (["up"], ["worker"], ["beat"], ["demo"], ["db", "upgrade"]):
+    for arguments in (["up"], ["worker"], ["beat"], ["dashboard"], ["demo"], ["db", "upgrade"]):
         result = run(*arguments)
         assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
         assert "a checkout or the image" in result.stderr

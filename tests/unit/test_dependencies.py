@@ -23,6 +23,7 @@ PARTS = {"pydantic-core": "pydantic"}
 #: Path -> the extras that are there when it is imported; the longest prefix that fits.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "dnsworker": ("database",),
+    "dnsworker/dashboard": ("dashboard",),
     "dnsworker/database.py": ("worker",),  # its `upgrade` works in a checkout only
     "dnsworker/mariadb.py": ("mariadb",),
     "dnsworker/testing": ("testing",),

@@ -1,0 +1,124 @@
+"""The whole system as the first page shows it: read in one snapshot, as values for the template.
+
+Separate from `reports.status`, which it contains, because a page can show more than a screen of text: how far
+each server is behind, what is oldest, and the last hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from dnsworker import reports
+from dnsworker.dashboard.hour import Hour, LastHour
+from dnsworker.operations import Outcome
+from dnsworker.settlement import witnesses_of
+from dnsworker.store import deliveries, endings, lags, observations, operations, pools
+from dnsworker.store.lags import Lag
+from dnsworker.store.observations import Observation
+from dnsworker.store.pools import KnownPool
+
+OLDEST_SHOWN = 8
+ENDED_SHOWN = 10
+#: By the zones of so many operations that have just ended it is seen when a nameserver last answered.
+LOOKED_AT = 40
+
+
+@dataclass(frozen=True, slots=True)
+class TargetCard:
+    """One target, and what there is to say of it."""
+
+    #: A row of `reports.show_targets`.
+    report: Mapping[str, Any]
+    lag: Lag
+    #: When a change last arrived there, of those of the operations that have just ended.
+    delivered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NameserverCard:
+    """One nameserver of one pool."""
+
+    pool: str
+    name: str
+    #: The target whose contents it serves; None: all.
+    target: str | None
+    lag: Lag
+    #: When it last answered about one of the zones that were changed lately.
+    seen_at: datetime | None
+    #: Why it didn't, where its last answer was none.
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The system at one moment."""
+
+    #: `reports.status`.
+    status: Mapping[str, Any]
+    targets: tuple[TargetCard, ...]
+    nameservers: tuple[NameserverCard, ...]
+    oldest: tuple[Outcome, ...]
+    ended: tuple[Any, ...]
+    hour: Hour
+
+
+def read(connection: sa.Connection, last_hour: LastHour) -> Overview:
+    """All of it."""
+    status = reports.status(connection)
+    ended = endings.latest(connection, LOOKED_AT)
+    changed = sorted({row.zone_id for row in ended if row.zone_id is not None})
+    return Overview(
+        status=status,
+        targets=tuple(_targets(connection, status["targets"], changed)),
+        nameservers=tuple(_nameservers(connection, changed)),
+        oldest=tuple(reports.show_operations(connection, operations.oldest_open(connection, OLDEST_SHOWN))),
+        ended=tuple(ended[:ENDED_SHOWN]),
+        hour=last_hour.read(connection),
+    )
+
+
+def _targets(
+    connection: sa.Connection, reported: Sequence[Mapping[str, Any]], changed: Collection[int]
+) -> list[TargetCard]:
+    ids = pools.target_ids(connection)
+    found = lags.of_targets(connection, ids.values())
+    latest: dict[int, datetime] = {}
+    for row in deliveries.of_zones(connection, changed):
+        if row.delivered_at is not None:
+            latest[row.target_id] = max(row.delivered_at, latest.get(row.target_id, row.delivered_at))
+    cards = []
+    for one in reported:
+        key = ids.get(one["name"], 0)  # none where it was removed a moment ago
+        cards.append(TargetCard(one, found.get(key, Lag(0)), latest.get(key)))
+    return cards
+
+
+def _nameservers(connection: sa.Connection, changed: Collection[int]) -> list[NameserverCard]:
+    every = {known.id: known for known in pools.read(connection)}
+    servers = {key: _asked(known) for key, known in every.items()}
+    found = lags.of_nameservers(connection, servers)
+    latest: dict[str, Observation] = {}
+    for seen in observations.of_zones(connection, changed).values():
+        for name, one in seen.items():
+            before = latest.get(name)
+            if one.seen_at and (before is None or before.seen_at is None or before.seen_at < one.seen_at):
+                latest[name] = one
+    cards = []
+    for key, known in every.items():
+        for name, target in servers[key].items():
+            lag, last = found[key, name], latest.get(name)
+            error = lag.error or (last.error if last else None)
+            cards.append(
+                NameserverCard(known.pool.name, name, target, lag, last.seen_at if last else None, error)
+            )
+    return sorted(cards, key=lambda one: (one.pool, one.name))
+
+
+def _asked(known: KnownPool) -> dict[str, str | None]:
+    """The pool's nameservers that are asked whether changes are out, and the targets that they serve."""
+    return {one.name: one.target for one in witnesses_of(known) if one.nameserver is not None}
