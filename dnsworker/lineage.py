@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -25,8 +26,9 @@ KEY = "dnsworker:newest:{database}"
 class Lineage:
     """What one process knows of its database's journal. Safe for threads."""
 
-    def __init__(self, engine: sa.Engine, redis_url: str | None) -> None:
-        """Raises `ConfigError`."""
+    def __init__(self, engine: sa.Engine, redis_url: str | None, keep_days: float) -> None:
+        """`keep_days`: for so long no row of the journal is purged. Raises `ConfigError`."""
+        self._keep_days = keep_days
         self._engine, self._reading = engine, reading(engine)
         self._guard = threading.Lock()
         self._mark: Mark | None = None
@@ -44,13 +46,18 @@ class Lineage:
             log.info("what the database was is not to be had from Redis: %s", exc)
             return
         if isinstance(kept, bytes):
-            journal_id, _, operation_id = kept.decode().partition(" ")
-            self._mark = Mark(int(journal_id), operation_id)
+            journal_id, operation_id, *at = kept.decode().split(" ")
+            # A version that purged nothing kept no time.
+            noted_at = datetime.fromisoformat(at[0]) if at else datetime.now(UTC)
+            self._mark = Mark(int(journal_id), operation_id, noted_at)
 
     def holds(self, connection: sa.Connection) -> bool:
         """Whether the database is still the one that it was; notes how far it is."""
         mark = self._mark
-        newest = lineage.newest(connection) if mark is None else lineage.newest_after(connection, mark)
+        if mark is None:
+            newest = lineage.newest(connection)
+        else:
+            newest = lineage.newest_after(connection, mark, self._keep_days)
         if mark is not None and newest is None:
             return False
         self._mark = newest
@@ -64,7 +71,7 @@ class Lineage:
             self.doubt()
         if self._redis is not None and (mark := self._mark) is not None:
             try:
-                self._redis.set(self._key, f"{mark.journal_id} {mark.operation_id}")
+                self._redis.set(self._key, f"{mark.journal_id} {mark.operation_id} {mark.at.isoformat()}")
             except AWAY as exc:
                 log.debug("how far the database is can't be kept in Redis: %s", exc)
 

@@ -22,6 +22,7 @@ from dnsworker.names import Name
 from dnsworker.operations import Outcome, Preview
 from dnsworker.permissions import PermissionsFile
 from dnsworker.requests import DryRunQuery, parse_query
+from dnsworker.retention import Retention
 from dnsworker.settings import Settings
 from dnsworker.settlement import Settled
 from dnsworker.store import census, comparisons, deliveries, operations, purges, zones
@@ -56,11 +57,12 @@ class Runtime:
         self._reading = database.reading(self._engine)
         self._directory = PoolDirectory(self._engine)
         self._lock = process_lock(self._engine)
-        self._lineage = Lineage(self._engine, settings.redis())
+        self._lineage = Lineage(self._engine, settings.redis(), settings.keep_days)
         #: So many zones are ahead that nothing is repaired.
         self._is_alarmed = False
         self._permissions = PermissionsFile(settings.permissions)
         self._intake = Intake(self._engine, self._directory, settings, self._permissions)
+        self._retention = Retention(self._engine, settings)
         self._verifier = Verifier(self._engine, self._directory, settings, self._settled)
         self._deliverer = Deliverer(
             self._engine, self._directory, settings, self._lock, self._lineage,
@@ -189,13 +191,14 @@ class Runtime:
         for zone_id in looks:
             self._verifier.look(zone_id)
         self._tell(untold)
+        purged = self._retention.advance()
         found = {
             "gaps": len(closed.ended),
             "dead_workers": dead,
             "targets": len(targets),
             "looks": len(looks),
         }
-        return found | {"untold": len(untold)}
+        return found | {"untold": len(untold), "purged": purged}
 
     def _targets_with_due(self) -> list[str]:
         """Targets at which something is to be done now; only changes while so many zones are ahead."""

@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     compare_full_s: float = Field(default=86400.0, gt=0)
     #: Looks at one target a minute, over all workers.
     compare_per_minute: float = Field(default=1200.0, gt=0)
+    #: So long, and at least so many serials of a zone, the journal is kept; and operations, from their end.
+    #: Within this time a repeated message is known, and changes nothing.
+    keep_days: float = Field(default=90.0, ge=7)
+    keep_serials: int = Field(default=1000, ge=1)
     #: How long a nameserver has to answer one question.
     query_timeout_s: float = Field(default=1.0, gt=0)
     #: The built-in nameserver of `dnsworker up`.

@@ -281,6 +281,24 @@ journal = sa.Table(
     sa.Index("ix_journal_operation_id", "operation_id"),
 )
 
+# From which revision on a zone's journal is whole. Of what was before, the last row is left of each RRset
+# that was there just then; see `dnsworker.store.retention`.
+trimmed = sa.Table(
+    "trimmed",
+    metadata,
+    sa.Column("zone_id", sa.ForeignKey("zone.id"), primary_key=True, autoincrement=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+)
+
+# How far the purge of old rows of each kind has got, and when it goes on.
+purge = sa.Table(
+    "purge",
+    metadata,
+    sa.Column("what", sa.String(16), primary_key=True),
+    sa.Column("position", sa.JSON, nullable=False),
+    sa.Column("due_at", Moment, nullable=False),
+)
+
 delivery = sa.Table(
     "delivery",
     metadata,

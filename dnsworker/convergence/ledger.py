@@ -430,12 +430,21 @@ class Ledger:
         )
 
     def groups_since_creation(self, work: Work) -> list[list[Entry]]:
-        """The operations since the zone was last created; the first is the creation."""
+        """The operations since the zone was last created; the first is the creation.
+
+        Of what the journal has let go of, the last change of each RRset is left: as if there had been none
+        before.
+        """
         with snapshot(self._engine) as connection:
             entries = journal.since(connection, work.zone.id, 0, work.zone.revision)
         apex = (work.zone.name, "NS")
         births = [entry.revision for entry in entries if entry.key == apex and entry.change.before is None]
         living = [entry for entry in entries if not births or entry.revision >= births[-1]]
+        seen: set[Key] = set()
+        for position, entry in enumerate(living):
+            if entry.key not in seen and entry.change.before is not None:
+                living[position] = replace(entry, change=RRsetChange(None, entry.change.after))
+            seen.add(entry.key)
         return [list(group) for _, group in groupby(living, key=lambda entry: entry.revision)]
 
     def _is_the_providers(self, key: Key, work: Work) -> bool:

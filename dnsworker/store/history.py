@@ -17,7 +17,7 @@ from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
 from dnsworker.store.rows import ZoneRow, chunks, rrset_of
-from dnsworker.tables import journal, operation
+from dnsworker.tables import journal, operation, trimmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ _IS_SOA = journal.c.type == "SOA"
 
 
 def oldest(connection: sa.Connection, zone: ZoneRow) -> Moment | None:
-    """The first change whose outcome can still be told; None where there never was any."""
+    """The first change of which all is kept; None where there never was any."""
     query = _moments(zone.id).order_by(journal.c.revision).limit(1)
     row = connection.execute(query).one_or_none()
     return None if row is None else _moment(row)
@@ -212,7 +212,11 @@ def _until(zone: ZoneRow, name: Name, type_: str, revision: int) -> tuple[sa.Col
 
 
 def _moments(zone_id: int) -> sa.Select[Any]:
-    return sa.select(journal.c.revision, journal.c.serial, journal.c.at).where(journal.c.zone_id == zone_id)
+    """All that is kept whole; of what was before, rows are left that say nothing about a moment."""
+    first = sa.select(trimmed.c.revision).where(trimmed.c.zone_id == zone_id).scalar_subquery()
+    return sa.select(journal.c.revision, journal.c.serial, journal.c.at).where(
+        journal.c.zone_id == zone_id, journal.c.revision >= sa.func.coalesce(first, 0)
+    )
 
 
 def _moment(row: Any) -> Moment:

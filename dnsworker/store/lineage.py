@@ -7,35 +7,47 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from dnsworker.store.deliveries import AWAY, BLOCKED, REPAIR
-from dnsworker.tables import delivery, journal, now, zone
+from dnsworker.tables import Moment, delivery, journal, now, zone
 
 #: Epochs of before the restore are never reached again: somebody may still be at work under one of them.
 EPOCH_LEAP = 2**32
+DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A row of the journal, which stays for ever in the database and in all that come after it."""
+    """A row of the journal, which stays in the database and in all that come after it, until it is old enough
+    to be purged."""
 
     journal_id: int
     operation_id: str
+    at: datetime
 
 
 def newest(connection: sa.Connection) -> Mark | None:
     """The journal's last row; None where it is empty."""
-    query = sa.select(journal.c.id, journal.c.operation_id).order_by(journal.c.id.desc()).limit(1)
-    row = connection.execute(query).one_or_none()
-    return row and Mark(row.id, row.operation_id)
+    query = sa.select(journal.c.id, journal.c.operation_id, journal.c.at)
+    row = connection.execute(query.order_by(journal.c.id.desc()).limit(1)).one_or_none()
+    return None if row is None else Mark(row.id, row.operation_id, row.at)
 
 
-def newest_after(connection: sa.Connection, mark: Mark) -> Mark | None:
-    """The journal's last row; None where the mark isn't in it any more."""
-    row = connection.execute(_AFTER, {"mark": mark.journal_id}).one_or_none()
-    return Mark(row.id, row.operation_id) if row is not None and row.known == mark.operation_id else None
+def newest_after(connection: sa.Connection, mark: Mark, keep_days: float) -> Mark | None:
+    """The journal's last row; None where the mark isn't in it any more, though it is kept for so many days.
+
+    The last row of all is never purged: a younger one is there in its place.
+    """
+    given = {"mark": mark.journal_id, "at": mark.at, "kept_s": -DAY_S * keep_days}
+    row = connection.execute(_AFTER, given).one_or_none()
+    if row is None:
+        return None
+    was_purged = row.known is None and row.is_old and row.id > mark.journal_id
+    is_there = row.known == mark.operation_id
+    return Mark(row.id, row.operation_id, row.at) if is_there or was_purged else None
 
 
 _KNOWN = journal.alias("known")
@@ -43,6 +55,8 @@ _AFTER = (
     sa.select(
         journal.c.id,
         journal.c.operation_id,
+        journal.c.at,
+        (sa.bindparam("at", type_=Moment()) < now(sa.bindparam("kept_s", type_=sa.Float))).label("is_old"),
         sa.select(_KNOWN.c.operation_id)
         .where(_KNOWN.c.id == sa.bindparam("mark", type_=sa.BigInteger))
         .scalar_subquery()

@@ -204,7 +204,7 @@ def test_without_redis_a_worker_that_is_started_later_has_to_be_told(world: Worl
 
 
 def test_without_redis_nothing_is_known_and_nothing_doubted(world: World) -> None:
-    known = Lineage(world.engine, None)
+    known = Lineage(world.engine, None, keep_days=90)
     known.recall()
     known.look()
     with world.engine.connect() as connection:
