@@ -35,6 +35,8 @@ class Compared:
     state: str
     difference: Difference | None = None
     error: str | None = None
+    #: RRsets that the zone has in the database.
+    existing: int = 0
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"target": self.target, "state": self.state, "error": self.error}
@@ -60,7 +62,7 @@ def diff(session: Session, name: str, target: str | None, pool: str | None) -> N
     is 1 where something differs, whatever explains it, or a target can't be read.
     """
     zone, known = find(session, name, pool)
-    found = [_compare(session, zone, known, one) for one in targets_of(known, target)]
+    found = [compare(session, zone, known, one) for one in targets_of(known, target)]
     differs = any(one.error or one.difference for one in found)
     if session.as_json:
         output.print_json(
@@ -72,7 +74,7 @@ def diff(session: Session, name: str, target: str | None, pool: str | None) -> N
     else:
         output.say(f"{zone.name}  serial {zone.serial} in pool {known.pool.name}")
         for one in found:
-            _print(one)
+            print_compared(one)
     if differs:
         click.get_current_context().exit(FAILED)
 
@@ -91,7 +93,8 @@ def targets_of(known: KnownPool, name: str | None) -> list[str]:
     return list(known.target_ids) if name is None else [known.pool.target(name).name]
 
 
-def _compare(session: Session, zone: ZoneRow, known: KnownPool, target: str) -> Compared:
+def compare(session: Session, zone: ZoneRow, known: KnownPool, target: str) -> Compared:
+    """The target read, and set against the database."""
     from dnsworker import differences
     from dnsworker.cli.importing import read_target
     from dnsworker.pools import capabilities_of
@@ -110,10 +113,11 @@ def _compare(session: Session, zone: ZoneRow, known: KnownPool, target: str) -> 
         return Compared(target, "never", error="nothing was to be delivered there yet")
     side, contents = found
     difference = differences.compare(side, contents, capabilities_of(wanted), known.pool)
-    return Compared(target, side.delivery.state, difference)
+    return Compared(target, side.delivery.state, difference, existing=len(side.desired))
 
 
-def _print(one: Compared) -> None:
+def print_compared(one: Compared) -> None:
+    """For people: the state in one line, then what differs."""
     from dnsworker import differences
 
     if one.difference is None:

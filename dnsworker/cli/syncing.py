@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from dnsworker import serials
 from dnsworker.cli import output
-from dnsworker.cli.change import DEFAULT_TIMEOUT_S, wait_and_tell
+from dnsworker.cli.change import DEFAULT_TIMEOUT_S, dry_run_option, wait_and_tell
 from dnsworker.cli.comparing import find, pool_option, target_option, targets_of
+from dnsworker.cli.previewing import tell_preview
 from dnsworker.cli.program import FAILED
 from dnsworker.cli.progress import Progress
 from dnsworker.cli.session import Session, with_session
+from dnsworker.cli.sync_preview import tell_sync
 from dnsworker.errors import DNSWorkerError, OperationFailed, WaitTimeout
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ FIRST_POLL_S, LAST_POLL_S = 0.05, 1.0
 @target_option
 @pool_option
 @click.option("--force", is_flag=True, help="With --keep target: pass what the guard refuses.")
+@dry_run_option
 @click.option("--wait", "waits", is_flag=True, help="Wait until it is done.")
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=0, max=86400), default=DEFAULT_TIMEOUT_S,
@@ -49,7 +52,7 @@ FIRST_POLL_S, LAST_POLL_S = 0.05, 1.0
 @with_session
 def sync(
     session: Session, name: str | None, is_all: bool, keep: str | None, target: str | None,
-    pool: str | None, force: bool, waits: bool, timeout_s: float,
+    pool: str | None, force: bool, dry_run: bool, waits: bool, timeout_s: float,
 ) -> None:  # fmt: skip
     """Compare a zone with its targets now, and do as the pool says (`on_drift`) where they differ.
 
@@ -64,16 +67,23 @@ def sync(
     if name is None:
         if keep is None or target or pool or waits:
             raise click.UsageError("--all needs --keep, and takes neither --target, --pool nor --wait")
+        if dry_run:
+            raise click.UsageError("--dry-run is for one ZONE; `zone diff` shows what is ahead of it")
         _sync_all(session, keep, force, timeout_s)
         return
     zone, known = find(session, name, pool)
     names = targets_of(known, target)
     if keep == "target":
         right = target or _only_blocked(session, zone, known)
+        if dry_run:
+            _foresee_import(session, zone, known, right, force)
         operation = _keep_target(session, zone, known, [right], force, timeout_s)
         if waits:
             wait_and_tell(session, zone.name, operation, timeout_s=timeout_s)  # ends the program
         _say(session, zone, {right: f"taken into the database by operation {operation.id}"}, has_failed=False)
+        return
+    if dry_run:
+        tell_sync(session, zone, known, names, keeps_database=keep == "database")
         return
     began = _start(session, zone, known, names, keeps_database=keep == "database")
     _tell(session, zone, known, names, began, timeout_s if waits else 0.0, waits=waits)
@@ -167,6 +177,19 @@ def _only_blocked(session: Session, zone: ZoneRow, known: KnownPool) -> str:
         return blocked[0]
     there = ", ".join(blocked or known.target_ids)
     raise click.UsageError(f"which target is right? Say it with --target; there are: {there}")
+
+
+def _foresee_import(session: Session, zone: ZoneRow, known: KnownPool, target: str, force: bool) -> NoReturn:
+    """What it would be to take the target's contents into the database; ends the program."""
+    from dnsworker.cli.importing import as_text, from_target
+
+    with Progress.on_terminal(zone.name, as_json=session.as_json) as progress:
+        text = as_text(from_target(session, target, zone.name, progress)[0], progress)
+    operation = session.client.import_zone(
+        zone.name, text=text, adopt=True, force=force, pool=known.pool.name, dry_run=True
+    )
+    assert operation.preview is not None, "it was asked for"
+    click.get_current_context().exit(tell_preview(session, zone.name, operation.preview))
 
 
 def _keep_target(

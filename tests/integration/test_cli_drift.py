@@ -250,6 +250,59 @@ def test_what_makes_no_sense_is_refused(world: World, arguments: tuple[str, ...]
     assert (result.exit_code, words in result.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("policy", "said", "code"),
+    [
+        ("repair", "the drift would be put right", 0),
+        ("report", "the drift would stay, and be told: the pool says on_drift: report", 1),
+    ],
+)
+def test_a_dry_run_of_a_sync_says_what_would_become_of_drift(
+    world: World, policy: str, said: str, code: int
+) -> None:
+    with world.engine.begin() as connection:
+        document = connection.execute(sa.text("SELECT document FROM pool")).scalar_one()
+        changed = json.dumps(json.loads(document) | {"on_drift": policy})
+        connection.execute(sa.text("UPDATE pool SET document = :one"), {"one": changed})
+    edit(world, add=[STRANGER])
+    before = world.row("SELECT * FROM delivery WHERE target_id = 1")
+    result = run("zone", "sync", "example.org", "--dry-run")
+    assert result.exit_code == code
+    lines = result.stdout.splitlines()
+    assert lines[2:5] == [
+        "  drift: nothing explains it",
+        "  - stranger.example.org. 60 IN A 192.0.2.66",
+        f"  {said}",
+    ]
+    assert lines[-2:] == ["  nothing to do", "Nothing was done."]
+    assert world.row("SELECT * FROM delivery WHERE target_id = 1") == before
+    assert STRANGER.key in world.servers["one"].zones[ZONE].rrsets
+
+
+def test_a_dry_run_of_a_sync_tells_that_the_guard_would_hold_it(world: World) -> None:
+    many = [RRset(f"s{number}.example.org.", "A", 60, ["192.0.2.66"]) for number in range(20)]
+    edit(world, add=many)
+    told = json.loads(run("zone", "sync", "example.org", "--target", "one", "--dry-run", "--json").stdout)
+    (target,) = told["targets"]
+    assert (told["ok"], target["would"][:31]) == (False, "would be held: this removes 20 ")
+    run("zone", "sync", "example.org", "--target", "one")
+    world.until(lambda: state(world) == "held", "the sync itself is not held")
+
+
+def test_a_dry_run_of_a_sync_that_keeps_a_side_does_neither(world: World) -> None:
+    make_ahead(world)
+    blocked = run("zone", "sync", "example.org", "--target", "one", "--dry-run")
+    assert blocked.exit_code == 1
+    assert "is ahead and would stay so: say which side is right with --keep" in blocked.stdout
+    forced = run("zone", "sync", "example.org", "--target", "one", "--keep", "database", "--dry-run")
+    assert (forced.exit_code, "would be made what the database says" in forced.stdout) == (0, True)
+    taken = run("zone", "sync", "example.org", "--keep", "target", "--dry-run")
+    assert taken.exit_code == 0, taken.output
+    assert "  + stranger.example.org. 60 IN A 192.0.2.66" in taken.stdout.splitlines()
+    assert state(world) == "ahead"
+    assert STRANGER.key not in world.records()
+
+
 # --- many are ahead -----------------------------------------------------------------------------------------
 
 

@@ -15,11 +15,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dnsworker import reports
+from dnsworker import history, reports
 from dnsworker.dashboard import overview
 from dnsworker.dashboard import zones as pages
 from dnsworker.dashboard.hour import LastHour
 from dnsworker.names import Name
+from dnsworker.requests import parse_query
+from dnsworker.retention import Retention
+from dnsworker.settings import load_settings
 from dnsworker.store import census
 from tests.world import World, a_world
 
@@ -160,11 +163,45 @@ def change_a_new_zone(world: World) -> None:
     world.succeed("put_record", zone=zone, name="x", type="A", data=["192.0.2.1"])
 
 
+def purge(world: World) -> None:
+    """A batch of each kind of old rows: of twenty zones, a thousand operations, as many clients and more."""
+    with world.engine.begin() as connection:
+        for statement in OLD:
+            connection.exec_driver_sql(statement)
+    keeper = Retention(world.runtime._engine, load_settings(keep_days=7, keep_serials=2))
+    assert keeper.advance() > 2_000
+
+
+OLD = [
+    "DELETE FROM purge",
+    """
+    INSERT INTO journal (zone_id, revision, serial, name, type, after, operation_id, at)
+    SELECT 1000 + n, 2 + later, 2, 'www.z' || n || '.example.', 'A', '{"ttl": 60, "data": ["192.0.2.1"]}',
+           'o' || n, now() - interval '60 days'
+    FROM generate_series(1, 20) AS n, generate_series(1, 5) AS later
+    """,
+    "UPDATE journal SET at = now() - interval '60 days' WHERE zone_id BETWEEN 1001 AND 1020",
+    "UPDATE zone SET revision = 9 WHERE id BETWEEN 1001 AND 1020",
+    "UPDATE delivery SET delivered_revision = 9 WHERE zone_id BETWEEN 1001 AND 1020",
+    """
+    INSERT INTO operation (id, kind, zone, payload, digest, status, received_at, finished_at, is_untold)
+    SELECT gen_random_uuid(), 'put_record', 'never.example.', '{}', '', 'ERROR', now(),
+           now() - interval '60 days', false
+    FROM generate_series(1, 1000)
+    """,
+    """
+    UPDATE submission SET updated_at = now() - interval '60 days'
+    WHERE client IN (SELECT client FROM submission ORDER BY client LIMIT 1500)
+    """,
+]
+
+
 WORK: dict[str, Callable[[World], object]] = {
     "sweep": lambda world: world.runtime.sweep(),
     "wake-up": lambda world: world.runtime.deliver("one"),
     "wake-up of the dead": lambda world: world.runtime.deliver("two"),
     "change": lambda world: change_a_new_zone(world),
+    "purge": purge,
 }
 
 
@@ -184,6 +221,8 @@ def test_work_is_found_without_reading_what_is_not_due(large: World, what: str) 
     assert read_in_vain(large, sent) == []
 
 
+WHOLE_HISTORY = parse_query("show_history", {"zone": "z77.example."})
+ONE_NAME = parse_query("show_history", {"zone": "z77.example.", "name": "www", "before": 2})
 REPORTS: dict[str, Callable[[sa.Connection], object]] = {
     "status": reports.status,
     "show_zone": lambda connection: reports.show_zone(connection, Name("z77.example."), None),
@@ -204,6 +243,8 @@ REPORTS: dict[str, Callable[[sa.Connection], object]] = {
         connection, pages.View.FAILED, None
     ),
     "search": lambda connection: pages.zone_of(connection, "www.deep.z77.example"),
+    "show_history": lambda connection: history.show_history(connection, WHOLE_HISTORY),
+    "show_history of a name": lambda connection: history.show_history(connection, ONE_NAME),
 }
 
 
