@@ -58,7 +58,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(walk=st.lists(steps, min_size=2, max_size=14), data=st.data())
 def test_every_serial_that_a_zone_had_can_be_gone_back_to(
     bench: Bench, walk: list[tuple[str, dict[str, Any]]], data: st.DataObject

@@ -254,7 +254,7 @@ def submit(bench: Bench, zone: str, step: tuple[str, str, int]) -> None:
     bench.submit(kind, **arguments)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=walk, then=walk, data=st.data())
 def test_what_can_still_be_gone_back_to_is_exactly_what_it_was(
     bench: Bench, first: list[tuple[str, str, int]], then: list[tuple[str, str, int]], data: st.DataObject
