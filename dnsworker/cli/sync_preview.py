@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dnsworker import plan
 from dnsworker.cli import output
 from dnsworker.cli.comparing import Compared, compare, print_compared
 from dnsworker.cli.program import FAILED
@@ -46,6 +45,7 @@ def _would(
     session: Session, zone: ZoneRow, known: KnownPool, one: Compared, *, keeps_database: bool
 ) -> tuple[bool, str]:
     """Whether it would become as it should be, and in words what would be done."""
+    from dnsworker import plan
     from dnsworker.store.deliveries import BLOCKED
 
     if one.difference is None:
