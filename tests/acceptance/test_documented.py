@@ -22,6 +22,7 @@ from typing import Any
 import jsonschema
 import pytest
 import sqlalchemy as sa
+import yaml
 
 from dev.pool import pool_of, to_yaml
 from dev.program import ROOT
@@ -261,6 +262,14 @@ def test_what_a_zone_was_is_shown_and_brought_back_by_the_documented_commands(
     client.delete_record(example, "www", "A").wait(60)
     assert "ACTIVE" in typed(own, to, **{"2h ago": between})
     assert texts(own.bind, f"www.{example}", "A") == ["192.0.2.1"]
+
+
+def test_the_backlog_that_keda_scales_by_can_be_asked_for(own: Stack) -> None:
+    items = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "scaling.yaml").read_text("utf-8"))["items"]
+    triggers = [trigger for one in items for trigger in one["spec"].get("triggers", [])]
+    (query,) = [one["metadata"]["query"] for one in triggers if one["type"] == "postgresql"]
+    with sa.create_engine(own.env["DNSWORKER_DATABASE_URL"]).connect() as connection:
+        assert connection.execute(sa.text(query)).scalar_one() == 0
 
 
 # --- Submitting ---------------------------------------------------------------------------------------------
