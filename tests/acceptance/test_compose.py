@@ -126,6 +126,6 @@ def test_all_end_in_time_when_they_are_asked_to(house: House) -> None:
     with ThreadPoolExecutor(len(rooms)) as pool:
         for group in (ours, [room for room in rooms if room not in ours]):  # those that need the others first
             ended = dict(zip([room.name for room in group], pool.map(Room.stop, group), strict=True))
-            # PowerDNS handles no signal; uvicorn, under the status page, ends in order and then by the signal.
+            # PowerDNS handles no signal; uvicorn (the status page) ends in order, and then by it.
             by_signal = {"powerdns-1", "dashboard-1"}
             assert ended == {name: 143 if name in by_signal else 0 for name in ended}
