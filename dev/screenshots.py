@@ -125,7 +125,7 @@ def _trouble(stack: Stack, client: Client) -> None:
 
 def _pictures(stack: Stack, browser: Browser, refused: str, folder: Path) -> Iterator[str]:
     """Makes each and gives its name."""
-    site, flower = stack.dashboard_url, stack.flower_url
+    site = stack.dashboard_url
     pages: list[tuple[str, str, Screen, bool]] = [
         ("overview", "", DESKTOP, False),
         ("overview-dark", "", DESKTOP, True),
@@ -143,13 +143,6 @@ def _pictures(stack: Stack, browser: Browser, refused: str, folder: Path) -> Ite
         height = PHONE_HEIGHT if screen.is_phone else DESKTOP_HEIGHT
         browser.picture(folder / f"{name}.png", height=height)
         yield name
-    browser.look_at(DESKTOP)
-    browser.open(flower)  # its login; its scripts can't fetch from an address that carries one
-    browser.open(f"{stack.env['DNSWORKER_FLOWER_URL']}/tasks")
-    browser.find("input[type=search]").send_keys("put_record")
-    browser.until(lambda: len(browser.find_all("#tasks-table tbody tr")) > 5, "the tasks")
-    browser.picture(folder / "flower.png", height=DESKTOP.height)
-    yield "flower"
 
 
 if __name__ == "__main__":
