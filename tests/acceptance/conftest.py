@@ -14,6 +14,7 @@ from dev.servers import PowerDNS, Server
 from dev.stack import Stack
 from dnsworker import Client
 from tests.acceptance.comparison import assert_all_agree, client_of
+from tests.acceptance.deadlocks import assert_no_deadlock
 from tests.acceptance.leaks import assert_no_leak
 
 NewZone = Callable[..., str]
@@ -29,8 +30,7 @@ def stack(shared_servers: dict[str, Any]) -> Iterator[Stack]:
         written = {worker.name: worker.log_path.read_text() for worker in running.workers}
     assert_no_leak(running, **written)
     # What no single test sees: locks taken in two orders, and errors that nobody foresaw.
-    if isinstance(running.database, Server):  # in the words of PostgreSQL and of MariaDB
-        assert "deadlock detected" not in running.database.log_path.read_text()
+    assert_no_deadlock(running.database)
     for name, text in written.items():
         assert not (unforeseen := traces.through_our_code(text)), f"{name}: {unforeseen[0]}"
 
