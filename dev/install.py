@@ -51,6 +51,7 @@ NEEDS = (
     Need("chromium-driver", ("chromedriver",)),
     Need("fonts-inter", ("/usr/share/fonts/opentype/inter/*",)),
     Need("fonts-jetbrains-mono", ("/usr/share/fonts/truetype/jetbrains-mono/*",)),
+    Need("prometheus", ("promtool",)),  # the tests run its checks, never the server
 )
 
 

@@ -70,10 +70,12 @@ class Stack:
         beat: bool = True,
         flower: bool = False,
         dashboard: bool = False,
+        metrics: bool = False,
         worker: str = "dnsworker",
     ) -> None:
         """`workers`: how many that take every queue, or the queues (`-Q`) of each. `settings`: more
         environment (`{"DNSWORKER_RETRY_BASE_S": "0.1"}`). `pool_yaml`: instead of BIND and PowerDNS.
+        `metrics`: workers and beat answer for theirs and their health (`metrics_urls`), and an exporter runs.
         `worker`: the module that is run as one.
         """
         self.folder = make_folder("stack")
@@ -90,6 +92,10 @@ class Stack:
         self._wanted = [None] * workers if isinstance(workers, int) else list(workers)
         self._shares_broker = rabbitmq is not None
         self._shared_name = ""
+        self._wants_metrics = metrics
+        #: Where each process answers for its metrics and health, by its name.
+        self.metrics_urls: dict[str, str] = {}
+        self.exporter: Program | None = None
         self.workers: list[Program] = []
         self.beat = self.new_beat() if beat else None
         self.flower: Program | None = None
@@ -107,6 +113,7 @@ class Stack:
         self.run("queues", "declare")
         programs = [self._new_worker(queues) for queues in self._wanted]
         programs += [self.beat] if self.beat else []
+        programs += [self._new_exporter()] if self._wants_metrics else []
         for program in programs:
             program.start(wait=False)
         for program in programs:
@@ -175,7 +182,7 @@ class Stack:
 
     def close(self) -> None:
         """Stop everything that it has started, remove its folder."""
-        programs = [*self.workers, *filter(None, (self.beat, self.flower, self.dashboard))]
+        programs = [*self.workers, *filter(None, (self.beat, self.flower, self.dashboard, self.exporter))]
         threads = [threading.Thread(target=program.stop, args=(10.0,)) for program in programs]
         threads += [threading.Thread(target=server.close) for server in self.servers]
         # Workers first: they say goodbye to the servers. Then the servers side by side.
@@ -221,7 +228,18 @@ class Stack:
             self.database.drop_database(name)
 
     def _program(self, name: str, arguments: Sequence[str], ready: str) -> Program:
-        return Program(name, arguments, ready=ready, folder=self.folder, env=self.process_env)
+        if not self._wants_metrics:
+            return Program(name, arguments, ready=ready, folder=self.folder, env=self.process_env)
+        port = claim_port()
+        self.metrics_urls[name] = f"http://{ADDRESS}:{port}"
+        answers = {"DNSWORKER_METRICS_HOST": ADDRESS, "DNSWORKER_METRICS_PORT": str(port)}
+        return Program(
+            name, arguments, ready=ready, folder=self.folder, env=lambda: {**self.process_env(), **answers}
+        )
+
+    def _new_exporter(self) -> Program:
+        self.exporter = self._program("exporter", ("dnsworker", "exporter"), "health and metrics at")
+        return self.exporter
 
     def _new_worker(self, queues: str | None) -> Program:
         name = f"worker-{len(self.workers) + 1}"

@@ -17,10 +17,14 @@ from typing import Any
 from celery import Celery, signals
 
 from dnsworker.errors import ConfigError
+from dnsworker.monitoring.health import Pulse
 from dnsworker.settings import Settings, load_settings
 from dnsworker.wakeups import CelerySignals
 
 log = logging.getLogger(__name__)
+
+#: The loop that takes messages comes round every second. A worker in which it doesn't is restarted.
+LONGEST_ROUND_S = 30.0
 
 #: Makes the runtime of a process; a test gives its own.
 MakeRuntime = Callable[[Settings, CelerySignals], Any]
@@ -36,8 +40,13 @@ class WorkerApp(Celery):
         #: Whether this worker takes the queues of targets that come later.
         self.follows_targets = True
         self.is_prepared = False
-        self._make_runtime = make_runtime or _make_runtime
+        #: Whether it takes messages: beaten by the loop that does.
+        self.pulse = Pulse(LONGEST_ROUND_S)
+        #: What is told of what happens here; of child processes as well, where there are some.
+        self.registry: Any = None
+        self._make_runtime = make_runtime or self._make_own
         self._runtime: Any = None
+        self._events: Any = None
         self._pid = os.getpid()
         self._starting = threading.Lock()
 
@@ -59,6 +68,23 @@ class WorkerApp(Celery):
         if runtime is not None and self._pid == os.getpid():
             runtime.stop()
         self.signals.close()
+
+    @property
+    def started_runtime(self) -> Any:
+        """The runtime, if it has been started; without waiting for that."""
+        return self._runtime
+
+    def count_events(self, registry: Any = None) -> None:
+        """Count what happens from now on, for `registry`, or one of its own."""
+        from dnsworker.monitoring.events import Events
+
+        self._events = Events()
+        self.registry = registry or self._events.registry
+
+    def _make_own(self, settings: Settings, tell: CelerySignals) -> Any:
+        from dnsworker.runtime import Runtime
+
+        return Runtime(settings, tell, self._events)
 
     def target_names(self) -> list[str] | None:
         """The targets of all pools; None while the database is away."""
@@ -85,12 +111,6 @@ def make_app(settings: Settings, make_runtime: MakeRuntime | None = None) -> Wor
     return app
 
 
-def _make_runtime(settings: Settings, tell: CelerySignals) -> Any:
-    from dnsworker.runtime import Runtime
-
-    return Runtime(settings, tell)
-
-
 @signals.setup_logging.connect(weak=False)
 def _keep_logging(**_: Any) -> None:
     """A receiver is all that Celery needs to leave the logging as it is."""
@@ -112,14 +132,25 @@ def __getattr__(name: str) -> Any:
 
 
 @signals.celeryd_init.connect(weak=False)
-def _on_init(instance: Any = None, **_: Any) -> None:
+def _on_init(instance: Any = None, options: Any = None, **_: Any) -> None:
     """A worker that was started by `celery -A dnsworker.app worker`."""
     app = instance.app
     if isinstance(app, WorkerApp) and not app.is_prepared:
-        from dnsworker.worker import prepare
+        from dnsworker.logs import set_up_logging
+        from dnsworker.worker import prepare, watch
 
+        set_up_logging(app.settings)
         try:
+            stop_watching = watch(app, forks=_forks((options or {}).get("pool") or app.conf.worker_pool))
             prepare(app)
             signals.worker_shutdown.connect(lambda **_: app.stop_runtime(), weak=False)
+            signals.worker_shutdown.connect(lambda **_: stop_watching(), weak=False)
         except ConfigError as exc:  # as an exception, Celery would log it and go on
             raise SystemExit(f"dnsworker: {exc}") from exc
+
+
+def _forks(pool: Any) -> bool:
+    """Whether tasks run in child processes."""
+    from celery import concurrency
+
+    return bool(concurrency.get_implementation(pool).__module__ == "celery.concurrency.prefork")

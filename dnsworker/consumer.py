@@ -191,6 +191,31 @@ class PromptStop(bootsteps.StartStopStep):
                 self._ends[0].recv(64)
 
 
+class Heartbeat(bootsteps.StartStopStep):
+    """Shows that the loop which takes messages comes round, for as long as there is a connection."""
+
+    requires = (Tasks,)
+    interval_s = 1.0
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._entry: Any = None
+
+    def start(self, consumer: Any) -> None:
+        pulse = consumer.app.pulse
+        if consumer.hub is None:  # a transport that polls by itself has no timers in its loop
+            pulse.beat_unseen()
+            return
+        pulse.beat()
+        self._entry = consumer.timer.call_repeatedly(self.interval_s, pulse.beat)
+
+    def stop(self, consumer: Any) -> None:
+        consumer.app.pulse.rest()
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            entry.cancel()
+
+
 class Consumer(celery_consumer.Consumer):
     """Celery's consumer that judges each message first, and never acknowledges what nobody handled."""
 
@@ -209,6 +234,7 @@ class Consumer(celery_consumer.Consumer):
             ),
             NewTargets,
             PromptStop,
+            Heartbeat,
         ]
 
     def connect(self) -> Any:
@@ -267,6 +293,7 @@ class Consumer(celery_consumer.Consumer):
             info.get("routing_key"),
             (message.properties or {}).get("user_id") or "unknown",
             reason,
+            extra={"operation": headers.get("id") if isinstance(headers, Mapping) else None},
         )
         message.reject_log_error(log, self.connection_errors)
 

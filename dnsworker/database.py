@@ -69,6 +69,12 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
+def ping(engine: sa.Engine) -> None:
+    """Raises one of `AWAY` when the database doesn't answer."""
+    with reading(engine).connect() as connection:
+        connection.execute(sa.select(sa.literal(1)))
+
+
 def on_commit(connection: sa.Connection, call: Callable[[], None]) -> None:
     """Have `call` called whenever a transaction of `connection` commits: just before it does."""
     sa.event.listen(connection, "commit", lambda _connection: call())

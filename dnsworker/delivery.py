@@ -46,6 +46,8 @@ from dnsworker.errors import (
 )
 from dnsworker.lineage import Lineage
 from dnsworker.liveness import ProcessLock
+from dnsworker.logs import about, also_about
+from dnsworker.monitoring.events import Events
 from dnsworker.pools import build_options
 from dnsworker.precedence import Precedence, Slots
 from dnsworker.settings import Settings
@@ -69,6 +71,8 @@ RETRY_AT_ONCE_S = 0.001
 LOOK_AGAIN_S = 60.0
 #: How often a doubt about a delivery that somebody else has now is brought up again.
 DOUBT_AGAIN_S = 1.0
+#: Why what was sent together comes again, as the count of retries has it.
+READ_FIRST = "ReadFirst"
 #: With these the target has answered, whatever it said.
 ANSWERS = (ZoneChanged, ZoneMissing, RecordRejected, Unsupported, ServerFailure, Blocked)
 
@@ -105,6 +109,7 @@ class Deliverer:
         on_progress: Callable[[int], None],
         on_retry: Callable[[str, float], None],
         call_later: Callable[[float, Callable[[], None]], None],
+        events: Events,
     ) -> None:
         """Raises `ConfigError`."""
         self._engine, self._reading = engine, reading(engine)
@@ -112,7 +117,8 @@ class Deliverer:
         self._lineage = lineage
         self._on_progress, self._on_retry, self._call_later = on_progress, on_retry, call_later
         self._guard = threading.Lock()
-        self._turnstile = Turnstile(engine, settings, on_retry=on_retry)
+        self._events = events
+        self._turnstile = Turnstile(engine, settings, events, on_retry=on_retry)
         self._precedence = Precedence(settings, self._turnstile.come_back)
         self._slots: dict[str, Slots] = defaultdict(Slots)
         self._backends: dict[tuple[str, int], list[Backend]] = {}
@@ -127,6 +133,10 @@ class Deliverer:
 
     def run(self, target: str) -> str:
         """Deliver all that is due for the target, one after the other. Returns a summary for people."""
+        with about(target=target):
+            return self._run(target)
+
+    def _run(self, target: str) -> str:
         known = self._directory.of_target(target)
         with self._guard:
             slots = self._slots[target]
@@ -201,7 +211,8 @@ class Deliverer:
 
     def _deliver_claimed(self, known: KnownPool, claim: Claim) -> bool:
         try:
-            return self._deliver(known, claim)
+            with about(pool=known.pool.name):  # and the zone, as soon as it was read
+                return self._deliver(known, claim)
         finally:
             self._precedence.ended(claim)
 
@@ -242,7 +253,8 @@ class Deliverer:
             with self._backend(known, target) as backend:
                 outcome = convoy.run(backend)
             if outcome.unreached and outcome.error is not None:
-                self._failed(outcome.unreached[0], outcome.error, None)
+                with about():
+                    self._failed(outcome.unreached[0], outcome.error, None)
                 self._let_go(outcome.unreached[1:], must_read=False)
             if outcome.left:
                 self._let_go(outcome.left, must_read=False)
@@ -261,6 +273,8 @@ class Deliverer:
         for claim in outcome.lost:
             log.warning("a delivery to %s was taken over by another worker", target)
             self._doubt(claim)
+        self._events.delivered(target, len(outcome.arrived))
+        self._events.retried(target, READ_FIRST, len(outcome.doubtful))
         for claim in outcome.arrived:
             self._on_progress(claim.zone_id)
             self._hasten_followers(known, claim)
@@ -342,7 +356,8 @@ class Deliverer:
                 budget = known.pool.target(claim.target).limits.budget
                 metered = self._turnstile.metered(backend, claim, budget)
                 if claim.is_look:
-                    look(self._engine, claim, metered, self._settings)
+                    is_as_left = look(self._engine, claim, metered, self._settings)
+                    self._events.looked(claim.target, "as_left" if is_as_left else "changed")
                 else:
                     convergence = Convergence(self._engine, known, claim, metered, self._settings)
                     convergence.run()
@@ -350,9 +365,10 @@ class Deliverer:
             with self._engine.begin() as connection:
                 breakers.succeeded(connection, claim.target_id)
             if not claim.is_look:
+                self._events.delivered(claim.target)
                 self._hasten_followers(known, claim)
         except ClaimLost as exc:
-            log.warning("%s", exc, extra={"zone_id": claim.zone_id, "target": claim.target})
+            log.warning("%s", exc)
             self._doubt(claim)
             return False
         except Resting as exc:
@@ -365,11 +381,13 @@ class Deliverer:
             self._keep_unended(claim)
             raise
         except Exception as exc:  # not ours to foresee: an adapter may be anybody's
-            log.exception("%s: a delivery broke", claim.target, extra={"zone_id": claim.zone_id})
+            log.exception("%s: a delivery broke", claim.target)
             words = (str(exc).strip() or "no reason given").splitlines()[0]
             self._failed(claim, Unforeseen(f"{type(exc).__name__}: {words}"), convergence)
             return False
         finally:
+            if convergence is not None and convergence.repairs:
+                self._events.repaired(claim.target, convergence.repairs)
             if not claim.is_look:
                 self._on_progress(claim.zone_id)
         return True
@@ -413,7 +431,10 @@ class Deliverer:
             with self._engine.begin() as connection:
                 is_noted = deliveries.doubt(connection, claim.zone_id, claim.target_id)
         except sa.exc.SQLAlchemyError as exc:
-            log.info("%s: a doubt can't be noted yet: %s", claim.target, type(exc).__name__)
+            log.info(
+                "%s: a doubt can't be noted yet: %s", claim.target, type(exc).__name__,
+                extra={"target": claim.target},
+            )  # fmt: skip
             is_noted = False
         if is_noted:
             self._on_retry(claim.target, RETRY_AT_ONCE_S)
@@ -435,29 +456,31 @@ class Deliverer:
         except sa.exc.SQLAlchemyError:
             self._keep_unended(claim)
             raise
+        self._events.retried(claim.target, reason.code)
         if isinstance(reason, Stopped):  # whoever ends that wakes the target, or the sweep does
-            log.info("%s: stops here: %s", claim.target, reason, extra={"zone_id": claim.zone_id})
+            log.info("%s: stops here: %s", claim.target, reason)
             return
-        log.info("%s: %s; goes on in %.1f s", claim.target, reason, delay_s, extra={"zone_id": claim.zone_id})
+        log.info("%s: %s; goes on in %.1f s", claim.target, reason, delay_s)
         self._turnstile.come_back(claim.target, max(delay_s, RETRY_AT_ONCE_S))
 
     def _failed(
         self, claim: Claim, error: BackendError | ConfigError, convergence: Convergence | None
     ) -> None:
         """Write down what went wrong and when it is tried again; that row is the clock."""
-        where = {"zone_id": claim.zone_id, "target": claim.target}
         failure = error if isinstance(error, BackendError) else Permanent(error.message)
         message = storable(failure.message)
         try:
             with self._engine.begin() as connection:
                 attempts = deliveries.read(connection, claim).attempts + 1
+                also_about(zone=zones.get(connection, claim.zone_id).name)
                 if isinstance(failure, Blocked):
-                    log.warning("%s: %s", claim.target, failure, extra=where)
+                    log.warning("%s: %s", claim.target, failure)
                     deliveries.fail(
                         connection, claim, code=failure.code, message=message, delay_s=None,
                         must_read=True, attempts=attempts, state=failure.state, compare_at=None,
                     )  # fmt: skip
                     breakers.succeeded(connection, claim.target_id)
+                    self._events.blocked(claim.target, failure.code)
                     return
                 is_limited = isinstance(failure, RateLimited)
                 if is_limited:  # all of the target's deliveries are in the same boat
@@ -489,18 +512,20 @@ class Deliverer:
                 else:
                     breakers.probe_again(connection, claim.target_id, delay_s)
         except ClaimLost:
-            log.info("%s failed a delivery that another worker has by now", claim.target, extra=where)
+            log.info("%s failed a delivery that another worker has by now", claim.target)
             self._doubt(claim)
             return
         except sa.exc.SQLAlchemyError:
             self._keep_unended(claim)
             raise
         if claim.is_look:
-            log.warning("%s: can't be looked at: %s: %s", claim.target, error.code, message, extra=where)
+            self._events.looked(claim.target, "failed")
+            log.warning("%s: can't be looked at: %s: %s", claim.target, error.code, message)
             return
+        self._events.retried(claim.target, error.code)
         log.warning(
             "%s: %s: %s; attempt %d, again in %.1f s",
-            claim.target, error.code, message, attempts, delay_s, extra=where,
+            claim.target, error.code, message, attempts, delay_s,
         )  # fmt: skip
         if delay_s < self._settings.sweep_interval_s:
             self._on_retry(claim.target, max(delay_s, RETRY_AT_ONCE_S))

@@ -1,7 +1,7 @@
 """Log lines for people or for machines, with the operation, zone and target that they are about.
 
 Separate so that Celery's worker, the scheduler and the embedded system log alike; nothing here knows them.
-Code logs with `extra={"zone": …}`.
+Code says what a line is about with `extra={"zone": …}`, or for all lines of a piece of work with `about`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import json
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -19,6 +21,8 @@ from dnsworker.settings import Settings
 
 #: What a line may be about, in the order in which it is printed.
 FIELDS = ("operation", "pool", "zone", "target", "nameserver")
+#: And what a program may want to have apart, which people read in the message.
+MORE = ("status", "code", "took_s")
 #: Libraries that tell each request or connection at INFO.
 QUIETER = ("amqp", "celery", "kombu", "urllib3", "httpx", "httpcore", "alembic", "sqlalchemy")
 
@@ -32,6 +36,25 @@ class About(logging.LoggerAdapter[logging.Logger]):
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         return msg, {**kwargs, "extra": {**(self.extra or {}), **(kwargs.get("extra") or {})}}
+
+
+_about: ContextVar[dict[str, Any]] = ContextVar("about")
+
+
+@contextmanager
+def about(**fields: Any) -> Iterator[None]:
+    """Whatever this thread logs within is about these, unless a line says otherwise."""
+    token = _about.set({**_about.get({}), **fields})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+def also_about(**fields: Any) -> None:
+    """The same, from here on to the end of the innermost `about`; nothing without one."""
+    if (current := _about.get(None)) is not None:
+        current.update(fields)
 
 
 def set_up_logging(settings: Settings, stream: IO[str] | None = None) -> None:
@@ -54,7 +77,7 @@ class Console(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
-        fields = "".join(f"  {name}={value}" for name, value in _fields(record).items())
+        fields = "".join(f"  {name}={value}" for name, value in _fields(record, FIELDS).items())
         line = f"{moment} {record.levelname:<7} {record.name}  {record.getMessage()}{fields}"
         return without_secrets(line + _trace(self, record))
 
@@ -68,7 +91,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": without_secrets(record.getMessage()),
-            **_fields(record),
+            **_fields(record, FIELDS + MORE),
         }
         trace = _trace(self, record)
         if trace:
@@ -81,9 +104,11 @@ def without_secrets(text: str) -> str:
     return _ASSIGNED_SECRET.sub(rf"\g<1>{MASK}", mask_url(text))
 
 
-def _fields(record: logging.LogRecord) -> dict[str, str]:
-    found = {name: getattr(record, name, None) for name in FIELDS}
-    return {name: str(value) for name, value in found.items() if value is not None}
+def _fields(record: logging.LogRecord, names: tuple[str, ...]) -> dict[str, Any]:
+    # A handler formats in the thread that logs.
+    known = _about.get({})
+    found = {name: getattr(record, name, known.get(name)) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:

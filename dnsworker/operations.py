@@ -5,9 +5,10 @@ An *operation* is one request of a client: it has an id, a place in the client's
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -208,6 +209,18 @@ class Preview(_Report):
     @property
     def has_changes(self) -> bool:
         return bool(self.becomes or self.created or self.updated or self.deleted or self.settings)
+
+
+def submitted_at(operation_id: str, received_at: datetime | None) -> datetime | None:
+    """A UUIDv7 (RFC 9562, section 5.7) says when it was made; else when it arrived is all that is known."""
+    try:
+        parsed = uuid.UUID(operation_id)
+        if parsed.version != 7:
+            return received_at
+        # The id is a submitter's: it may name any time up to the year 10889.
+        return datetime.fromtimestamp((parsed.int >> 80) / 1000, tz=UTC)
+    except ValueError:
+        return received_at
 
 
 def _texts(data: Iterable[str]) -> tuple[str, ...]:

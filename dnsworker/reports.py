@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +13,7 @@ from dnsworker.contents import ZoneContents
 from dnsworker.errors import AmbiguousZone, OperationNotFound, ZoneNotFound
 from dnsworker.names import Name
 from dnsworker.operations import NameserverReport, Outcome, Status, TargetReport
+from dnsworker.operations import submitted_at as when_submitted
 from dnsworker.pools import Limits
 from dnsworker.settlement import Settled, Standing
 from dnsworker.store import comparisons, moves, operations, pools, purges, stops, zones
@@ -389,14 +389,9 @@ def submitted_at(row: Any) -> datetime:
     A UUIDv7 (RFC 9562, section 5.7) says when it was made; else when it arrived is all that is known. The
     id is a submitter's: it may name any time up to the year 10889.
     """
-    received_at: datetime = row.received_at
-    try:
-        parsed = uuid.UUID(row.id)
-        if parsed.version != 7:
-            return received_at
-        return datetime.fromtimestamp((parsed.int >> 80) / 1000, tz=UTC)
-    except ValueError:
-        return received_at
+    moment = when_submitted(row.id, row.received_at)
+    assert moment is not None, "a row has one"
+    return moment
 
 
 def _plain(row: Any) -> dict[str, Any]:

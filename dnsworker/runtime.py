@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -18,8 +18,9 @@ from dnsworker.errors import DNSWorkerError, OperationIdReused, OperationNotFoun
 from dnsworker.intake import UNREADABLE, Arrival, Intake, Taken
 from dnsworker.lineage import Lineage
 from dnsworker.liveness import process_lock
+from dnsworker.monitoring.events import Events
 from dnsworker.names import Name
-from dnsworker.operations import Outcome, Preview
+from dnsworker.operations import Outcome, Preview, Status
 from dnsworker.permissions import PermissionsFile
 from dnsworker.requests import DryRunQuery, parse_query
 from dnsworker.retention import Retention
@@ -51,8 +52,10 @@ class Signals(Protocol):
 
 
 class Runtime:
-    def __init__(self, settings: Settings, signals: Signals) -> None:
+    def __init__(self, settings: Settings, signals: Signals, events: Events | None = None) -> None:
+        """`events`: where to count what happens, for who shows it."""
         self._settings, self._signals = settings, signals
+        self.events = events or Events()
         self._engine = database.connect(settings.database(), pool_size=settings.concurrency + 8)
         self._reading = database.reading(self._engine)
         self._directory = PoolDirectory(self._engine)
@@ -63,11 +66,11 @@ class Runtime:
         self._permissions = PermissionsFile(settings.permissions)
         self._intake = Intake(self._engine, self._directory, settings, self._permissions)
         self._retention = Retention(self._engine, settings)
-        self._verifier = Verifier(self._engine, self._directory, settings, self._settled)
+        self._verifier = Verifier(self._engine, self._directory, settings, self._settled, self.events)
         self._deliverer = Deliverer(
             self._engine, self._directory, settings, self._lock, self._lineage,
             on_progress=self._verifier.look, on_retry=self._wake_later,
-            call_later=self._verifier.call_later,
+            call_later=self._verifier.call_later, events=self.events,
         )  # fmt: skip
 
     def start(self) -> None:
@@ -106,7 +109,10 @@ class Runtime:
         self._spread(taken)
         for one in arrivals if taken.reused else ():
             if error := taken.reused.get(one.operation_id):
-                log.warning("refused: %s (submitted by %s)", error.message, one.user or "nobody known")
+                log.warning(
+                    "refused: %s (submitted by %s)", error.message, one.user or "nobody known",
+                    extra={"operation": one.operation_id},
+                )  # fmt: skip
         return taken
 
     def take_in(self) -> None:
@@ -165,11 +171,25 @@ class Runtime:
         """All targets of all pools."""
         return self._directory.target_names()
 
+    def check_database(self) -> None:
+        """Raises one of `database.AWAY` when it is."""
+        database.ping(self._engine)
+
+    def is_verifying(self, timeout_s: float) -> bool:
+        """Whether the verification's loop goes round."""
+        return self._verifier.is_turning(timeout_s)
+
     def reload_pools(self) -> None:
         self._directory.forget()
 
     def sweep(self) -> dict[str, int]:
         """Find what fell by the wayside, by index and in bounded batches; returns how much of each."""
+        begun = time.monotonic()
+        found = self._sweep()
+        self.events.swept(found, time.monotonic() - begun)
+        return found
+
+    def _sweep(self) -> dict[str, int]:
         self._lock.take()  # a lock lost with its connection is taken anew
         self._lineage.look()
         self._deliverer.give_back_unended()
@@ -229,7 +249,9 @@ class Runtime:
             with self._engine.begin() as connection:
                 is_done = purges.advance(connection, row.id)
             if is_done:
-                log.info("target %s is purged: no zone of ours is left there", row.name)
+                log.info(
+                    "target %s is purged: no zone of ours is left there", row.name, extra={"target": row.name}
+                )
                 self._directory.forget()
 
     def _may_close_gaps(self) -> bool:
@@ -239,17 +261,22 @@ class Runtime:
     # --- spreading the word ----------------------------------------------------------------------------
 
     def _spread(self, taken: Taken) -> None:
+        self.events.took_in(taken.decisions)
+        refused = {key for key, one in taken.decisions.items() if one.status is Status.ERROR}
         for target in taken.targets:
             self._signals.wake_delivery(target)
         for zone_id in taken.unchanged:
             self._verifier.look(zone_id)
-        self._tell(taken.ended)
+        self._tell(taken.ended, ends=refused)
 
     def _settled(self, connection: sa.Connection, settled: Sequence[Settled]) -> Callable[[], None]:
         """What is to be told is read within the transaction, and told after it."""
         outcomes = reports.show_ended(connection, settled)
 
         def tell() -> None:
+            self.events.ended(outcomes)
+            for outcome in outcomes:
+                _log_end(outcome)
             for target in {target: None for one in settled for target in one.targets}:
                 self._signals.wake_delivery(target)
             self._publish(outcomes)
@@ -259,13 +286,19 @@ class Runtime:
     def _wake_later(self, target: str, delay_s: float) -> None:
         self._verifier.call_later(delay_s, lambda: self._signals.wake_delivery(target))
 
-    def _tell(self, operation_ids: Iterable[str]) -> None:
-        """Tell waiters of ends. What can't be told stays in the outbox for the sweep."""
+    def _tell(self, operation_ids: Iterable[str], *, ends: Container[str] = ()) -> None:
+        """Tell waiters of ends. What can't be told stays in the outbox for the sweep.
+
+        `ends`: those of the operations that have ended just now.
+        """
         ids = list(operation_ids)
         if not ids:
             return
         with self._reading.connect() as connection:
             outcomes = reports.show_operations(connection, ids)
+        for outcome in outcomes:
+            if outcome.id in ends:
+                _log_end(outcome)
         self._publish([outcome for outcome in outcomes if outcome.status.is_final])
 
     def _publish(self, outcomes: Sequence[Outcome]) -> None:
@@ -279,16 +312,19 @@ class Runtime:
         except (DNSWorkerError, OSError) as exc:
             log.warning("could not tell the outcomes of %d operations yet: %s", len(outcomes), exc)
             return
-        for outcome in outcomes:
-            _log_end(outcome)
         with self._engine.begin() as connection:
             operations.told(connection, [outcome.id for outcome in outcomes])
 
 
 def _log_end(outcome: Outcome) -> None:
-    where = {"operation": outcome.id, "zone": outcome.zone}
+    where: dict[str, Any] = {
+        "operation": outcome.id, "pool": outcome.pool, "zone": outcome.zone,
+        "status": outcome.status.value, "code": outcome.code,
+    }  # fmt: skip
     took = ""
     if outcome.finished_at and outcome.submitted_at:
-        took = f" after {(outcome.finished_at - outcome.submitted_at).total_seconds() * 1000:.0f} ms"
+        took_s = (outcome.finished_at - outcome.submitted_at).total_seconds()
+        where["took_s"] = round(took_s, 3)
+        took = f" after {took_s * 1000:.0f} ms"
     reason = f": {outcome.code}: {outcome.message}" if outcome.code else ""
     log.info("%s %s %s%s%s", outcome.kind, outcome.zone, outcome.status, took, reason, extra=where)

@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     shutdown_grace_s: float = Field(default=30.0, gt=0)
     #: Threads of a worker process.
     concurrency: int = Field(default=16, ge=1)
+    #: Where a process answers for its metrics and health; without a port it doesn't.
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
     #: The status page of `dnsworker dashboard`, and who may see it: `user:password`.
     dashboard_host: str = "127.0.0.1"
     dashboard_port: int = Field(default=8053, ge=0, le=65535)

@@ -16,6 +16,7 @@ from dnsworker.backend import Backend
 from dnsworker.budget import Budget
 from dnsworker.database import reading
 from dnsworker.metering import Meter, Metered
+from dnsworker.monitoring.events import Events
 from dnsworker.pools import Limits
 from dnsworker.settings import Settings
 from dnsworker.store import breakers, deliveries
@@ -26,10 +27,16 @@ class Turnstile:
     """Of one process, for all targets. Safe for threads."""
 
     def __init__(
-        self, engine: sa.Engine, settings: Settings, *, on_retry: Callable[[str, float], None]
+        self,
+        engine: sa.Engine,
+        settings: Settings,
+        events: Events,
+        *,
+        on_retry: Callable[[str, float], None],
     ) -> None:
         """`on_retry(target, delay_s)` has the target looked at again. Raises `ConfigError`."""
         self._reading, self._settings, self._on_retry = reading(engine), settings, on_retry
+        self._events = events
         self._meter = Meter(engine, settings.redis())
         self._guard = threading.Lock()
         #: Target → when the wake-up comes that is on its way.
@@ -60,6 +67,7 @@ class Turnstile:
         self._begun.at = time.monotonic()
         wait_s = self._meter.begin(target, target_id, budget)
         if wait_s > 0:
+            self._events.turned_away(target)
             self.come_back(target, wait_s)
         return wait_s <= 0
 
@@ -76,9 +84,16 @@ class Turnstile:
         """The backend for a delivery that this thread was let in for; without a budget as it is."""
         if budget is None:
             return backend
+
+        def reserve() -> float:
+            wait_s = self._meter.reserve(claim.target, claim.target_id, budget)
+            if wait_s > 0:
+                self._events.waited(claim.target, wait_s)
+            return wait_s
+
         return Metered(
             backend,
-            lambda: self._meter.reserve(claim.target, claim.target_id, budget),
+            reserve,
             paid_at=getattr(self._begun, "at", float("-inf")),
             renew_every_s=self._settings.lease_s / 3,
         )

@@ -14,9 +14,10 @@ import asyncio
 import logging
 import random
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Generic, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
@@ -25,7 +26,9 @@ from dnsworker import serials, settlement
 from dnsworker.database import AWAY, reading
 from dnsworker.errors import DNSWorkerError
 from dnsworker.inquiry import Inquiry, address_of, expect_all, gone, inquiries_about, judged, observed
-from dnsworker.observer import Observed, Observer
+from dnsworker.monitoring.events import Events, Verdict
+from dnsworker.observer import Observed, Observer, is_gone
+from dnsworker.operations import submitted_at
 from dnsworker.settings import Settings
 from dnsworker.settlement import Settled
 from dnsworker.store import observations, zones
@@ -112,11 +115,12 @@ class Verifier:
         directory: PoolDirectory,
         settings: Settings,
         on_settled: Callable[[sa.Connection, Sequence[Settled]], Callable[[], None]],
+        events: Events,
     ) -> None:
         """`on_settled` is called within the transaction that settles zones, and what it returns after it."""
         self._engine, self._reading = engine, reading(engine)
         self._directory, self._settings = directory, settings
-        self._on_settled = on_settled
+        self._on_settled, self._events = on_settled, events
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="verifier", daemon=True)
         self._database = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="verifier-db")
@@ -145,6 +149,14 @@ class Verifier:
         """Look at the zone now. From any thread; after `stop` the sweeps of others do."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._look, zone_id)
+
+    def is_turning(self, timeout_s: float) -> bool:
+        """Whether the loop comes round within that time."""
+        if self._loop.is_closed():
+            return False
+        came_round = threading.Event()
+        self._loop.call_soon_threadsafe(came_round.set)
+        return came_round.wait(timeout_s)
 
     def call_later(self, delay_s: float, action: Callable[[], None]) -> None:
         """Run `action` in a thread after `delay_s`: the early clock of a retry (the row is the real one)."""
@@ -224,7 +236,7 @@ class Verifier:
         asked = [self._ask(zone, inquiry) for inquiry in examination.inquiries]
         for seen in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(seen, BaseException):
-                self._failed(zone.id, seen)
+                self._failed(zone.id, seen, zone.name)
                 return
             examination.seen.append(seen)
         self._do_together(self._answered, examination, self._conclude)
@@ -254,8 +266,9 @@ class Verifier:
         for zone_id in zone_ids:
             await work([zone_id])
 
-    def _failed(self, zone_id: int, error: BaseException) -> None:
-        log.warning("looking at zone %d failed: %s", zone_id, _words(error), extra={"zone_id": zone_id})
+    def _failed(self, zone_id: int, error: BaseException, name: str | None = None) -> None:
+        """`name`: of the zone, where it is known."""
+        log.warning("looking at zone %s failed: %s", name or zone_id, _words(error), extra={"zone": name})
         self._looking.pop(zone_id, None)
         self._timers[zone_id] = self._loop.call_later(LOOK_AGAIN_S, self._look, zone_id)
 
@@ -286,14 +299,15 @@ class Verifier:
             questions = questions[:1]
         soa, *answers = await self._observer.ask_all(server, questions, timeout_s)
         if silence.heard(soa, self._loop.time()):
-            log.info("nameserver %s answers again", inquiry.witness.name)
+            name = inquiry.witness.name
+            log.info("nameserver %s answers again", name, extra={"nameserver": name})
             self._look_soon()
         if soa.kind == "answer" and not answers:
             answers = await self._observer.ask_all(server, list(inquiry.expected), timeout_s)
         contents = dict(zip(inquiry.expected, answers, strict=False))
-        if zone.is_deleted:
-            return gone(zone, inquiry, soa)
-        return judged(zone, inquiry, soa, contents)
+        seen = gone(zone, inquiry, soa) if zone.is_deleted else judged(zone, inquiry, soa, contents)
+        self._events.judged(inquiry.witness.name, _verdict(zone, seen, [soa, *contents.values()]))
+        return seen
 
     # --- the database ----------------------------------------------------------------------------------
 
@@ -321,7 +335,7 @@ class Verifier:
         with self._engine.begin() as connection:
             locked = zones.lock_free(connection, [one.zone.id for one in examinations])
             known = observations.of_zones(connection, locked)
-            subjects, seen, new = {}, {}, []
+            subjects, seen, new, risen = {}, {}, [], {}
             for one in examinations:
                 zone = locked.get(one.zone.id)
                 if zone is None:
@@ -332,10 +346,12 @@ class Verifier:
                 before = known.get(zone.id, {})
                 fresh = [_at_least(row, before.get(row.nameserver)) for row in one.seen]
                 new += fresh
+                risen[zone.id] = _risen(before, fresh)
                 seen[zone.id] = before | {row.nameserver: row for row in fresh}
                 subjects[zone.id] = (one.known, zone)
             observations.put(connection, new)
             settled = settlement.settle_all(connection, subjects, seen)
+            served = [one for result in settled for one in _served(result, risen[result.zone.id])]
             rows = []
             for result in settled:
                 zone = result.zone
@@ -350,6 +366,7 @@ class Verifier:
                 })  # fmt: skip
             zones.note_looks(connection, rows)
             tell = self._on_settled(connection, settled)
+        self._events.served(served)
         tell()
         return pauses
 
@@ -372,6 +389,39 @@ def _at_least(seen: Observation, before: Observation | None) -> Observation:
     if before is None or before.verified_revision <= seen.verified_revision:
         return seen
     return replace(seen, verified_revision=before.verified_revision)
+
+
+def _verdict(zone: ZoneRow, seen: Observation, answers: Iterable[Observed]) -> Verdict:
+    """No answer that tells says neither."""
+    if seen.error is None:
+        return "right"
+    is_told = all(
+        is_gone(one, zone.name) is not None if zone.is_deleted else one.kind == "answer" for one in answers
+    )
+    return "disagrees" if is_told else "unanswered"
+
+
+#: A nameserver, up to which revision it was found right before, and up to which it is now.
+Rise = tuple[str, int, int]
+
+
+def _risen(known: Mapping[str, Observation], fresh: Iterable[Observation]) -> list[Rise]:
+    found = []
+    for one in fresh:
+        before = known.get(one.nameserver)
+        low = before.verified_revision if before is not None else 0
+        if low < one.verified_revision:
+            found.append((one.nameserver, low, one.verified_revision))
+    return found
+
+
+def _served(settled: Settled, risen: Iterable[Rise]) -> Iterator[tuple[str, datetime]]:
+    """Nameservers that show operations for the first time, and when those were submitted."""
+    for nameserver, low, high in risen:
+        for row in settled.accepted:
+            submitted = submitted_at(row.id, row.received_at)
+            if low < row.revision <= high and submitted is not None:
+                yield nameserver, submitted
 
 
 def _words(error: BaseException) -> str:

@@ -20,10 +20,13 @@ from celery.utils.nodenames import default_nodename, host_format
 
 from dnsworker import queues as queue_names
 from dnsworker.app import MakeRuntime, WorkerApp, make_app
+from dnsworker.monitoring.health import Pulse
 from dnsworker.settings import Settings
 
 log = logging.getLogger(__name__)
 
+#: A thread that doesn't answer for so long is stuck; a database that doesn't is away.
+STUCK_S, DATABASE_S = 30.0, 3.0
 #: Between two attempts to reach a database that is away when a worker starts.
 START_PAUSE_S = 2.0
 #: Celery's loggers that tell each task at INFO; ours tell what happened to which zone.
@@ -50,6 +53,23 @@ def run_worker(
     warnings.filterwarnings("ignore", "Call to deprecated setex", DeprecationWarning)
     app = make_app(settings, make_runtime)
     _quieten(settings)
+    stop_watching = watch(app, tells_state=with_beat)
+    try:
+        _run(app, queues, concurrency, hostname=hostname, with_beat=with_beat, on_ready=on_ready)
+    finally:
+        stop_watching()
+
+
+def _run(
+    app: WorkerApp,
+    queues: list[str] | None,
+    concurrency: int | None,
+    *,
+    hostname: str | None,
+    with_beat: bool,
+    on_ready: Callable[[], None] | None,
+) -> None:
+    settings = app.settings
     prepare(app, queues)
     # Mingle and gossip are Celery's talk between workers; ours share a database.
     worker = app.Worker(
@@ -74,6 +94,56 @@ def run_worker(
     # Celery's code for Ctrl-C is 1 even when everything ended in order.
     if worker.exitcode and ways != ["Warm"]:
         raise SystemExit(worker.exitcode)
+
+
+def watch(app: WorkerApp, *, forks: bool = False, tells_state: bool = False) -> Callable[[], None]:
+    """Answer for the worker's metrics and health from now on, if a port is set; returns what ends that.
+
+    `forks`: tasks will run in child processes. `tells_state`: there is no exporter besides, so it also tells
+    how things stand. Raises `ConfigError`.
+    """
+    if app.settings.metrics_port is None:
+        app.count_events()
+        return lambda: None
+    from dnsworker.monitoring import sharing
+    from dnsworker.monitoring.health import Health, Probe
+    from dnsworker.monitoring.server import of_this_process, serve
+
+    app.count_events(sharing.share_with_children() if forks else None)
+    health = Health(
+        "worker",
+        live={"broker loop": app.pulse.check, "verifier": Probe(lambda: _verifier_check(app), STUCK_S)},
+        ready={
+            "broker": lambda: None if app.pulse.is_beating else "takes no messages yet, or not now",
+            "database": Probe(lambda: _database_check(app), DATABASE_S),
+        },
+    )
+    registry = of_this_process(app.registry)
+    if tells_state:
+        from dnsworker import database
+        from dnsworker.monitoring.state import State
+
+        registry.register(State(database.connect(app.settings.database(), pool_size=1)))
+    server = serve(app.settings, health, registry)
+    return server.stop if server is not None else lambda: None
+
+
+def _database_check(app: WorkerApp) -> str | None:
+    from dnsworker.database import AWAY
+
+    runtime = app.started_runtime
+    if runtime is None:
+        return "not reached yet"
+    try:
+        runtime.check_database()
+    except AWAY as exc:
+        return _first_line(exc)
+    return None
+
+
+def _verifier_check(app: WorkerApp) -> str | None:
+    runtime = app.started_runtime
+    return None if runtime is None or runtime.is_verifying(STUCK_S) else f"stuck for {STUCK_S:g} s"
 
 
 def prepare(app: WorkerApp, wanted: list[str] | None = None) -> None:
@@ -107,11 +177,30 @@ def prepare(app: WorkerApp, wanted: list[str] | None = None) -> None:
 def run_beat(settings: Settings) -> None:
     """Run the scheduler in this thread, which must be the main one, until SIGTERM or Ctrl-C."""
     _quieten(settings)
-    service = _service(make_app(settings))
+    app = make_app(settings)
+    service = _service(app)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
+    stop_watching = _watch_beat(app, service)
     log.info("sweeping every %g s", settings.sweep_interval_s)
-    service.start()
+    try:
+        service.start()
+    finally:
+        stop_watching()
+
+
+def _watch_beat(app: WorkerApp, service: Service) -> Callable[[], None]:
+    if app.settings.metrics_port is None:
+        return lambda: None
+    from dnsworker.monitoring.health import Health
+    from dnsworker.monitoring.server import of_this_process, serve
+
+    scheduler = service.scheduler
+    assert isinstance(scheduler, WatchedScheduler)
+    scheduler.pulse.beat()
+    health = Health("beat", live={"clock": scheduler.pulse.check}, ready={"broker": scheduler.check_broker})
+    server = serve(app.settings, health, of_this_process())
+    return server.stop if server is not None else lambda: None
 
 
 def _say_ready(sender: Any = None, **_: Any) -> None:
@@ -134,7 +223,42 @@ def _start_scheduler(app: WorkerApp) -> Service:
 
 def _service(app: WorkerApp) -> Service:
     # In memory: the schedule has one entry, due at once after a start; a file would only lock out a second.
-    return Service(app, scheduler_cls=Scheduler)
+    return Service(app, scheduler_cls=WatchedScheduler)
+
+
+class WatchedScheduler(Scheduler):
+    """Celery's, that tells whether it goes on and whether its messages get away."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        #: While the broker is away each attempt beats; those are up to half a minute apart.
+        self.pulse = Pulse(3 * STUCK_S)
+        self._sent_at: float | None = None
+        super().__init__(*args, **options)
+        assert isinstance(self.app, WorkerApp)
+        self._longest_s = max(5.0, 5 * self.app.settings.sweep_interval_s)
+
+    def tick(self, *args: Any, **options: Any) -> float:
+        self.pulse.beat()
+        return super().tick(*args, **options)
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        sent = super().apply_async(*args, **options)
+        self._sent_at = time.monotonic()
+        return sent
+
+    def check_broker(self) -> str | None:
+        """Why it can't do its work: its last message is older than several of its intervals."""
+        if self._sent_at is None:
+            return "nothing has been sent yet"
+        age_s = time.monotonic() - self._sent_at
+        return f"nothing could be sent for {age_s:.0f} s" if age_s > self._longest_s else None
+
+    def _ensure_connected(self) -> Any:
+        def on_error(exc: BaseException, interval_s: float) -> None:
+            self.pulse.beat()
+            log.warning("the broker is away, next attempt in %g s: %s", interval_s, _first_line(exc))
+
+        return self.connection.ensure_connection(on_error, self.app.conf.broker_connection_max_retries)
 
 
 class _Watchdog:

@@ -13,6 +13,7 @@ from typing import Any
 from weakref import WeakSet
 
 from celery import signals
+from celery.concurrency.thread import TaskPool
 from celery.exceptions import Reject
 from celery.worker import state
 from celery.worker.strategy import default
@@ -41,6 +42,8 @@ def _on_shutting_down(**_: Any) -> None:
 def strategy(task: Any, app: Any, consumer: Any) -> Callable[..., Any]:
     """What `consumer` does with the messages of a submission's task."""
     alone = default(task, app, consumer)
+    if not isinstance(consumer.pool, TaskPool):  # a child process is given tasks, not what is to be run here
+        return alone
     if consumer.committer is None:
         consumer.committer = Committer(
             lambda arrivals, *, wait: _receive(app, arrivals, wait=wait),

@@ -57,7 +57,10 @@ class KeptTask(Task):  # type: ignore[type-arg]
             except (OperationFailed, Reject):
                 raise
             except Exception as exc:
-                log.exception("task %s %s failed (attempt %d)", self.name, self.request.id, attempt)
+                log.exception(
+                    "task %s %s failed (attempt %d)", self.name, self.request.id, attempt,
+                    extra={"operation": self.request.id},
+                )  # fmt: skip
                 if attempt == ATTEMPTS:
                     raise Reject(f"{type(exc).__name__}: {exc}", requeue=False) from exc
                 pause_after(attempt)

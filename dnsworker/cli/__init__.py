@@ -24,6 +24,7 @@ from dnsworker.cli.record import record as record_group
 from dnsworker.cli.running import beat, queues, up, worker
 from dnsworker.cli.status import status as status_command
 from dnsworker.cli.target import target
+from dnsworker.cli.watching import exporter, health
 from dnsworker.cli.zone import zone as zone_group
 
 __all__ = ["cli", "main"]
@@ -49,7 +50,7 @@ def cli(context: click.Context) -> None:
 
 for part in (
     up, demo_command, zone_group, record_group, operation_group, pool_group, permissions_group, target,
-    status_command, backends_command, worker, beat, dashboard_command, db, queues, schema,
+    status_command, backends_command, worker, beat, exporter, health, dashboard_command, db, queues, schema,
     completion_command,
 ):  # fmt: skip
     cli.add_command(part)

@@ -5,6 +5,9 @@ Separate so that only the commands that need it import kombu.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import kombu
@@ -14,8 +17,11 @@ from amqp.exceptions import AMQPError, NotFound, PreconditionFailed
 from dnsworker import queues
 from dnsworker.credentials import mask_url
 from dnsworker.errors import ConfigError
+from dnsworker.monitoring.depth import Depth
 from dnsworker.settings import Settings
 from dnsworker.tls import broker_ssl
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 3
 
@@ -49,6 +55,26 @@ def dead_letters(settings: Settings) -> tuple[int | None, str | None]:
         return None, "the queues are not declared: start a worker or run `dnsworker queues declare`"
     except (OSError, AMQPError, kombu.exceptions.OperationalError) as exc:
         return None, str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+
+
+def depths(settings: Settings, targets: Sequence[str]) -> dict[str, Depth] | None:
+    """How much waits in our queues, and who takes it; None while the broker is away. For one scrape."""
+    found: dict[str, Depth] = {}
+    names = [queue.name for queue in [*queues.all_queues(list(targets)), queues.dead_queue()]]
+    try:
+        with connected(settings) as connection:
+            for name in names:
+                # A queue that isn't there ends the channel.
+                with connection.channel() as channel, contextlib.suppress(NotFound):
+                    declared: Any = kombu.Queue(name, channel=channel).queue_declare(passive=True)
+                    found[name] = Depth(declared.message_count, declared.consumer_count)
+    except ConfigError as exc:
+        log.warning("the broker can't be asked for the metrics: %s", exc.message)
+        return None
+    except (OSError, AMQPError, kombu.exceptions.OperationalError) as exc:
+        log.warning("the broker can't be asked for the metrics: %s", (str(exc) or type(exc).__name__))
+        return None
+    return found
 
 
 def connected(settings: Settings, **options: Any) -> kombu.Connection:

@@ -20,6 +20,7 @@ from dnsworker.convergence.look import next_look_s, tells_by_serial
 from dnsworker.convergence.sending import Sender
 from dnsworker.desired import LOOK_GUARD_S
 from dnsworker.errors import BackendError, ClaimLost, Unreachable
+from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.settings import Settings
 from dnsworker.store import deliveries, journal, zones
@@ -135,7 +136,7 @@ class Convoy:
                 outcome.unreached.append(one.claim)
                 outcome.error = answer
             elif isinstance(answer, BackendError):
-                log.info("%s: %s: %s: %s", self._target, one.plan.zone, answer.code, answer)
+                self._say(one.plan.zone, answer)
                 outcome.doubtful.append(one.claim)
             else:
                 sent.append(one)
@@ -172,8 +173,11 @@ class Convoy:
                 log.info("%s: can't be read back: %s", self._target, exc)
                 break
             except (BackendError, ClaimLost) as exc:
-                log.info("%s: %s: %s: %s", self._target, one.plan.zone, exc.code, exc)
+                self._say(one.plan.zone, exc)
         return there
+
+    def _say(self, zone: Name, error: BackendError | ClaimLost) -> None:
+        log.info("%s: %s: %s: %s", self._target, zone, error.code, error, extra={"zone": zone})
 
     def _note(self, there: Sequence[Passenger], outcome: Outcome) -> None:
         """Write down what has arrived. A zone that somebody else has locked is waited for by itself."""

@@ -145,7 +145,7 @@ class Founding(Convoy):
                 outcome.left += [left.claim for left in free]
                 return []
             except BackendError as exc:
-                log.info("%s: %s: %s: %s", self._target, one.wanted.name, exc.code, exc)
+                self._say(one.wanted.name, exc)
                 self._set_aside(one.claim, outcome)
                 continue
             if found is None:
@@ -177,7 +177,7 @@ class Founding(Convoy):
                     there.append(one)
                     continue
             except BackendError as exc:
-                log.info("%s: %s: %s: %s", self._target, one.wanted.name, exc.code, exc)
+                self._say(one.wanted.name, exc)
             outcome.doubtful.append(one.claim)
         return there
 

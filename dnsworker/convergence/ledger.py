@@ -33,6 +33,7 @@ from dnsworker.errors import (
     ZoneChanged,
     ZoneMissing,
 )
+from dnsworker.logs import also_about
 from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
@@ -139,6 +140,8 @@ class Ledger:
         self.is_contended = False
         #: The target may have something that isn't noted yet.
         self.has_written = False
+        #: So often was put right what somebody else had changed.
+        self.repairs = 0
         #: One before each request of a backend's method but the first.
         self._renewals = 0
         self._renewed_at = float("-inf")
@@ -154,6 +157,7 @@ class Ledger:
             self._raise_if_stopped(connection)
             self._spreading = row.unconfirmed
             zone = zones.get(connection, row.zone_id)
+            also_about(zone=zone.name)
             withheld = deliveries.withheld_in(connection, row.zone_id, row.target_id)
             entries = []
             if row.goal == "present":
@@ -218,6 +222,7 @@ class Ledger:
         """Columns of the delivery that are known now."""
         with self._engine.begin() as connection:
             deliveries.note(connection, self.claim, **values)
+        self.repairs += "last_repair" in values
 
     def take_receipt(self, receipt: Receipt | None) -> None:
         """Keep the id of a change that the provider spreads by and by, for the next row that is written."""
@@ -470,6 +475,7 @@ class Ledger:
             group[0].operation_id,
             work.zone.name,
             refusal,
+            extra={"operation": group[0].operation_id},
         )
         with self._engine.begin() as connection:
             deliveries.withhold(connection, self.claim, rows)

@@ -16,6 +16,7 @@ from dnsworker.backend import Backend
 from dnsworker.capabilities import Capabilities
 from dnsworker.database import reading
 from dnsworker.errors import ServerFailure
+from dnsworker.logs import also_about
 from dnsworker.records import SOA
 from dnsworker.settings import Settings
 from dnsworker.store import comparisons, deliveries, zones
@@ -46,6 +47,7 @@ def look(engine: sa.Engine, claim: Claim, backend: Backend, settings: Settings) 
     with reading(engine).connect() as connection:
         row = deliveries.read(connection, claim)
         zone = zones.get(connection, claim.zone_id)
+    also_about(zone=zone.name)
 
     def renew() -> None:
         with engine.begin() as connection:

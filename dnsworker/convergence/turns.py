@@ -114,6 +114,11 @@ class Convergence:
         """Whether the target may have something that isn't noted: it is to be read before the next write."""
         return self._ledger.has_written
 
+    @property
+    def repairs(self) -> int:
+        """How often was put right what somebody else had changed there."""
+        return self._ledger.repairs
+
     # --- turns ---------------------------------------------------------------------------------------
 
     def _turn(self, work: Work) -> bool:

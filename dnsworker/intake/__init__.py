@@ -11,6 +11,6 @@ an outcome of its own; when the transaction fails, each is taken in by itself.
 from dnsworker.intake.batch import Batch
 from dnsworker.intake.intake import BATCH, Intake, submit
 from dnsworker.intake.submission import UNREADABLE, Arrival
-from dnsworker.intake.taken import Fate, Taken
+from dnsworker.intake.taken import Decision, Fate, Taken
 
-__all__ = ["BATCH", "UNREADABLE", "Arrival", "Batch", "Fate", "Intake", "Taken", "submit"]
+__all__ = ["BATCH", "UNREADABLE", "Arrival", "Batch", "Decision", "Fate", "Intake", "Taken", "submit"]

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from dnsworker.desired import Contended, Desired, Draft
 from dnsworker.errors import ConfigError, InvalidRequest, Overtaken
 from dnsworker.intake.submission import UNREADABLE, Arrival, Submission, reused, row_of
-from dnsworker.intake.taken import Fate, Taken
+from dnsworker.intake.taken import Decision, Fate, Taken
 from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.requests import Order, Request, parse_request
@@ -47,6 +48,9 @@ class _Open:
     row: dict[str, Any] | None = None
     kind: str = ""
     payload: Any = None
+    #: Whether nobody has decided anything about it yet.
+    is_first: bool = False
+    received_at: datetime | None = None
 
 
 class _Position:
@@ -117,7 +121,7 @@ class Batch:
             if lowest > position.last + 1:
                 log.warning(
                     "client %s, zone %s: operations %d to %d never came; going on without them",
-                    client, zone, position.last + 1, lowest - 1,
+                    client, zone, position.last + 1, lowest - 1, extra={"zone": zone},
                 )  # fmt: skip
             position.last = lowest - 1
             self._run_on(position)
@@ -157,6 +161,7 @@ class Batch:
             _Open(
                 one.id, one.zone, order.client if order else None, order.number if order else 0,
                 order.skips if order else (), one.request, one.refusal, row=row_of(arrival, one),
+                kind=arrival.kind, is_first=True,
             )
         )  # fmt: skip
 
@@ -261,6 +266,9 @@ class Batch:
         """Note what becomes of an operation; one that is held may be decided again."""
         became = {"status": status.value, "is_untold": status is Status.ERROR} | UNDECIDED | more
         self.taken.fates[one.id] = Fate(status, became["serial"], became["code"], became["message"])
+        self.taken.decisions[one.id] = Decision(
+            one.kind, status, became["code"], one.is_first, one.received_at
+        )
         if one.row is not None:
             self._new[one.id], one.row = one.row | became, None
         elif one.id in self._new:
@@ -317,5 +325,6 @@ def _open_of(row: Any) -> _Open:
     refusal = _Refused(row.code, row.message) if row.code is not None else None
     return _Open(
         row.id, row.zone, row.client, row.number or 0, row.skips or (), None, refusal,
-        kind=row.kind, payload=row.payload,
+        kind=row.kind, payload=row.payload, is_first=row.status == Status.PENDING.value,
+        received_at=row.received_at,
     )  # fmt: skip

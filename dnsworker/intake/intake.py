@@ -181,7 +181,10 @@ class Intake:
         """
         for _ in range(BATCH):
             if isinstance(error, Broken) and error.operation_id != submission.id:
-                log.error("operation %s can't be taken in", error.operation_id, exc_info=error.__cause__)
+                log.error(
+                    "operation %s can't be taken in", error.operation_id, exc_info=error.__cause__,
+                    extra={"operation": error.operation_id, "zone": submission.zone},
+                )  # fmt: skip
                 self._foredoom(error)
             elif not _refuse(submission, error) and not isinstance(error, sa.exc.IntegrityError):
                 break  # else somebody took it in at the same time
@@ -191,7 +194,8 @@ class Intake:
                 raise
             except Exception as exc:  # noqa: BLE001 - judged above, or kept
                 error = exc
-        log.error("operation %s can't be taken in", submission.id, exc_info=error)
+        where = {"operation": submission.id, "zone": submission.zone}
+        log.error("operation %s can't be taken in", submission.id, exc_info=error, extra=where)
         return Taken(failed={submission.id: error})
 
     def _foredoom(self, error: Exception) -> None:
@@ -212,13 +216,14 @@ class Intake:
 
 def _refuse(submission: Submission, error: Exception) -> bool:
     """Whether the operation can't be handled for its own sake: then that is its refusal from now on."""
+    where = {"operation": submission.id, "zone": submission.zone}
     if isinstance(error, Broken):
-        log.error("operation %s can't be taken in", submission.id, exc_info=error.__cause__)
+        log.error("operation %s can't be taken in", submission.id, exc_info=error.__cause__, extra=where)
         submission.refusal = error.error
         return True
     if isinstance(error, sa.exc.DataError) and submission.refusal is None:
         # Nothing that passed validation should get here; if it does, it must not come back for ever.
-        log.error("the database can't hold operation %s", submission.id, exc_info=error)
+        log.error("the database can't hold operation %s", submission.id, exc_info=error, extra=where)
         reason = f"the database can't hold this operation: {type(error.orig).__name__}"
         submission.request, submission.refusal = None, InvalidRequest(reason)
         return True

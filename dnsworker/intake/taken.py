@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from dnsworker.errors import OperationIdReused
 from dnsworker.intake.submission import Arrival
@@ -19,12 +20,27 @@ class Fate:
     message: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What this very intake, and no earlier one, made of an operation; for whoever counts."""
+
+    kind: str
+    status: Status
+    code: str | None
+    #: Nobody had decided anything about it before.
+    is_first: bool
+    #: When its row was written; None for a message that has just come.
+    received_at: datetime | None
+
+
 @dataclass(slots=True)
 class Taken:
     """What an intake did, for whoever has to spread the word."""
 
     #: By operation.
     fates: dict[str, Fate] = field(default_factory=dict)
+    #: By operation, without those that were known already.
+    decisions: dict[str, Decision] = field(default_factory=dict)
     #: Operations that have ended, or may have: their outcome is to be told.
     ended: list[str] = field(default_factory=list)
     #: Targets that have something to do.
@@ -41,6 +57,7 @@ class Taken:
 
     def add(self, other: Taken) -> None:
         self.fates |= other.fates
+        self.decisions |= other.decisions
         self.ended += other.ended
         self.targets |= other.targets
         self.unchanged |= other.unchanged

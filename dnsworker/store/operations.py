@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,7 +23,9 @@ MOMENTS = {Status.ACCEPTED.value: ("accepted_at",), Status.ERROR.value: ("finish
 DECIDED = ("status", "zone_id", "revision", "serial", "code", "message", "is_untold")
 
 _ACCEPTED_IN = (
-    sa.select(operation.c.zone_id, operation.c.id, operation.c.kind, operation.c.revision)
+    sa.select(
+        operation.c.zone_id, operation.c.id, operation.c.kind, operation.c.revision, operation.c.received_at
+    )
     .where(operation.c.zone_id.in_(IDS), operation.c.status == Status.ACCEPTED.value)
     .order_by(operation.c.revision)
 )
@@ -135,7 +138,13 @@ def accepted_in_all(connection: sa.Connection, zone_ids: Collection[int]) -> dic
 def accepted_in(connection: sa.Connection, zone_id: int) -> list[Any]:
     """The zone's operations that are on their way, in the order in which they took effect."""
     query = (
-        sa.select(operation.c.id, operation.c.kind, operation.c.revision, operation.c.serial)
+        sa.select(
+            operation.c.id,
+            operation.c.kind,
+            operation.c.revision,
+            operation.c.serial,
+            operation.c.received_at,
+        )
         .where(operation.c.zone_id == zone_id, operation.c.status == Status.ACCEPTED.value)
         .order_by(operation.c.revision)
     )
@@ -268,6 +277,18 @@ def oldest_open(connection: sa.Connection, limit: int = 1) -> list[str]:
     ]
     found = connection.execute(sa.union_all(*map(sa.select, first))).all()
     return [row.id for row in sorted(found, key=lambda row: row.received_at)][:limit]
+
+
+def oldest_received(connection: sa.Connection) -> dict[str, datetime]:
+    """When the oldest operation came that is still in each of the open statuses; without those of none."""
+    first = [
+        sa.select(sa.func.min(operation.c.received_at))
+        .where(operation.c.status == sa.literal_column(f"'{status}'"))
+        .scalar_subquery()
+        for status in OPEN
+    ]
+    row = connection.execute(sa.select(*first)).one()
+    return {status: moment for status, moment in zip(OPEN, row, strict=True) if moment is not None}
 
 
 def overdue_holds(connection: sa.Connection, older_than_s: float, limit: int) -> list[tuple[str, str]]:

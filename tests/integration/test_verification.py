@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from dnsworker.answers import answer
 from dnsworker.capabilities import Capabilities
@@ -18,7 +19,8 @@ from dnsworker.operations import Status
 from dnsworker.pools import Pool
 from dnsworker.records import SOA, RRset
 from dnsworker.store import pools
-from tests.world import MemoryBackend, World, a_world
+from tests.scraping import Scraped
+from tests.world import MemoryBackend, MemoryServer, World, a_world
 
 BAD = "192.0.2.66"
 SILENT = Observed("unknown", error="no answer within 1 s")
@@ -177,3 +179,52 @@ def test_a_lower_threshold_is_judged_by_at_once(start: Start) -> None:
         pools.apply(connection, [Pool.from_document(document)])
     world.runtime.reload_pools()
     assert world.end_of(operation).status is Status.ACTIVE
+
+
+def test_one_that_disagrees_is_counted_apart_from_one_that_is_silent(start: Start) -> None:
+    world, nameservers = start({"port": 5301, "target": "one"}, {"port": 5302, "target": "two"})
+    world.create()
+
+    def verdicts() -> dict[tuple[str, str], float]:
+        found = Scraped([generate_latest(world.runtime.events.registry).decode()])
+        counts = found.by("dnsworker_verifications_total", "nameserver", "verdict")
+        return {(name.rpartition(":")[2], verdict): count for (name, verdict), count in counts.items()}
+
+    before = verdicts()
+    assert before == {("5301", "right"): 1, ("5302", "right"): 1}
+    nameservers.hides.add((5301, "www.example.org."))
+    nameservers.silent.add(5302)
+    operation = world.put("www", "192.0.2.1")
+    world.until(
+        lambda: {("5301", "disagrees"), ("5302", "unanswered")} <= verdicts().keys(), "both to be counted"
+    )
+    assert verdicts().keys() == before.keys() | {("5301", "disagrees"), ("5302", "unanswered")}
+    assert {key: verdicts()[key] for key in before} == before, "neither was right"
+    nameservers.hides.clear()
+    nameservers.silent.clear()
+    world.end_of(operation)
+    assert verdicts()["5301", "right"] >= 2
+    served = Scraped([generate_latest(world.runtime.events.registry).decode()])
+    counts = served.by("dnsworker_time_to_served_seconds_count", "nameserver")
+    assert sorted(counts.values()) == [2, 2], "the zone and the record, at each once"
+
+
+def test_a_zone_that_should_be_gone_and_is_still_served_disagrees(start: Start) -> None:
+    world, nameservers = start({"port": 5301, "target": "one"})
+    world.create()
+    nameservers.targets[5301] = "late"
+    world.servers["late"] = MemoryServer(zones=dict(world.servers["one"].zones))
+    operation = world.submit("delete_zone")
+
+    def verdicts() -> dict[str, float]:
+        found = Scraped([generate_latest(world.runtime.events.registry).decode()])
+        return found.by("dnsworker_verifications_total", "verdict")
+
+    world.until(lambda: verdicts().get("disagrees", 0) >= 1, "it to be counted")
+    assert "unanswered" not in verdicts()
+    nameservers.silent.add(5301)
+    world.until(lambda: verdicts().get("unanswered", 0) >= 1, "it to be counted")
+    nameservers.silent.clear()
+    world.servers["late"].zones.clear()
+    world.end_of(operation)
+    assert verdicts()["right"] == 2

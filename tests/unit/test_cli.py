@@ -474,7 +474,8 @@ def test_every_command_has_json_and_help(run: Run, path: tuple[str, ...]) -> Non
 
 def test_the_commands_are_those_of_the_design() -> None:
     assert {" ".join(path) for path in commands(cli)} == {
-        "up", "demo", "worker", "beat", "dashboard", "backends", "status", "schema", "completion",
+        "up", "demo", "worker", "beat", "exporter", "health", "dashboard",
+        "backends", "status", "schema", "completion",
         "zone create", "zone update", "zone delete", "zone show", "zone list", "zone import", "zone export",
         "zone history", "zone restore",
         "zone freeze", "zone thaw", "zone notify", "zone move", "zone diff", "zone sync",

@@ -26,6 +26,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "dnsworker/dashboard": ("dashboard",),
     "dnsworker/database.py": ("worker",),  # its `upgrade` works in a checkout only
     "dnsworker/mariadb.py": ("mariadb",),
+    "dnsworker/monitoring": ("worker",),
     "dnsworker/testing": ("testing",),
     "tasks": ("worker",),
     "backends": ("worker",),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dnsworker.logs import Console, set_up_logging, without_secrets
+from dnsworker.logs import Console, about, also_about, set_up_logging, without_secrets
 from dnsworker.settings import Settings
 
 
@@ -88,3 +88,25 @@ def test_what_looks_like_a_secret_is_masked(text: str) -> None:
 def test_other_words_are_left_alone() -> None:
     text = "the key tag 20326 of example.org. has no secret; https://host/path?x=1"
     assert without_secrets(text) == text
+
+
+@pytest.mark.usefixtures("untouched_root")
+def test_whatever_is_logged_within_a_piece_of_work_says_what_it_is_about(log: logging.Logger) -> None:
+    stream = io.StringIO()
+    set_up_logging(Settings(log_format="json"), stream)
+    with about(target="bind-1"):
+        with about(pool="default"):
+            also_about(zone="example.org.")
+            log.info("one")
+            log.info("two", extra={"zone": "example.net."})
+        log.info("three")
+    also_about(zone="nobody's")
+    log.info("four")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    told = [{key: line[key] for key in ("pool", "zone", "target") if key in line} for line in lines]
+    assert told == [
+        {"pool": "default", "zone": "example.org.", "target": "bind-1"},
+        {"pool": "default", "zone": "example.net.", "target": "bind-1"},
+        {"target": "bind-1"},
+        {},
+    ]
