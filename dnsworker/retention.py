@@ -6,6 +6,7 @@ Separate from the sweep, which finds what is to be done now; here nothing is eve
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +20,10 @@ log = logging.getLogger(__name__)
 NEXT_S, ROUND_S = 1.0, 3600.0
 
 
+#: Purges the next rows from a position on: how many went, how far it got, and in how many seconds to go on.
+Step = Callable[[sa.Connection, Any], tuple[int, Any, float]]
+
+
 class Retention:
     """What one process does for it. How far it is stands in the database."""
 
@@ -29,8 +34,8 @@ class Retention:
     def advance(self) -> int:
         """Purge the next rows of each kind, where it is due; how many went."""
         count = 0
-        steps = zip(retention.KINDS, (self._trim, self._forget, self._forget_clients), strict=True)
-        for what, step in steps:
+        steps: tuple[Step, ...] = (self._trim, self._forget, self._forget_clients)
+        for what, step in zip(retention.KINDS, steps, strict=True):
             with self._engine.begin() as connection:
                 position = retention.take_turn(connection, what)
                 if position is None:
