@@ -24,7 +24,7 @@ from dnsworker.operations import Status
 from dnsworker.records import RRset
 from dnsworker.tables import zone
 from tests.busy_writers import BusyWriter
-from tests.integration.test_bind9_docs import section
+from tests.documented import blocks_in
 from tests.world import World, a_world
 
 ZONE = Name("example.org.")
@@ -204,7 +204,7 @@ def test_an_answer_lost_among_others_changes_is_no_second_change(world: World) -
 # --- real servers -----------------------------------------------------------------------------------------
 
 BACKENDS = Path(__file__).parents[2] / "docs" / "backends"
-BIND_KEY, BIND_POOL = section("Zones that others update")
+BIND_KEY, BIND_POOL = blocks_in("docs/backends/bind9.md", "Zones that others update")
 BIND_STATEMENTS: str = yaml.safe_load(BIND_POOL)[0]["targets"][0]["options"]["zone_statements"]
 #: named answers with the whole zone then, which for such a small one is less than what has changed.
 WITHOUT_HISTORY = BIND_STATEMENTS.replace("max-ixfr-ratio unlimited;", "")
