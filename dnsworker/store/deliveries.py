@@ -266,7 +266,7 @@ def _claim_several(
 
 def note_all_creating(connection: sa.Connection, claims: Iterable[Claim]) -> None:
     """The zones are about to be created at the target. Raises `ClaimLost` when one of the claims is lost."""
-    rows = [_key(claim) for claim in claims]
+    rows = _in_order(connection, claims)
     if len(_CREATING.carry_out(connection, rows)) != len(rows):
         raise ClaimLost
 
@@ -280,14 +280,15 @@ def require_all(connection: sa.Connection, claims: Iterable[Claim]) -> None:
 
 def renew_all(connection: sa.Connection, claims: Iterable[Claim], lease_s: float) -> None:
     """Raises `ClaimLost` when one of them is lost."""
-    rows = [{**_key(claim), "lease_s": lease_s} for claim in claims]
+    rows = [{**row, "lease_s": lease_s} for row in _in_order(connection, claims)]
     if len(_RENEW.carry_out(connection, rows)) != len(rows):
         raise ClaimLost
 
 
 def give_back_all(connection: sa.Connection, claims: Iterable[Claim], *, must_read: bool) -> set[int]:
     """End claims at one target, due at once; returns the zones of those that weren't lost."""
-    return _GIVE_BACK.carry_out(connection, [{**_key(claim), "must_read": must_read} for claim in claims])
+    rows = [{**row, "must_read": must_read} for row in _in_order(connection, claims)]
+    return _GIVE_BACK.carry_out(connection, rows)
 
 
 def finish_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> set[int]:
@@ -643,6 +644,18 @@ def _key(claim: Claim) -> dict[str, int]:
     return {"zone_id": claim.zone_id, "target_id": claim.target_id, "epoch": claim.epoch}
 
 
+def _in_order(connection: sa.Connection, claims: Iterable[Claim]) -> list[dict[str, int]]:
+    """The keys of claims whose rows are about to be written without their zones being locked.
+
+    The rows are locked in the order of their keys, as the intake locks them: two orders are a deadlock. Where
+    several are written by one statement, that has an order of its own, so they are locked before.
+    """
+    rows = sorted((_key(claim) for claim in claims), key=lambda row: (row["zone_id"], row["target_id"]))
+    if connection.dialect.name == "postgresql" and len(rows) > 1:
+        _LOCK.find(connection, [{name: row[name] for name in ("zone_id", "target_id")} for row in rows])
+    return rows
+
+
 def _is_held(given: Any) -> list[sa.ColumnElement[bool]]:
     return [
         delivery.c.zone_id == given.zone_id,
@@ -679,6 +692,12 @@ _FINISH = bulk.Change(
     key="zone_id",
 )  # fmt: skip
 _HELD = bulk.Search(delivery, [delivery.c.zone_id], by=("zone_id", "target_id", "epoch"))
+_LOCK = bulk.Search(
+    delivery,
+    [delivery.c.zone_id],
+    by=("zone_id", "target_id"),
+    locked_by=(delivery.c.zone_id, delivery.c.target_id),
+)
 _CREATING = bulk.Change(
     delivery, _KEY, where=_is_held, values=lambda given: {"state": "creating"}, key="zone_id"
 )

@@ -21,6 +21,7 @@ from dev.pool import pool_of, to_yaml
 from dev.program import ROOT
 from dev.servers import Bind, PowerDNS, Redis
 from dev.stack import Stack
+from dnsworker import Client
 from dnsworker.pools import build_options, load_pools
 from dnsworker.settings import Settings
 from tests.acceptance.comparison import client_of, wait_for
@@ -60,9 +61,22 @@ def talkative(bind: Bind, powerdns: PowerDNS, redis: Redis, start_stack: Callabl
     )
 
 
+def _wait_until_flower_is_told(stack: Stack, client: Client) -> None:
+    """Flower has the workers tell of tasks every few seconds, from its start on."""
+    client.create_zone("seen.test.", email=EMAIL, pool="right").wait(60)
+
+    def is_told() -> bool:
+        change = client.put_record("seen.test.", "www", "A", ["192.0.2.1"])
+        change.wait(60)
+        return change.id in _flower(stack, "api/tasks?limit=1000")
+
+    wait_for(is_told, "Flower to be told of an operation", 60)
+
+
 def test_no_secret_is_shown_anywhere(talkative: Stack) -> None:
     stack = talkative
     with client_of(stack) as client:
+        _wait_until_flower_is_told(stack, client)
         done = client.create_zone("leak.test.", email=EMAIL, pool="right")
         done.wait(60)
         client.put_record("leak.test.", "www", "A", ["192.0.2.1"]).wait(60)

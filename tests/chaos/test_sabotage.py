@@ -99,7 +99,7 @@ def required(fence: Fence) -> int:
 
 
 _FAILURE = {"code": "Unreachable", "message": "", "delay_s": 1.0, "must_read": False, "attempts": 1}
-_TOGETHER = {"revision": 1, "soa": "", "look_s": 1.0}
+_TOGETHER = {"revision": 1, "soa": "", "look_s": 1.0, "has_read": False}
 #: How a worker writes a delivery that it has claimed.
 WRITES: dict[str, Callable[..., object]] = {
     "read": deliveries.read,
@@ -115,6 +115,8 @@ WRITES: dict[str, Callable[..., object]] = {
     "suspect": lambda connection, claim: comparisons.suspect(connection, claim, 1.0),
     "renew all": lambda connection, claim: deliveries.renew_all(connection, [claim], 60.0),
     "give all back": lambda connection, claim: deliveries.give_back_all(connection, [claim], must_read=False),
+    "note all creating": lambda connection, claim: deliveries.note_all_creating(connection, [claim]),
+    "require all": lambda connection, claim: deliveries.require_all(connection, [claim]),
     "finish all": lambda connection, claim: deliveries.finish_all(
         connection, [{**_TOGETHER, **deliveries._key(claim)}]
     ),
