@@ -6,20 +6,26 @@ One stack for all of it: two workers and beat that answer for themselves, and an
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kombu import Connection, Exchange
 
+from dev.program import Program
+from dev.servers.ports import ADDRESS, claim_port
 from dev.stack import Stack
 from dnsworker import Client, OperationFailed
+from dnsworker.monitoring.sharing import LOCK, PREFIX
 from tests.acceptance.comparison import client_of, wait_for
 from tests.acceptance.conftest import rows
-from tests.scraping import Scraped, get, health, lint
+from tests.scraping import Scraped, get, health, is_at_least, lint
 
 EMAIL = "hostmaster@example.org"
 ZONES = [f"watched{number}.test." for number in range(6)]
@@ -234,3 +240,89 @@ def test_a_process_that_hangs_is_not_live(watched: Stack) -> None:
         watched.worker(0).cont()
     assert said.startswith("worker is not live\n  process: no answer at")
     assert watched.run("health", "worker", "--live", "--port", port) == "worker is live\n"
+
+
+@pytest.fixture
+def forking(watched: Stack, tmp_path: Path) -> Iterator[tuple[Program, str]]:
+    """A worker with child processes, in the place of the stack's own, and where it answers."""
+    for worker in watched.workers:
+        worker.stop()
+    port = claim_port()
+    answers = {
+        "DNSWORKER_METRICS_HOST": ADDRESS,
+        "DNSWORKER_METRICS_PORT": str(port),
+        "TMPDIR": str(tmp_path),
+    }
+    arguments = ("celery", "-A", "dnsworker.app", "worker", "-P", "processes", "-c", "2", "-l", "INFO")
+    program = Program(
+        "forking", arguments, ready=" ready.", folder=watched.folder,
+        env=lambda: {**watched.process_env(), **answers},
+    )  # fmt: skip
+    url = f"http://{ADDRESS}:{port}"
+    program.start()
+    wait_for(lambda: health(url, "ready")[0] == 200, "it to take messages")
+    yield program, url
+    program.stop()
+    for worker in watched.workers:
+        worker.start()
+
+
+def test_child_processes_are_counted_together_and_a_killed_one_stays_counted(
+    watched: Stack, watching: Client, forking: tuple[Program, str], tmp_path: Path
+) -> None:
+    program, url = forking
+    zone = "forked.test."
+    watching.create_zone(zone, email=EMAIL).wait(60)
+
+    def counts() -> dict[Any, float]:
+        found = Scraped.of(url)
+        names = ("dnsworker_submissions_total", "dnsworker_time_to_active_seconds_count")
+        return {(name, *key): value for name in names for key, value in found.samples.get(name, {}).items()}
+
+    def do(count: int) -> None:
+        operations = [watching.put_record(zone, f"f{n}", "A", [f"192.0.2.{n}"]) for n in range(count)]
+        for operation in operations:
+            operation.wait(60)
+        done[0] += count
+        wait_for(lambda: Scraped.of(url).total("dnsworker_time_to_active_seconds_count") >= done[0], "counts")
+
+    done = [1]  # the zone itself
+    do(20)
+    before = counts()
+    assert Scraped.of(url).total("dnsworker_submissions_total") == 21
+    assert lint(get(f"{url}/metrics")[1]) == ""
+    for child in _children_of(program.pid):
+        os.kill(child, signal.SIGKILL)
+    wait_for(lambda: len(_children_of(program.pid)) == 2, "new children", 30)
+    assert is_at_least(counts(), before), "nothing falls when a child is killed"
+    do(20)
+    assert Scraped.of(url).total("dnsworker_submissions_total") == 41
+    (folder,) = tmp_path.glob(f"{PREFIX}*")
+    files = sorted(path.name for path in folder.iterdir() if path.name != LOCK)
+    processes = {name.partition("_")[2] for name in files}
+    assert "gone.db" in processes, "what killed children leave behind is added up"
+    alive = {f"{pid}.db" for pid in (program.pid, *_children_of(program.pid))}
+    assert processes - {"gone.db"} <= alive, files
+    assert health(url, "ready")[0] == 200
+    # The worker itself, and what it leaves behind.
+    children = _children_of(program.pid)
+    program.kill()
+    wait_for(lambda: not any(_is_running(child) for child in children), "the children to end as well", 30)
+    assert list(tmp_path.glob(f"{PREFIX}*")) == [folder]
+    program.start()
+    assert folder not in list(tmp_path.glob(f"{PREFIX}*")), "the next one removes it"
+    assert Scraped.of(url).total("dnsworker_submissions_total") == 0
+    program.stop()
+    assert list(tmp_path.glob(f"{PREFIX}*")) == [], "and leaves nothing when it ends in order"
+
+
+def _children_of(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found if _is_running(int(child))]
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
