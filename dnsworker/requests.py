@@ -362,11 +362,26 @@ class ZoneQuery(_Message):
         return names.zone_name(value)
 
 
-class RecordQuery(ZoneQuery):
-    """`list_records`: optionally only one name or type."""
+class _NamedQuery(ZoneQuery):
+    """A question about a zone, or about one name in it."""
 
     #: As for a record: `@`, relative, or absolute.
     name: str | None = None
+
+    @property
+    def owner(self) -> Name | None:
+        """The absolute name asked for. Raises `InvalidName`."""
+        return None if self.name is None else names.record_name(self.name, Name(self.zone))
+
+    @model_validator(mode="after")
+    def _has_usable_name(self) -> Self:
+        _ = self.owner
+        return self
+
+
+class RecordQuery(_NamedQuery):
+    """`list_records`: optionally only one name or type."""
+
     type: str | None = None
 
     @field_validator("type")
@@ -374,37 +389,15 @@ class RecordQuery(ZoneQuery):
     def _type(cls, value: str | None) -> str | None:
         return value if value is None else RRset.checked_type(value)
 
-    @property
-    def owner(self) -> Name | None:
-        """The absolute name asked for. Raises `InvalidName`."""
-        return None if self.name is None else names.record_name(self.name, Name(self.zone))
 
-    @model_validator(mode="after")
-    def _has_usable_name(self) -> Self:
-        _ = self.owner
-        return self
+class HistoryQuery(_NamedQuery):
+    """`show_history`: what was changed, the latest first; with a name, only what was changed there."""
 
-
-class HistoryQuery(ZoneQuery):
-    """`show_history`: what was changed, the latest first."""
-
-    #: Only what has been changed at this name; as for a record: `@`, relative, or absolute.
-    name: str | None = None
     #: Only the change with this serial, whole.
     serial: int | None = Serial
     #: Only what came before the change with this serial.
     before: int | None = Serial
     limit: int = Field(default=20, ge=1, le=1000)
-
-    @property
-    def owner(self) -> Name | None:
-        """The absolute name asked for. Raises `InvalidName`."""
-        return None if self.name is None else names.record_name(self.name, Name(self.zone))
-
-    @model_validator(mode="after")
-    def _has_usable_name(self) -> Self:
-        _ = self.owner
-        return self
 
 
 class DryRunQuery(_Message):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
@@ -24,8 +25,9 @@ from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.settings import Settings
 from dnsworker.store import deliveries, journal, zones
-from dnsworker.store.deliveries import Claim
+from dnsworker.store.deliveries import Claim, DeliveryRow
 from dnsworker.store.pools import KnownPool
+from dnsworker.store.rows import ZoneRow
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,22 @@ class _Change(Passenger):
     plan: Plan
 
 
-def gather(
+class ClaimSeveral(Protocol):
+    """One of the ways of `deliveries` to claim what goes together."""
+
+    def __call__(
+        self, connection: sa.Connection, target_id: int, target_name: str, *,
+        owner: int, lease_s: float, limit: int,
+    ) -> dict[Claim, DeliveryRow]: ...  # fmt: skip
+
+
+C = TypeVar("C", bound="Convoy")
+
+
+def gather_by(
+    claim: ClaimSeveral,
+    limit: int,
+    make: Callable[[sa.Connection, dict[Claim, DeliveryRow], dict[int, ZoneRow]], C],
     engine: sa.Engine,
     known: KnownPool,
     target: str,
@@ -73,32 +90,46 @@ def gather(
     *,
     owner: int,
     may_begin: Callable[[sa.Connection], bool],
-) -> Convoy | None:
-    """Claim what is due at the target and usual, and read all that is needed for it; None: there is nothing.
+) -> C | None:
+    """Claim up to `limit` deliveries, and have `make` read all that is needed for them; None: there are none.
 
     `may_begin` has the last word, at the end of the transaction: what it forbids was never claimed.
     """
-    target_id = known.target_ids[target]
     with engine.connect() as connection:
-        claimed = deliveries.claim_usual(
-            connection, target_id, target,
-            owner=owner, lease_s=settings.lease_s, limit=known.capabilities[target].pipelined,
+        claimed = claim(
+            connection, known.target_ids[target], target,
+            owner=owner, lease_s=settings.lease_s, limit=limit,
         )  # fmt: skip
         if not claimed:
             return None
-        ids = [claim.zone_id for claim in claimed]
         # The deliveries are locked: nobody can have moved one of these zones on since they were claimed.
-        found = zones.get_all(connection, ids)
-        entries = journal.since_deliveries(connection, target_id, ids, ENTRIES_AT_ONCE)
+        convoy = make(connection, claimed, zones.get_all(connection, [one.zone_id for one in claimed]))
+        if not may_begin(connection):
+            return None
+        connection.commit()
+    return convoy
+
+
+def gather(engine: sa.Engine, known: KnownPool, target: str, settings: Settings, **how: Any) -> Convoy | None:
+    """Claim what is due at the target and usual, and read all that is needed for it; None: there is nothing.
+
+    `how`: as in `gather_by`.
+    """
+
+    def make(
+        connection: sa.Connection, claimed: dict[Claim, DeliveryRow], found: dict[int, ZoneRow]
+    ) -> Convoy:
+        ids = list(found)
+        entries = journal.since_deliveries(connection, known.target_ids[target], ids, ENTRIES_AT_ONCE)
         works = {
             claim: Work(found[claim.zone_id], row, entries[claim.zone_id], {})
             if claim.zone_id in entries else None
             for claim, row in claimed.items()
         }  # fmt: skip
-        if not may_begin(connection):
-            return None
-        connection.commit()
-    return Convoy(engine, known, target, works, settings)
+        return Convoy(engine, known, target, works, settings)
+
+    limit = known.capabilities[target].pipelined
+    return gather_by(deliveries.claim_usual, limit, make, engine, known, target, settings, **how)
 
 
 class Convoy:

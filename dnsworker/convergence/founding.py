@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from dnsworker import comparison, serials
 from dnsworker.backend import Backend
 from dnsworker.contents import ZoneContents
-from dnsworker.convergence.convoy import Convoy, Outcome, Passenger
+from dnsworker.convergence.convoy import Convoy, Outcome, Passenger, gather_by
 from dnsworker.convergence.ledger import RENEW_AFTER_S, Ledger, Work
 from dnsworker.database import reading
 from dnsworker.errors import BackendError, Busy, ClaimLost, Unreachable
 from dnsworker.records import RRset
 from dnsworker.settings import Settings
 from dnsworker.store import deliveries, zones
-from dnsworker.store.deliveries import Claim
+from dnsworker.store.deliveries import Claim, DeliveryRow
 from dnsworker.store.pools import KnownPool
+from dnsworker.store.rows import ZoneRow
 
 log = logging.getLogger(__name__)
 
@@ -45,35 +47,22 @@ class _Settler(Passenger):
 
 
 def gather_new(
-    engine: sa.Engine,
-    known: KnownPool,
-    target: str,
-    settings: Settings,
-    *,
-    owner: int,
-    may_begin: Callable[[sa.Connection], bool],
+    engine: sa.Engine, known: KnownPool, target: str, settings: Settings, **how: Any
 ) -> Founding | None:
     """Claim zones that are to be made at the target, and read all that is needed for it; None: no such zone.
 
-    `may_begin` has the last word, at the end of the transaction: what it forbids was never claimed.
+    `how`: as in `gather_by`.
     """
-    target_id = known.target_ids[target]
-    with engine.connect() as connection:
-        claimed = deliveries.claim_new(
-            connection, target_id, target,
-            owner=owner, lease_s=settings.lease_s, limit=known.capabilities[target].creates_together,
-        )  # fmt: skip
-        if not claimed:
-            return None
-        ids = [claim.zone_id for claim in claimed]
-        # The deliveries are locked: nobody can have moved one of these zones on since they were claimed.
-        found = zones.get_all(connection, ids)
-        rrsets = zones.rrsets_of_all(connection, ids, RRSETS_AT_ONCE)
+
+    def make(
+        connection: sa.Connection, claimed: dict[Claim, DeliveryRow], found: dict[int, ZoneRow]
+    ) -> Founding:
+        rrsets = zones.rrsets_of_all(connection, list(found), RRSETS_AT_ONCE)
         works = {claim: Work(found[claim.zone_id], row, [], {}) for claim, row in claimed.items()}
-        if not may_begin(connection):
-            return None
-        connection.commit()
-    return Founding(engine, known, target, works, settings, rrsets)
+        return Founding(engine, known, target, works, settings, rrsets)
+
+    limit = known.capabilities[target].creates_together
+    return gather_by(deliveries.claim_new, limit, make, engine, known, target, settings, **how)
 
 
 class Founding(Convoy):
