@@ -45,8 +45,8 @@ MASKS = (
     (r"\battempt \d+", "attempt N"),
     (r" +", " "),
     (r" (?=\n|$)", ""),
-    # The attempts of a delivery that fails, and when the next one is due.
-    (r"(bind present SERIAL) \d+ (?:now|in AWHILE)", r"\1 N SOON"),
+    # The attempts of a delivery that fails, and when the next one is or was due: a busy worker is late.
+    (r"(bind present SERIAL) \d+ (?:in )?AWHILE", r"\1 N SOON"),
 )
 
 
