@@ -152,6 +152,8 @@ class NewZones:
         statements = self._options.zone_statements
         # What comes here was judged already; named would refuse a zone for `a_b.example.org. A`.
         check_names = "" if "check-names" in statements else "check-names ignore; "
+        # A large part of a small zone would be sent as all of it, and not tell what somebody changed there.
+        ratio = "" if "max-ixfr-ratio" in statements else "max-ixfr-ratio unlimited; "
         says_who_updates = "allow-update" in statements or "update-policy" in statements
         update = "" if says_who_updates else f'allow-update {{ key "{self._key.name}"; }}; '
         if self._options.dnssec_policy is not None:
@@ -162,7 +164,7 @@ class NewZones:
         self._zones.run(
             "addzone",
             zone,
-            f'type primary; file "{self._zones.path(file)}"; {check_names}allow-query {{ any; }}; '
+            f'type primary; file "{self._zones.path(file)}"; {check_names}{ratio}allow-query {{ any; }}; '
             f'allow-transfer {{ key "{self._key.name}";{transfer} }}; '
             f"{update}{statements}",
         )

@@ -15,7 +15,9 @@ from typing import Any
 import dns.message
 import dns.query
 import dns.rcode
+import dns.tsigkeyring
 import pytest
+from dns.update import UpdateMessage
 
 from backends import dns_lookup
 from backends.bind9 import BACKEND
@@ -760,6 +762,27 @@ def test_lookups_never_differ_from_what_is_stored(backend: Backend) -> None:
         told += found is not None
         assert backend.read_rrsets(zone.name, [key]) == stored
     assert told > 60, "queries are hardly ever enough"
+
+
+@pytest.mark.parametrize("is_shared_folder", [False, True])
+def test_an_edit_of_a_zone_of_three_records_is_told_as_an_edit(
+    running: Bind, make_backend: Callable[..., Backend], is_shared_folder: bool
+) -> None:
+    """By itself named sends the whole zone where that is shorter, and nobody knows what was edited."""
+    more = {"local_zone_directory": running.folder, "zone_directory": str(running.folder)}
+    backend = make_backend(**(more if is_shared_folder else {}))
+    name = f"z{next(_numbers)}.example."
+    soa = SOA(Name("ns1.example.net."), Name("hostmaster.example.net."), 2026112301)
+    tiny = ZoneContents.of(Name(name), soa, [RRset(Name(name), "NS", 60, ["ns1.example.net."])])
+    backend.create_zone(tiny)
+    edited = RRset(f"edited.{name}", "TXT", 60, [f'"{"by hand" * 30}"'])
+    message = UpdateMessage(name, keyring=dns.tsigkeyring.from_text({running.key_name: running.key_secret}))
+    message.add(str(edited.name), 60, "TXT", *edited.data)
+    dns.query.tcp(message, running.address, port=running.port, timeout=5)
+    delta = backend.read_changes(tiny.name, tiny.soa)
+    assert delta is not None
+    assert delta.soa.serial == tiny.soa.serial + 1
+    assert delta.added[edited.key] == {(60, text) for text in edited.data}
 
 
 def test_changes_before_the_history_began_can_not_be_told(backend: Backend, zone: ZoneContents) -> None:
