@@ -38,7 +38,7 @@ FENCED = ("bind", "knot")
 LEASE_S = 6.0
 #: What isn't as it ships: a lease that can be outslept, and back-offs that end within the run.
 SETTINGS = {"DNSWORKER_LEASE_S": str(LEASE_S), "DNSWORKER_RETRY_CAP_S": "4"}
-#: RabbitMQ 3.10 needs this long to write a new quorum queue down (docs/operating.md).
+#: RabbitMQ 3.10 needs this long to write a new quorum queue down (docs/operating/versions.md).
 BROKER_SETTLES_S = 10.0
 SUBMIT_TIMEOUT_S = 2.0
 #: Read by `chaos.worker` alone: the mechanism that is missing, and the folder of the workers' clocks.

@@ -18,7 +18,7 @@ from dev.program import ROOT
 from tests.documented import block
 from tests.rooms import House, Room, compose_config
 
-OPERATING = "docs/operating.md"
+DEPLOYMENT = "docs/operating/deployment.md"
 #: Debian has no Grafana, and Prometheus is only asked for its tools.
 NOT_HERE = ("grafana", "prometheus")
 GET = """
@@ -59,8 +59,8 @@ def house(checkout: Path) -> Iterator[House]:
 def test_the_documented_commands_work(house: House, checkout: Path) -> None:
     """Each by what stands for it here; the first of them made the checkout."""
     prepare, up, *runs = block("docs/quick-start.md", "Containers").splitlines()
-    operating = block(OPERATING, "Containers").splitlines()
-    assert [line.split("#")[0].strip() for line in operating[:3]] == [prepare, up, runs[0]]
+    deployment = block(DEPLOYMENT, "Containers").splitlines()
+    assert [line.split("#")[0].strip() for line in deployment[:3]] == [prepare, up, runs[0]]
     assert (checkout / prepare).exists()
     profiles = re.findall(r"--profile (\w+)", up)
     assert set(compose_config(checkout, *profiles)["services"]) == set(house.config["services"]) - {
@@ -70,7 +70,7 @@ def test_the_documented_commands_work(house: House, checkout: Path) -> None:
     for line in runs:
         assert line.startswith(start)
         assert "ACTIVE" in house.run(*line.removeprefix(start).split())
-    port = re.search(r"-p (\d+)", operating[3])
+    port = re.search(r"-p (\d+)", deployment[3])
     assert port
     assert {(one["published"], one["target"]) for one in house.config["services"]["bind"]["ports"]} == {
         (port[1], 53)

@@ -172,11 +172,9 @@ def stopped_bind(own: Stack) -> Iterator[None]:
 
 # --- Operating ----------------------------------------------------------------------------------------------
 
-OPERATING = "docs/operating.md"
-
 
 def test_the_commands_before_the_first_start_prepare_a_system(own: Stack) -> None:
-    for line in block(OPERATING, "Processes").splitlines():
+    for line in block("docs/operating/processes.md", "Processes").splitlines():
         said = typed(own, line, **{"pools.yaml": own.env["DNSWORKER_POOLS"]})
         assert "dnsworker:" not in said, said
 
@@ -187,7 +185,7 @@ def test_a_server_that_is_down_looks_as_the_page_shows(own: Stack, client: Clien
         client.put_record(example, "api", "A", ["192.0.2.3"])
         wait_for(lambda: "open" in own.run("status").partition("TARGET")[2], "the breaker to open")
         wait_for(lambda: _serial(own, "powerdns") == own.run_json("zone", "show", ZONE)["serial"], "PowerDNS")
-        assert_as_shown(own, block(OPERATING, "Something is stuck"))
+        assert_as_shown(own, block("docs/operating/troubleshooting.md", "Something is stuck"))
 
 
 def _serial(own: Stack, target: str) -> int:
@@ -207,7 +205,7 @@ def test_a_zone_that_is_there_already_is_refused_as_the_page_shows(own: Stack, c
                     "records": [{"content": one, "disabled": False} for one in data]}
                    for kind, data, ttl in rrsets],
     })  # fmt: skip
-    assert_as_shown(own, block(OPERATING, "A target has the zone already"))
+    assert_as_shown(own, block("docs/operating/existing-zones.md", "A target has the zone already"))
     own.powerdns.api("DELETE", "/zones/example.com.")
 
 
@@ -221,7 +219,7 @@ def test_a_zone_moves_by_the_documented_command(
         "targets": [{"name": "files", "type": "zonefile", "options": {"folder": str(tmp_path)}}],
     }
     own.apply_pool(to_yaml(pool_of({"bind": own.bind, "powerdns": own.powerdns}), new))
-    assert "ACTIVE" in typed(own, block(OPERATING, "Moving a zone"))
+    assert "ACTIVE" in typed(own, block("docs/operating/moving.md", "Moving a zone"))
     assert (tmp_path / "example.org.zone").exists()
     assert before == own.env["DNSWORKER_POOLS"]
 
@@ -238,13 +236,13 @@ def test_a_zone_is_imported_by_each_of_the_documented_commands(
         "/run/secrets/transfer": str(tmp_path / "secret"),
     }
     client.create_zone(ZONE, email="hostmaster@example.org").wait(60)
-    text = block(OPERATING, "Zones that are there already").replace("\\\n", " ")
+    text = block("docs/operating/existing-zones.md", "Zones that are there already").replace("\\\n", " ")
     for line in text.splitlines():
         assert "ACTIVE" in typed(own, line, **places), line
 
 
 def test_a_restored_database_is_said_by_the_documented_command(own: Stack) -> None:
-    assert "dnsworker:" not in typed(own, block(OPERATING, "The database is away"))
+    assert "dnsworker:" not in typed(own, block("docs/operating/backup.md", "A restored database"))
 
 
 def test_what_a_zone_was_is_shown_and_brought_back_by_the_documented_commands(
@@ -253,9 +251,9 @@ def test_what_a_zone_was_is_shown_and_brought_back_by_the_documented_commands(
     serial = client.put_record(example, "www", "A", ["192.0.2.1"]).wait(60).serial
     between = datetime.now(UTC).isoformat()
     client.put_record(example, "www", "A", ["192.0.2.2"]).wait(60)
-    for line in block(OPERATING, "What was changed, and by whom").splitlines():
+    for line in block("docs/operating/history.md", "What was changed, and by whom").splitlines():
         assert "192.0.2.1" in typed(own, line, **{"1795454649": str(serial)}), line
-    dry, back, to = block(OPERATING, "Back to what a zone was").splitlines()
+    dry, back, to = block("docs/operating/history.md", "Back to what a zone was").splitlines()
     assert "192.0.2.1" in typed(own, dry, **{"1795454649": str(serial)})
     assert texts(own.bind, f"www.{example}", "A") == ["192.0.2.2"]
     assert "ACTIVE" in typed(own, back, **{"1795454649": str(serial)})

@@ -145,7 +145,7 @@ def test_an_unknown_target_is_refused_by_name(world: World) -> None:
 
 def test_the_documented_difference_is_what_is_shown(world: World) -> None:
     make_ahead(world)
-    command, *expected = block("docs/operating.md", "A target is held or ahead").splitlines()
+    command, *expected = block("docs/operating/ahead.md", "A target is held or ahead").splitlines()
     shown = run(*command.split()[2:]).stdout.replace("one  ", "ns1  ").replace("two  ", "ns2  ")
     ours = world.zone()["serial"]
     at_target = re.findall(r"ahead, serial (\d+)", shown)[0]

@@ -25,7 +25,7 @@ from tests.documented import block
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-OPERATING = ROOT / "docs" / "operating.md"
+OPERATING = ROOT / "docs" / "operating"
 COMPOSE = ROOT / "docker-compose.yml"
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -107,18 +107,18 @@ def test_the_readme_shows_a_pool_of_two_targets() -> None:
 
 
 def test_the_operators_page_shows_pools_that_mean_what_it_says() -> None:
-    (whole,) = load_pools(block("docs/operating.md", "pools.yaml"))
+    (whole,) = load_pools(block("docs/operating/pools.md", "pools.yaml"))
     assert [nameserver.verify for nameserver in whole.nameservers] == ["auto", "serial", "auto"]
-    (shared,) = load_pools(block("docs/operating.md", "What others write"))
+    (shared,) = load_pools(block("docs/operating/pools.md", "What others write"))
     assert [entry.name for entry in shared.ignore] == ["_acme-challenge*", "*.dhcp"]
-    (limited,) = load_pools(block("docs/operating.md", "Limits"))
+    (limited,) = load_pools(block("docs/operating/limits.md", "Limits"))
     limits = limited.targets[0].limits
     assert (limits.concurrency, limits.requests_per_second, limits.burst) == (2, 5, 10)
 
 
 def test_the_settings_of_tls_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority(tmp_path).certificate
-    for line in block("docs/operating.md", "TLS").splitlines():
+    for line in block("docs/security.md", "TLS").splitlines():
         name, _, value = shlex.split(line, comments=True)[0].partition("=")
         monkeypatch.setenv(name, value.replace("/etc/dnsworker/ca.pem", str(authority)))
     settings = load_settings()
@@ -142,7 +142,11 @@ def test_every_setting_that_is_named_exists() -> None:
 
 def test_the_table_of_settings_has_all_of_them_with_their_defaults() -> None:
     rows = dict(
-        re.findall(rf"^\| `({ENV_PREFIX}\w+)` \| (\S+) \|", OPERATING.read_text("utf-8"), re.MULTILINE)
+        re.findall(
+            rf"^\| `({ENV_PREFIX}\w+)` \| (\S+) \|",
+            (OPERATING / "settings.md").read_text("utf-8"),
+            re.MULTILINE,
+        )
     )
     expected = {}
     for name, field in Settings.model_fields.items():
@@ -165,7 +169,7 @@ def test_every_command_that_is_named_exists(where: str, line: str) -> None:
 
 
 def test_every_command_is_in_the_operators_table() -> None:
-    text = OPERATING.read_text("utf-8")
+    text = (OPERATING / "commands.md").read_text("utf-8")
 
     def leaves(group: click.Group, path: str) -> Iterator[tuple[str, str]]:
         for name, command in group.commands.items():
@@ -186,7 +190,7 @@ def test_every_error_is_explained() -> None:
         for name, value in inspect.getmembers(errors, inspect.isclass)
         if issubclass(value, errors.DNSWorkerError)
     }
-    text = OPERATING.read_text("utf-8")
+    text = (OPERATING / "errors.md").read_text("utf-8")
     assert {name for name in names - INTERNAL_ERRORS if f"`{name}`" not in text} == set()
 
 
