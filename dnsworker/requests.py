@@ -234,6 +234,16 @@ class Wish(_Message):
     data: list[str] = []
     ttl: int | None = Ttl
 
+    @model_validator(mode="after")
+    def _has_data(self) -> Self:
+        # Only with data were name, type and data judged as a whole; and a put of nothing would be a deletion
+        # that neither permissions nor the guard see.
+        if self.action != "delete" and not self.data:
+            raise InvalidRecord(
+                f"{self.name} {names.shown(self.type)}: data is missing; to remove the RRset, delete it"
+            )
+        return self
+
 
 class ChangeZone(Request):
     kind: ClassVar[str] = "change_zone"

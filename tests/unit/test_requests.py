@@ -141,6 +141,15 @@ def test_an_rrset_is_named_once_in_a_change() -> None:
         parse_request("change_zone", {"zone": "example.org", "changes": twice})
 
 
+@pytest.mark.parametrize("action", ["create", "update", "put"])
+@pytest.mark.parametrize("type_", ["A", "a", "NONSENSE"])
+@pytest.mark.parametrize("more", [{}, {"ttl": 60}])
+def test_what_sets_an_rrset_has_data(action: str, type_: str, more: dict[str, Any]) -> None:
+    wish = {"action": action, "name": "www", "type": type_, **more}
+    with pytest.raises(InvalidRecord, match=f"^www.example.org. {type_}: data is missing"):
+        parse_request("change_zone", {"zone": "example.org", "changes": [wish]})
+
+
 def test_a_delete_takes_no_data() -> None:
     wish = {"action": "delete", "name": "www", "type": "A", "data": ["192.0.2.1"]}
     with pytest.raises(InvalidRecord, match="takes no data"):
