@@ -117,8 +117,12 @@ class Committer:
             if moment - one.busy_since > BUSY_S and one.zone not in self._lanes:
                 self._lanes[one.zone] = deque()
                 opened.append(one.zone)
+        # What came meanwhile goes along: what comes from now on goes into the lane at once, and behind it.
+        waiting = [*busy, *self._buffer] if opened else busy
+        if opened:
+            self._buffer.clear()
         again: deque[Waiting] = deque()
-        for one in busy:
+        for one in waiting:
             self._lanes.get(one.zone, again).append(one)
         self._buffer.extendleft(reversed(again))
         return opened

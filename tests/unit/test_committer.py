@@ -128,6 +128,28 @@ def test_a_zone_that_is_locked_for_long_gets_a_lane_and_keeps_its_order(
     assert bench.database.groups[-1] == (["3"], False), "the lane is closed again"
 
 
+def test_what_came_before_a_lane_was_opened_is_not_passed_by_what_comes_after(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "BUSY_S", 0.0)
+    bench.database.locked = {"a.example."}
+    receive = bench.database.receive
+
+    def while_more_comes(arrivals: Sequence[Arrival], *, wait: bool) -> Taken:
+        if len(bench.database.groups) == 1:
+            bench.put("2")
+            bench.put("other", "b.example.")
+        return receive(arrivals, wait=wait)
+
+    bench.committer._receive = while_more_comes
+    bench.put("1")
+    bench.pool.run(2)
+    bench.put("3")
+    bench.pool.run()
+    assert [one for one in bench.results if one != "other"] == ["1", "2", "3"]
+    assert bench.results == dict.fromkeys(("1", "2", "3", "other"), ACCEPTED)
+
+
 def test_each_hears_of_its_own_end(bench: Bench) -> None:
     reused, failed = OperationIdReused("used before"), RuntimeError("nobody foresaw this")
     bench.database.taken = Taken(reused={"1": reused}, failed={"2": failed})
