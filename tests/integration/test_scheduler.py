@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from dev.servers.process import Process
 from dev.servers.redis import Redis
+from dnsworker.queues import SWEEP_TASK
+from dnsworker.testing import Proxy
+from tests.acceptance.comparison import wait_for
 
 ROOT = Path(__file__).parents[2]
 BEAT = """
@@ -53,6 +58,32 @@ def test_two_schedulers_wake_the_deliveries_and_end_when_told(
     assert [beat.returncode for beat in beats] == [0, 0], beats[0].tail()
     assert "Traceback" not in beats[0].tail(200)
     assert not list(ROOT.glob("celerybeat*"))
+
+
+def test_a_broker_that_goes_away_under_a_message_is_lines_and_no_stack(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    broker = urlsplit(environment["DNSWORKER_BROKER_URL"])
+    assert broker.hostname is not None
+    assert broker.port is not None
+    sent = threading.Event()
+
+    def watch(data: bytes) -> None:
+        if SWEEP_TASK.encode() in data:
+            sent.set()
+
+    with Proxy(broker.hostname, broker.port, lambda _: False, watch=lambda: watch) as line:
+        own = broker._replace(netloc=f"{broker.username}:{broker.password}@{line.host}:{line.port}").geturl()
+        environment = {**environment, "DNSWORKER_BROKER_URL": own}
+        beat = Process([sys.executable, "-c", BEAT], log_path=tmp_path / "beat.log", env=environment)
+        try:
+            wait_for(sent.is_set, "no message was sent")
+            line.close()
+            wait_for(lambda: "the next one is due in 0.2 s" in beat.tail(200), "beat hasn't missed the broker")
+        finally:
+            beat.stop(10)
+    assert "Traceback" not in beat.tail(1000)
+    assert "ERROR" not in beat.tail(1000)
 
 
 def test_celerys_own_commands_find_the_application(
