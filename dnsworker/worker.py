@@ -235,7 +235,8 @@ class WatchedScheduler(Scheduler):
         self._sent_at: float | None = None
         super().__init__(*args, **options)
         assert isinstance(self.app, WorkerApp)
-        self._longest_s = max(5.0, 5 * self.app.settings.sweep_interval_s)
+        self._interval_s = self.app.settings.sweep_interval_s
+        self._longest_s = max(5.0, 5 * self._interval_s)
 
     def tick(self, *args: Any, **options: Any) -> float:
         self.pulse.beat()
@@ -246,7 +247,7 @@ class WatchedScheduler(Scheduler):
         try:
             self.apply_async(entry, producer=producer, advance=False)
         except SchedulingError as exc:
-            log.warning("%s; the next one is due in %g s", exc, self.app.settings.sweep_interval_s)
+            log.warning("%s; the next one is due in %g s", exc, self._interval_s)
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
         sent = super().apply_async(*args, **options)

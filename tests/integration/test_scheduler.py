@@ -79,7 +79,7 @@ def test_a_broker_that_goes_away_under_a_message_is_lines_and_no_stack(
         try:
             wait_for(sent.is_set, "no message was sent")
             line.close()
-            wait_for(lambda: "the next one is due in 0.2 s" in beat.tail(200), "beat hasn't missed the broker")
+            wait_for(lambda: "the next one is due in 0.2 s" in beat.tail(200), "beat has missed nothing")
         finally:
             beat.stop(10)
     assert "Traceback" not in beat.tail(1000)
