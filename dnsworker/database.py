@@ -23,6 +23,8 @@ CONNECT_TIMEOUT_S = 5
 #: A statement or a forgotten transaction that takes longer is a mistake, and holds locks.
 SESSION = {"statement_timeout": "60s", "idle_in_transaction_session_timeout": "60s"}
 
+#: PostgreSQL's code for a write where none is taken.
+READ_ONLY = "25006"
 #: What a database raises that can't be reached, is restarting or is overloaded, and what it raises to the one
 #: of two transactions that it ends so that the other can go on: wait, then try again.
 AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
@@ -52,7 +54,22 @@ def connect(url: str, *, pool_size: int = 20) -> sa.Engine:
         parsed = parsed.set(drivername="postgresql+psycopg2")
     if parsed.get_backend_name() in MARIADB:
         return mariadb.engine(parsed, options)
-    return sa.create_engine(parsed, **options)
+    engine = sa.create_engine(parsed, **options)
+    sa.event.listen(engine, "handle_error", _take_read_only_for_away)
+    return engine
+
+
+def _take_read_only_for_away(context: sa.ExceptionContext) -> BaseException | None:
+    """A server that takes no writes is one that was replaced by another, or whose disk is full.
+
+    To the driver that is our mistake; but it passes, as an outage does, and a new connection may lead to the
+    one that does. MariaDB and SQLite say it as `AWAY` by themselves.
+    """
+    said = context.sqlalchemy_exception
+    if not isinstance(said, sa.exc.DBAPIError) or getattr(said.orig, "pgcode", None) != READ_ONLY:
+        return None
+    context.is_disconnect = True
+    return sa.exc.OperationalError(said.statement, said.params, said.orig, connection_invalidated=True)  # type: ignore[arg-type]
 
 
 def reading(engine: sa.Engine) -> sa.Engine:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dev.servers import PostgreSQL
+from dnsworker.database import AWAY
 from dnsworker.desired import Desired
 from dnsworker.intake import BATCH, Arrival, Intake, Taken, submit
 from dnsworker.operations import Status
@@ -188,6 +189,29 @@ def test_workers_that_make_and_delete_the_same_zones_never_wait_for_each_other_i
         ends = [world.show(one.operation_id) for messages in rounds for one in messages]
         assert {one.status for one in ends} <= {Status.ACCEPTED, Status.ERROR}
         assert {one.code for one in ends} <= {None, "ZoneExists", "ZoneNotFound", "RecordExists"}
+
+
+def test_a_database_that_takes_no_writes_for_a_while_is_waited_for(database_url: str, tmp_path: Path) -> None:
+    """A failover left us at the old primary, or a disk is full: no fault of what comes meanwhile."""
+    with a_world(tmp_path, "one", url=database_url) as world:
+        world.create("a.example.")
+
+        def take_writes(word: str) -> None:
+            with world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("SET default_transaction_read_only = off")
+                connection.exec_driver_sql(
+                    f'ALTER DATABASE "{world.engine.url.database}" SET default_transaction_read_only = {word}'
+                )
+                connection.invalidate()
+
+        take_writes("on")
+        world.runtime._engine.dispose()
+        one = put("www", 1)
+        with pytest.raises(AWAY):
+            world.runtime.receive_all([one])
+        take_writes("off")
+        # By a new connection: the old one would lead to the same server for ever.
+        assert statuses(world.runtime.receive_all([one]), [one]) == ["ACCEPTED"]
 
 
 def test_what_came_through_the_database_waits_for_no_locked_zone(database_url: str, tmp_path: Path) -> None:
