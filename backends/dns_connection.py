@@ -88,7 +88,7 @@ class DNSConnection:
             OutcomeUnknown(f"{self.address} was sent an update and did not answer")
         ] * len(requests)
         try:
-            self._send(bytes(framed), is_resend=False)
+            self._send(bytes(framed), is_resend=False, is_one=len(requests) == 1)
             timeout_s = self.timeout_s
             while signed:
                 wire = self._receive(timeout_s)
@@ -169,7 +169,9 @@ class DNSConnection:
                 ) from exc
             raise Unreachable(f"{self.address} did not answer: {_words(exc)}") from exc
 
-    def _send(self, framed: bytes, *, is_resend: bool) -> None:
+    def _send(self, framed: bytes, *, is_resend: bool, is_one: bool = True) -> None:
+        """Raises `Unreachable` where nothing of it can be carried out, `OutcomeUnknown` where some of it may."""
+        was_begun = False
         if self._socket is not None and not is_resend and _is_readable(self._socket):
             self.close()  # the server has ended an idle connection; nothing else may be unread
         for is_last in (False, True):
@@ -179,12 +181,15 @@ class DNSConnection:
                     self._socket = socket.create_connection((self.host, self.port), self.timeout_s)
                     self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._socket.settimeout(self.timeout_s)
-                # An update that was sent in part is not carried out: the server waits for all its octets.
+                # An update that was sent in part is not carried out: the server waits for all its octets. Of
+                # several the first ones may be.
+                was_begun = not is_one
                 self._socket.sendall(framed)
             except OSError as exc:
                 self.close()
                 if is_new or is_last:
-                    raise Unreachable(f"no nameserver at {self.host}:{self.port}: {_words(exc)}") from exc
+                    words = f"no nameserver at {self.host}:{self.port}: {_words(exc)}"
+                    raise (OutcomeUnknown if was_begun else Unreachable)(words) from exc
                 continue
             return
 

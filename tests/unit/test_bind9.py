@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 import struct
 from dataclasses import replace
 from typing import Any
@@ -25,9 +26,17 @@ from backends.bind9.birth import NewZones
 from backends.bind9.options import Bind9Options
 from backends.bind9.rndc import CommandFailed, ControlChannel
 from backends.bind9.zones import ConfiguredZones, file_name
+from backends.dns_connection import DNSConnection
 from backends.dns_tsig import TsigKey, Verifier
 from backends.dns_update import update_message
-from dnsworker.errors import AuthenticationFailed, Busy, ServerFailure
+from dnsworker.errors import (
+    AuthenticationFailed,
+    BackendError,
+    Busy,
+    OutcomeUnknown,
+    ServerFailure,
+    Unreachable,
+)
 from dnsworker.names import Name
 from dnsworker.plan import Plan, RRsetChange, make_plan, split
 from dnsworker.records import SOA, RRset
@@ -327,3 +336,38 @@ def test_a_file_that_never_comes_is_said_and_suspects_no_record() -> None:
     control = StubControl(forgets=float("inf"))
     with pytest.raises(Busy, match="has written no"):
         new_zones(control, 0.01)._wait_for_file(Name("example.org."), "example.org.db")
+
+
+SOA_7 = SOA(Name("ns1.example.org."), Name("hostmaster.example.org."), 7)
+
+
+class StubSocket:
+    """Takes some octets, and then breaks off."""
+
+    def settimeout(self, _seconds: float) -> None: ...
+    def setsockopt(self, *_: int) -> None: ...
+    def close(self) -> None: ...
+
+    def sendall(self, _octets: bytes) -> None:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+
+@pytest.mark.parametrize(("count", "outcome"), [(1, Unreachable), (2, OutcomeUnknown)])
+def test_of_several_updates_that_break_off_the_first_ones_may_have_been_carried_out(
+    monkeypatch: pytest.MonkeyPatch, count: int, outcome: type[BackendError]
+) -> None:
+    monkeypatch.setattr(socket, "create_connection", lambda *_: StubSocket())
+    connection = DNSConnection("192.0.2.53", 53, TsigKey("key", SECRET, "hmac-sha256"), timeout_s=1.0)
+    plan = make_plan(Name("a.example."), SOA_7, SOA_7.with_serial(8), [])
+    answers = connection.exchange_all([update_message(plan)] * count)
+    assert [type(one) for one in answers] == [outcome] * count
+
+
+def test_where_nobody_is_no_update_was_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    connection = DNSConnection("192.0.2.53", 53, TsigKey("key", SECRET, "hmac-sha256"), timeout_s=1.0)
+    plan = make_plan(Name("a.example."), SOA_7, SOA_7.with_serial(8), [])
+    assert [type(one) for one in connection.exchange_all([update_message(plan)] * 2)] == [Unreachable] * 2
