@@ -170,7 +170,7 @@ class DNSConnection:
             raise Unreachable(f"{self.address} did not answer: {_words(exc)}") from exc
 
     def _send(self, framed: bytes, *, is_resend: bool, is_one: bool = True) -> None:
-        """Raises `Unreachable` where nothing of it can be carried out, `OutcomeUnknown` where some of it may."""
+        """Raises `Unreachable` where nothing of it can be carried out, else `OutcomeUnknown`."""
         was_begun = False
         if self._socket is not None and not is_resend and _is_readable(self._socket):
             self.close()  # the server has ended an idle connection; nothing else may be unread
