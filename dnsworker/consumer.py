@@ -23,13 +23,14 @@ from celery.worker.consumer.tasks import Tasks
 from kombu.exceptions import KombuError
 
 from dnsworker import queues
+from dnsworker.messages import PACKED, as_it_came
 from dnsworker.queues import ASKABLE, DELIVER_TASK, INTAKE_TASK, INTERNAL, SUBMITTABLE, SWEEP_TASK
 
 log = logging.getLogger(__name__)
 
 INTERNAL_TASKS = frozenset({DELIVER_TASK, INTAKE_TASK, SWEEP_TASK})
 MAX_ID_LENGTH = 64
-#: What decoding a message's body raises: bad JSON or UTF-8, a content type that isn't accepted, bad gzip.
+#: What decoding a message's body raises: bad JSON or UTF-8, a content type that isn't accepted.
 UNDECODABLE = (KombuError, ValueError, TypeError, LookupError, OSError, EOFError)
 #: Parts of a message by which its sender would have a worker publish messages of the sender's choice.
 FOLLOW_UPS = ("callbacks", "errbacks", "chain", "chord")
@@ -40,6 +41,8 @@ def reason_to_refuse(message: Any) -> str | None:
     headers = message.headers
     if not isinstance(headers, Mapping) or not isinstance(headers.get("task"), str):
         return "not a task message (Celery's protocol 2)"
+    if packing := headers.get(PACKED):
+        return f"compressed ({packing!r:.60}); send it as it is"
     if message.content_type != "application/json":
         return f"content type {message.content_type!r}; only application/json is read"
     task, task_id = headers["task"], headers.get("id")
@@ -92,11 +95,15 @@ def tidy(message: Any) -> None:
 
 
 class QueueConsumer(kombu.Consumer):
-    """Has as many messages of a queue sent in advance as are taken from it at once, or else `usual`."""
+    """Has as many messages of a queue sent in advance as are taken from it at once, or else `usual`; leaves
+    each as it came."""
 
     def __init__(self, *args: Any, usual: int, **options: Any) -> None:
         self._usual = usual
         super().__init__(*args, **options)
+
+    def _receive_callback(self, message: Any) -> Any:
+        return super()._receive_callback(as_it_came(message))
 
     def _basic_consume(self, queue: Any, *args: Any, **options: Any) -> Any:
         if isinstance(self.channel, amqp.Channel):

@@ -15,6 +15,20 @@ from typing import Any
 
 CONTENT_TYPE, CONTENT_ENCODING = "application/json", "utf-8"
 PERSISTENT, TRANSIENT = 2, 1
+#: Kombu's header for how a body is packed, and where we put it instead.
+PACKING, PACKED = "compression", "dnsworker-compression"
+
+
+def as_it_came(received: Any) -> Any:
+    """A message (amqp's) that kombu won't unpack.
+
+    It would as soon as the message is there, before anybody could judge it: a megabyte may be as many
+    gigabytes as it takes to kill this worker, and the next one that gets it.
+    """
+    headers = getattr(received, "headers", None)
+    if isinstance(headers, dict) and headers.get(PACKING):
+        headers[PACKED] = headers.pop(PACKING)
+    return received
 
 
 @dataclass(frozen=True, slots=True)

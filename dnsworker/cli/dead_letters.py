@@ -22,6 +22,7 @@ from dnsworker import queues
 from dnsworker.cli import broker, output
 from dnsworker.credentials import mask_url
 from dnsworker.errors import ConfigError
+from dnsworker.messages import PACKED, as_it_came
 from dnsworker.settings import Settings
 
 CONFIRM_TIMEOUT_S = 10.0
@@ -115,10 +116,10 @@ def letters(settings: Settings) -> Iterator[tuple[Any, Iterator[DeadLetter]]]:
 def _in_hand(queue: Any, count: int) -> Iterator[DeadLetter]:
     """Not more than there were: one that is sent back may die again at once."""
     for _ in range(count):
-        message = queue.get(no_ack=False)
-        if message is None:
+        received = queue.channel.basic_get(queue.name, no_ack=False)
+        if received is None:
             return
-        yield DeadLetter(message)
+        yield DeadLetter(queue.channel.message_to_python(as_it_came(received)))
 
 
 def send_back(channel: Any, letter: DeadLetter) -> None:
@@ -130,6 +131,8 @@ def send_back(channel: Any, letter: DeadLetter) -> None:
     if queue not in ORIGINS:
         came = f"came from {_word(queue)}" if queue else "was put there by hand"
         raise Stays(f"{letter.id} {came}, not from {' or '.join(ORIGINS)}: it stays")
+    if letter.headers.get(PACKED):
+        raise Stays(f"{letter.id} is compressed, and would be refused again: it stays")
     exchange, key = ORIGINS[queue]
     returned: list[str] = []
     channel.events["basic_return"].add(lambda error, *_: returned.append(str(error)))

@@ -56,12 +56,12 @@ def take(link: Any, queue: kombu.Queue) -> Any:
     return found[0]
 
 
-def die(link: Any, broker_url: str, *operations: str) -> None:
+def die(link: Any, broker_url: str, *operations: str, dead_before: int = 0) -> None:
     """What a worker does with messages that it can't handle."""
     for operation in operations:
         submit(broker_url, operation)
         take(link, queues.intake_queue()).reject()
-    wait_for_dead(len(operations))
+    wait_for_dead(dead_before + len(operations))
 
 
 def dead() -> list[dict[str, Any]]:
@@ -137,6 +137,24 @@ def test_a_senders_word_for_where_it_came_from_is_not_believed(link: Any, broker
     assert "was put there by hand, not from dns.intake: it stays" in second
     assert second.startswith("sha256-")
     assert len(dead()) == 2
+
+
+def test_one_that_nobody_can_unpack_keeps_nobody_from_the_others(link: Any, broker_url: str) -> None:
+    producer = link.Producer(auto_declare=False)
+    headers = {"task": "dnsworker.put_record", "id": "packed", "compression": "application/x-gzip"}
+    exchange, key = queues.SUBMIT.name, queues.INTAKE_KEY
+    producer.publish(b"not gzip", exchange=exchange, routing_key=key, headers=headers)
+    intake = queues.intake_queue().bind(link.default_channel)
+    wait_until(lambda: intake.queue_declare(passive=True).message_count == 1, 30, "the message")
+    raw = link.default_channel.basic_get(intake.name, no_ack=False)
+    link.default_channel.basic_reject(raw.delivery_tag, requeue=False)
+    wait_for_dead(1)
+    die(link, broker_url, "op-1", dead_before=1)
+    assert {one["id"] for one in dead()} == {"packed", "op-1"}
+    told = invoke("queues", "requeue", "--all")
+    assert "packed is compressed" in told.stderr
+    assert invoke("queues", "discard", "packed", "--yes").exit_code == 0
+    assert dead() == []
 
 
 def test_one_is_thrown_away_only_when_it_is_meant(link: Any, broker_url: str) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
+import amqp
 import pytest
+from kombu.compression import compress
+from kombu.transport import pyamqp
 
-from dnsworker.consumer import reason_to_refuse, tidy
+from dnsworker.consumer import QueueConsumer, reason_to_refuse, tidy
 from dnsworker.messages import Message
 from dnsworker.queues import ASKABLE, SUBMITTABLE
 
@@ -125,3 +129,22 @@ def test_text_that_is_not_text_breaks_nothing() -> None:
     assert reason_to_refuse(message) is None
     tidy(message)
     assert message.headers["kwargsrepr"] == ""
+
+
+def test_nothing_is_unpacked_before_it_is_judged() -> None:
+    """A megabyte may be as many gigabytes as it takes to kill each worker that gets it."""
+    body, packing = compress(b"[[], {}, {}]", "zlib")
+    channel = Mock(spec=pyamqp.Channel)
+    channel.message_to_python = lambda raw: pyamqp.Message(raw, channel=channel)
+    seen: list[Any] = []
+    consumer = QueueConsumer(
+        channel, [], usual=1, on_message=seen.append, accept=["json"], auto_declare=False
+    )
+    headers = Message("dnsworker.put_record", "x", RECORD, "dns.submit", "intake").headers()
+    received = amqp.Message(
+        body, application_headers=headers | {"compression": packing}, content_type="application/json"
+    )
+    received.delivery_info = {"exchange": "dns.submit"}
+    consumer._receive_callback(received)
+    assert [one.body for one in seen] == [body]
+    assert reason_to_refuse(seen[0]) == "compressed ('application/x-gzip'); send it as it is"
