@@ -27,7 +27,7 @@ from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.records import Key, RRset
 from dnsworker.settings import Settings
-from dnsworker.store import deliveries, zones
+from dnsworker.store import withholding, zones
 from dnsworker.tables import delivery, operation, target, withheld, zone
 
 #: PowerDNS' `cache-ttl`, and time to look.
@@ -330,6 +330,6 @@ def _desired(system: System, name: str) -> tuple[ZoneContents | None, Withheld]:
             return None, {}
         targets = dict(connection.execute(sa.select(target.c.id, target.c.name)).tuples().all())
         instead: dict[str, dict[Key, RRset | None]] = {one: {} for one in targets.values()}
-        for one in deliveries.withheld_in(connection, row.id):
+        for one in withholding.withheld_in(connection, row.id):
             instead[targets[one.target_id]][one.key] = one.accepted
         return ZoneContents.of(row.name, row.soa, zones.rrsets(connection, row.id)), instead

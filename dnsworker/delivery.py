@@ -51,8 +51,8 @@ from dnsworker.monitoring.events import Events
 from dnsworker.pools import build_options
 from dnsworker.precedence import Precedence, Slots
 from dnsworker.settings import Settings
-from dnsworker.store import breakers, comparisons, deliveries, zones
-from dnsworker.store.deliveries import Claim
+from dnsworker.store import agenda, breakers, claims, comparisons, convoys, deliveries, zones
+from dnsworker.store.claims import Claim
 from dnsworker.store.pools import KnownPool, PoolDirectory
 from dnsworker.turnstile import Turnstile
 
@@ -157,16 +157,16 @@ class Deliverer:
     def give_back_unended(self) -> None:
         """Give back claims that could not be given back when their delivery broke off."""
         with self._guard:
-            claims, self._unended = self._unended, []
-        for position, claim in enumerate(claims):
+            unended, self._unended = self._unended, []
+        for position, claim in enumerate(unended):
             try:
                 with self._engine.begin() as connection:
-                    deliveries.give_back(connection, claim)
+                    claims.give_back(connection, claim)
             except ClaimLost:
                 log.info("%s: a delivery that broke off has another worker by now", claim.target)
             except sa.exc.SQLAlchemyError:
                 with self._guard:
-                    self._unended += claims[position:]
+                    self._unended += unended[position:]
                 raise
 
     def stop(self) -> None:
@@ -205,7 +205,7 @@ class Deliverer:
         """Also what a dead worker held, which is due then."""
         target_id = known.target_ids[target]
         with self._reading.connect() as connection:
-            if comparisons.is_anything_due(connection, target_id):
+            if agenda.is_anything_due(connection, target_id):
                 return True
         return self._free_dead_claims(target, target_id)
 
@@ -282,7 +282,7 @@ class Deliverer:
 
     def _let_go(self, claims: Sequence[Claim], *, must_read: bool) -> None:
         with self._engine.begin() as connection:
-            deliveries.give_back_all(connection, claims, must_read=must_read)
+            convoys.give_back_all(connection, claims, must_read=must_read)
 
     # --- claims ----------------------------------------------------------------------------------------
 
@@ -304,7 +304,7 @@ class Deliverer:
         claim = None
         try:
             with self._engine.begin() as connection:
-                if limits.concurrency and not deliveries.has_room(connection, target_id, limits.concurrency):
+                if limits.concurrency and not claims.has_room(connection, target_id, limits.concurrency):
                     return None
                 if not breakers.may_try(connection, target_id):
                     return None
@@ -343,7 +343,7 @@ class Deliverer:
             return False
         self._owners_checked[target] = moment
         with self._reading.connect() as connection:
-            owners = deliveries.owners(connection, target_id)
+            owners = claims.owners(connection, target_id)
         return sum(free_dead_owner(self._engine, self._lock, owner) for owner in owners) > 0
 
     # --- one delivery ----------------------------------------------------------------------------------
@@ -449,7 +449,7 @@ class Deliverer:
                 if claim.is_look:
                     comparisons.looked(connection, claim, delay_s)
                 else:
-                    deliveries.postpone(connection, claim, delay_s, must_read=_has_written(convergence))
+                    claims.postpone(connection, claim, delay_s, must_read=_has_written(convergence))
         except ClaimLost:
             self._doubt(claim)
             return
@@ -471,11 +471,11 @@ class Deliverer:
         message = storable(failure.message)
         try:
             with self._engine.begin() as connection:
-                attempts = deliveries.read(connection, claim).attempts + 1
+                attempts = claims.read(connection, claim).attempts + 1
                 also_about(zone=zones.get(connection, claim.zone_id).name)
                 if isinstance(failure, Blocked):
                     log.warning("%s: %s", claim.target, failure)
-                    deliveries.fail(
+                    claims.fail(
                         connection, claim, code=failure.code, message=message, delay_s=None,
                         must_read=True, attempts=attempts, state=failure.state, compare_at=None,
                     )  # fmt: skip
@@ -496,7 +496,7 @@ class Deliverer:
                 if claim.is_look:
                     comparisons.looked(connection, claim, max(delay_s, LOOK_AGAIN_S))
                 else:
-                    deliveries.fail(
+                    claims.fail(
                         connection, claim, code=error.code, message=message, delay_s=delay_s,
                         must_read=_has_written(convergence)
                         or (isinstance(decision, retry.Retry) and decision.reads_back),
@@ -578,6 +578,6 @@ def free_dead_owner(engine: sa.Engine, lock: ProcessLock, owner: int) -> bool:
     if not lock.is_dead(owner):
         return False
     with engine.begin() as connection:
-        freed = deliveries.release_owner(connection, owner)
+        freed = claims.release_owner(connection, owner)
     log.warning("a worker has died (owner %d); its deliveries to %d targets go on", owner, len(freed))
     return True

@@ -17,9 +17,10 @@ from dnsworker.names import sort_key
 from dnsworker.plan import RRsetChange
 from dnsworker.pools import Pool
 from dnsworker.records import SOA, Key, RRset
-from dnsworker.store import deliveries, journal, zones
-from dnsworker.store.deliveries import DeliveryRow, Withheld
+from dnsworker.store import deliveries, journal, withholding, zones
+from dnsworker.store.deliveries import DeliveryRow
 from dnsworker.store.rows import ZoneRow
+from dnsworker.store.withholding import Withheld
 
 #: While a zone is changed, what was read at a target belongs to no one moment of the database: read again.
 ATTEMPTS = 5
@@ -72,7 +73,7 @@ def read_side(connection: sa.Connection, zone_id: int, target_id: int) -> Side |
         row,
         {rrset.key: rrset for rrset in zones.rrsets(connection, zone_id)},
         {entry.key: entry.revision for entry in entries},
-        {one.key: one for one in deliveries.withheld_in(connection, zone_id, target_id)},
+        {one.key: one for one in withholding.withheld_in(connection, zone_id, target_id)},
     )
 
 

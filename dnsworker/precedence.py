@@ -18,9 +18,10 @@ from dnsworker.backend import load_backend
 from dnsworker.budget import Budget
 from dnsworker.convergence.look import tells_by_serial
 from dnsworker.settings import Settings
-from dnsworker.store import budgets, comparisons, deliveries
+from dnsworker.store import agenda, budgets, claims, comparisons
+from dnsworker.store.agenda import CHANGE, REPAIR
 from dnsworker.store.budgets import Kept
-from dnsworker.store.deliveries import CHANGE, REPAIR, Claim
+from dnsworker.store.claims import Claim
 from dnsworker.store.pools import KnownPool
 
 #: Every so many turns what nobody waits for comes first.
@@ -75,7 +76,7 @@ class Precedence:
     def has_due(self, connection: sa.Connection, known: KnownPool, target: str) -> bool:
         """Whether `claim` would find something, if nobody else is quicker."""
         target_id = known.target_ids[target]
-        if deliveries.has_due(connection, target_id, CHANGE):
+        if agenda.has_due(connection, target_id, CHANGE):
             return True
         for rate, kept in self._background(connection, known, target):
             wait_s = budgets.wait_s(connection, target_id, rate, kept)
@@ -103,7 +104,7 @@ class Precedence:
             claim := self.claim_background(connection, known, target, slots=slots, owner=owner)
         ):
             return claim
-        claim = deliveries.claim_next(connection, target_id, target, owner=owner, lease_s=lease_s)
+        claim = claims.claim_next(connection, target_id, target, owner=owner, lease_s=lease_s)
         if claim is not None or is_others_turn:
             return claim
         return self.claim_background(connection, known, target, slots=slots, owner=owner)
@@ -116,7 +117,7 @@ class Precedence:
         claim = self.claim_background(connection, known, target, slots=slots, owner=owner)
         if claim is not None:
             return claim
-        return deliveries.claim_next(
+        return claims.claim_next(
             connection, known.target_ids[target], target,
             owner=owner, lease_s=self._settings.lease_s, waited_s=PASSED_OVER_S,
         )  # fmt: skip
@@ -132,7 +133,7 @@ class Precedence:
     ) -> Claim | None:
         """As `claim`, of what nobody waits for."""
         limit = known.pool.target(target).limits.concurrency or 1
-        if limit > 1 and deliveries.claimed(connection, known.target_ids[target]) >= limit - 1:
+        if limit > 1 and claims.claimed(connection, known.target_ids[target]) >= limit - 1:
             return None
         with self._guard:
             if self._running[target] >= max(1, slots // 2):
@@ -157,7 +158,7 @@ class Precedence:
                 self._come_back(target, max(answer.wait_s, COME_BACK_S))
                 continue
             if kept == "repairs_paid_us":
-                claim = deliveries.claim_next(
+                claim = claims.claim_next(
                     connection, target_id, target, owner=owner, lease_s=lease_s, priority=REPAIR
                 )
             else:
@@ -175,7 +176,7 @@ class Precedence:
         self, connection: sa.Connection, known: KnownPool, target: str
     ) -> Iterator[tuple[Budget, Kept]]:
         """What there is to do that nobody waits for, by how much of it may be done. Repairs come first."""
-        has_repair, has_stale = comparisons.in_background(connection, known.target_ids[target])
+        has_repair, has_stale = agenda.in_background(connection, known.target_ids[target])
         has_stale = has_stale and known.compares(target)
         if (has_repair or has_stale) and comparisons.mass_ahead(connection) is None:
             if has_repair:

@@ -26,7 +26,7 @@ from dnsworker.requests import DryRunQuery, parse_query
 from dnsworker.retention import Retention
 from dnsworker.settings import Settings
 from dnsworker.settlement import Settled
-from dnsworker.store import census, comparisons, deliveries, operations, purges, zones
+from dnsworker.store import agenda, census, claims, comparisons, operations, purges, zones
 from dnsworker.store.pools import PoolDirectory
 from dnsworker.verification import Verifier
 
@@ -198,7 +198,7 @@ class Runtime:
         self.take_in()
         self._advance_purges()
         with self._reading.connect() as connection:
-            owners = deliveries.owners(connection)
+            owners = claims.owners(connection)
             untold = operations.untold(connection, TELL_AGAIN_S, BATCH)
             counted = census.count_on(connection)
         with self._engine.begin() as connection:
@@ -228,12 +228,10 @@ class Runtime:
         with self._reading.connect() as connection:
             alarm = comparisons.mass_ahead(connection)
             if alarm is None:
-                priorities = (deliveries.CHANGE, deliveries.REPAIR)
-                targets = deliveries.targets_with_due(connection, priorities=priorities, looked_at=looked_at)
+                priorities = (agenda.CHANGE, agenda.REPAIR)
+                targets = agenda.targets_with_due(connection, priorities=priorities, looked_at=looked_at)
             else:
-                targets = deliveries.targets_with_due(
-                    connection, priorities=(deliveries.CHANGE,), looked_at=()
-                )
+                targets = agenda.targets_with_due(connection, priorities=(agenda.CHANGE,), looked_at=())
         if alarm is not None and not self._is_alarmed:
             log.error("%s", alarm)
         elif alarm is None and self._is_alarmed:

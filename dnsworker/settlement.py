@@ -24,14 +24,16 @@ from dnsworker.store import (
     operations,
     pools,
     stops,
+    withholding,
     zones,
 )
 from dnsworker.store.breakers import Standstill
-from dnsworker.store.deliveries import AWAY, BLOCKED, DeliveryRow, Withheld
+from dnsworker.store.deliveries import AWAY, BLOCKED, DeliveryRow
 from dnsworker.store.journal import Trace
 from dnsworker.store.observations import Observation
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
+from dnsworker.store.withholding import Withheld
 
 REPLACED = "a later operation replaced all that it changed"
 #: Why a target that has taken a change isn't through with it.
@@ -176,7 +178,7 @@ def read_standings(
             rows[row.zone_id][name] = row
     if seen is None:
         seen = observations.of_zones(connection, subjects)
-    withheld = deliveries.withheld_in_all(connection, subjects)
+    withheld = withholding.withheld_in_all(connection, subjects)
     behind = {row.target_id for of_zone in rows.values() for row in of_zone.values() if not row.is_current}
     standstills = breakers.standstills(connection, behind) if behind else {}
     return {

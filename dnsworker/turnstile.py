@@ -19,8 +19,8 @@ from dnsworker.metering import Meter, Metered
 from dnsworker.monitoring.events import Events
 from dnsworker.pools import Limits
 from dnsworker.settings import Settings
-from dnsworker.store import breakers, deliveries
-from dnsworker.store.deliveries import Claim
+from dnsworker.store import breakers, claims
+from dnsworker.store.claims import Claim
 
 
 class Turnstile:
@@ -62,7 +62,7 @@ class Turnstile:
         with self._reading.connect() as connection:
             if not breakers.may_try(connection, target_id) or not has_due(connection):
                 return False
-            if limits.concurrency and deliveries.claimed(connection, target_id) >= limits.concurrency:
+            if limits.concurrency and claims.claimed(connection, target_id) >= limits.concurrency:
                 return False
         self._begun.at = time.monotonic()
         wait_s = self._meter.begin(target, target_id, budget)

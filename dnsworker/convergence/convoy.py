@@ -24,8 +24,9 @@ from dnsworker.errors import BackendError, ClaimLost, Unreachable
 from dnsworker.names import Name
 from dnsworker.plan import Plan
 from dnsworker.settings import Settings
-from dnsworker.store import deliveries, journal, zones
-from dnsworker.store.deliveries import Claim, DeliveryRow
+from dnsworker.store import convoys, journal, zones
+from dnsworker.store.claims import Claim
+from dnsworker.store.deliveries import DeliveryRow
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
 
@@ -129,7 +130,7 @@ def gather(engine: sa.Engine, known: KnownPool, target: str, settings: Settings,
         return Convoy(engine, known, target, works, settings)
 
     limit = known.capabilities[target].pipelined
-    return gather_by(deliveries.claim_usual, limit, make, engine, known, target, settings, **how)
+    return gather_by(convoys.claim_usual, limit, make, engine, known, target, settings, **how)
 
 
 class Convoy:
@@ -236,7 +237,7 @@ class Convoy:
                 }
                 for one in noted
             ]  # fmt: skip
-            done = deliveries.finish_all(connection, rows)
+            done = convoys.finish_all(connection, rows)
         for one in noted:
             (outcome.arrived if one.claim.zone_id in done else outcome.lost).append(one.claim)
         return [one for one in there if one.claim.zone_id not in locked]
@@ -246,9 +247,9 @@ class Convoy:
         if not claims:
             return []
         with self._engine.begin() as connection:
-            held = deliveries.give_back_all(connection, claims, must_read=True)
+            held = convoys.give_back_all(connection, claims, must_read=True)
         return [claim for claim in claims if claim.zone_id not in held]
 
     def _renew(self) -> None:
         with self._engine.begin() as connection:
-            deliveries.renew_all(connection, self._works, self._settings.lease_s)
+            convoys.renew_all(connection, self._works, self._settings.lease_s)

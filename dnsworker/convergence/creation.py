@@ -16,8 +16,8 @@ from dnsworker.convergence.ledger import DROPPED, Again, Blocked, Ledger, Work
 from dnsworker.convergence.sending import Sender
 from dnsworker.errors import RecordRejected, ServerFailure, Unsupported, ZoneMissing
 from dnsworker.records import SOA, RRset
-from dnsworker.store.deliveries import Withheld
 from dnsworker.store.journal import Entry
+from dnsworker.store.withholding import Withheld
 
 log = logging.getLogger(__name__)
 

@@ -24,8 +24,9 @@ from dnsworker.database import reading
 from dnsworker.errors import BackendError, Busy, ClaimLost, Unreachable
 from dnsworker.records import RRset
 from dnsworker.settings import Settings
-from dnsworker.store import deliveries, zones
-from dnsworker.store.deliveries import Claim, DeliveryRow
+from dnsworker.store import convoys, deliveries, zones
+from dnsworker.store.claims import Claim
+from dnsworker.store.deliveries import DeliveryRow
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
 
@@ -62,7 +63,7 @@ def gather_new(
         return Founding(engine, known, target, works, settings, rrsets)
 
     limit = known.capabilities[target].creates_together
-    return gather_by(deliveries.claim_new, limit, make, engine, known, target, settings, **how)
+    return gather_by(convoys.claim_new, limit, make, engine, known, target, settings, **how)
 
 
 class Founding(Convoy):
@@ -96,7 +97,7 @@ class Founding(Convoy):
             free = self._free(backend, settlers, outcome)
             if free:
                 with self._engine.begin() as connection:
-                    deliveries.note_all_creating(connection, [one.claim for one in free])
+                    convoys.note_all_creating(connection, [one.claim for one in free])
             there += self._make(backend, free, outcome)
         except ClaimLost as exc:  # of which one it doesn't say: those that are left are all in doubt
             log.info("%s: %s", self._target, exc)
@@ -218,7 +219,7 @@ class Founding(Convoy):
             self._renewed_at = moment
         else:
             with self._reading.connect() as connection:
-                deliveries.require_all(connection, self._works)
+                convoys.require_all(connection, self._works)
         self._sure_at = moment
 
 

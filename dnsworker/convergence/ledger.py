@@ -38,11 +38,13 @@ from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
 from dnsworker.settings import Settings
-from dnsworker.store import breakers, comparisons, deliveries, journal, stops, zones
-from dnsworker.store.deliveries import Claim, DeliveryRow, Withheld
+from dnsworker.store import breakers, claims, comparisons, journal, stops, withholding, zones
+from dnsworker.store.claims import Claim
+from dnsworker.store.deliveries import DeliveryRow
 from dnsworker.store.journal import Entry
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
+from dnsworker.store.withholding import Withheld
 from dnsworker.tables import now
 
 log = logging.getLogger(__name__)
@@ -153,12 +155,12 @@ class Ledger:
     def read(self) -> Work:
         """All that a turn needs, as of one moment. Raises `ClaimLost`, `Stopped`."""
         with snapshot(self._engine) as connection:
-            row = deliveries.read(connection, self.claim)
+            row = claims.read(connection, self.claim)
             self._raise_if_stopped(connection)
             self._spreading = row.unconfirmed
             zone = zones.get(connection, row.zone_id)
             also_about(zone=zone.name)
-            withheld = deliveries.withheld_in(connection, row.zone_id, row.target_id)
+            withheld = withholding.withheld_in(connection, row.zone_id, row.target_id)
             entries = []
             if row.goal == "present":
                 entries = journal.since(connection, row.zone_id, row.delivered_revision, zone.revision)
@@ -169,7 +171,7 @@ class Ledger:
         self._renewals += 1
         moment = time.monotonic()
         with self._engine.begin() as connection:
-            deliveries.renew(connection, self.claim, self._settings.lease_s)
+            claims.renew(connection, self.claim, self._settings.lease_s)
             rest = breakers.rest_left(connection, self.claim.target_id)
             self._raise_if_stopped(connection)
         if rest is not None:
@@ -221,7 +223,7 @@ class Ledger:
     def note(self, **values: object) -> None:
         """Columns of the delivery that are known now."""
         with self._engine.begin() as connection:
-            deliveries.note(connection, self.claim, **values)
+            claims.note(connection, self.claim, **values)
         self.repairs += "last_repair" in values
 
     def take_receipt(self, receipt: Receipt | None) -> None:
@@ -237,17 +239,17 @@ class Ledger:
         revision = groups[-1][-1].revision
         where = {"must_read": True} if self.is_contended else {"soa": soa.rdata, "must_read": False}
         with self._engine.begin() as connection:
-            deliveries.note(
+            claims.note(
                 connection, self.claim,
                 state="present", delivered_revision=revision, **where, **self._unconfirmed(revision),
             )  # fmt: skip
-            deliveries.stop_withholding(connection, self.claim, _last_changes(chain.from_iterable(groups)))
+            withholding.stop_withholding(connection, self.claim, _last_changes(chain.from_iterable(groups)))
         self.has_written = self.is_contended
 
     def yield_place(self) -> None:
         """Give the claim back, due at once: there is more to do, after others have had their turn."""
         with self._engine.begin() as connection:
-            deliveries.postpone(connection, self.claim, 0.0, must_read=self.has_written)
+            claims.postpone(connection, self.claim, 0.0, must_read=self.has_written)
 
     def finish(self, work: Work, state: str, soa: SOA | None, **values: object) -> bool:
         """The target has what `work` wanted; False where more is wanted by now, and the claim still held."""
@@ -260,13 +262,13 @@ class Ledger:
                 zones.update(connection, work.zone.id, seen_serial=serials.latest(seen, soa.serial))
             if state == "present":
                 apex = {(work.zone.name, "SOA"): work.zone.revision + 1}  # somebody else's zone is gone
-                deliveries.stop_withholding(connection, self.claim, apex | _last_changes(work.entries))
+                withholding.stop_withholding(connection, self.claim, apex | _last_changes(work.entries))
             if state == "present":
                 values |= self._unconfirmed(work.zone.revision) | self._next_look(work)
             else:
                 values |= {"compare_at": None, "compared_at": None}
                 values["unconfirmed"] = self._spreading = None
-            is_finished = deliveries.finish(
+            is_finished = claims.finish(
                 connection, self.claim, delivered_revision=work.zone.revision, goal=work.delivery.goal,
                 state=state, soa=soa.rdata if soa else None,
                 look_again_s=_look_again_s(self._spreading), **values,
@@ -413,7 +415,7 @@ class Ledger:
     def overlay(self, work: Work) -> Mapping[Key, RRset | None]:
         """What the target has instead of RRsets that it refused."""
         with self.reading.connect() as connection:
-            rows = deliveries.withheld_in(connection, work.zone.id, self.claim.target_id)
+            rows = withholding.withheld_in(connection, work.zone.id, self.claim.target_id)
         return {row.key: row.accepted for row in rows if row.key[1] != "SOA"}
 
     def collapsed(self, work: Work, groups: Iterable[Iterable[Entry]]) -> list[RRsetChange]:
@@ -478,17 +480,17 @@ class Ledger:
             extra={"operation": group[0].operation_id},
         )
         with self._engine.begin() as connection:
-            deliveries.withhold(connection, self.claim, rows)
+            withholding.withhold(connection, self.claim, rows)
             if is_delivered:
-                deliveries.note(connection, self.claim, delivered_revision=group[-1].revision)
+                claims.note(connection, self.claim, delivered_revision=group[-1].revision)
             else:
-                deliveries.renew(connection, self.claim, self._settings.lease_s)
+                claims.renew(connection, self.claim, self._settings.lease_s)
 
     def withhold_rows(self, rows: Sequence[Withheld]) -> None:
         with self._engine.begin() as connection:
             # A worker that was replaced since it sent may have read what its successor has written.
-            deliveries.renew(connection, self.claim, self._settings.lease_s)
-            deliveries.withhold(connection, self.claim, rows)
+            claims.renew(connection, self.claim, self._settings.lease_s)
+            withholding.withhold(connection, self.claim, rows)
 
     def withhold_dropped(self, work: Work, dropped: Sequence[RRsetChange]) -> None:
         """RRsets that the target took without a word and doesn't have."""

@@ -19,8 +19,8 @@ from dnsworker.errors import ServerFailure
 from dnsworker.logs import also_about
 from dnsworker.records import SOA
 from dnsworker.settings import Settings
-from dnsworker.store import comparisons, deliveries, zones
-from dnsworker.store.deliveries import Claim
+from dnsworker.store import claims, comparisons, zones
+from dnsworker.store.claims import Claim
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +45,13 @@ def look(engine: sa.Engine, claim: Claim, backend: Backend, settings: Settings) 
     Raises `BackendError` when that couldn't be told, and `ClaimLost`.
     """
     with reading(engine).connect() as connection:
-        row = deliveries.read(connection, claim)
+        row = claims.read(connection, claim)
         zone = zones.get(connection, claim.zone_id)
     also_about(zone=zone.name)
 
     def renew() -> None:
         with engine.begin() as connection:
-            deliveries.renew(connection, claim, settings.lease_s)
+            claims.renew(connection, claim, settings.lease_s)
 
     backend.checkpoint = backend.renew = renew
     try:

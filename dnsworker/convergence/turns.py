@@ -40,7 +40,8 @@ from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA
 from dnsworker.settings import Settings
 from dnsworker.store import journal, zones
-from dnsworker.store.deliveries import AWAY, THERE, Claim
+from dnsworker.store.claims import Claim
+from dnsworker.store.deliveries import AWAY, THERE
 from dnsworker.store.journal import Entry
 from dnsworker.store.pools import KnownPool
 

@@ -17,7 +17,7 @@ from dnsworker import names, placement
 from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
 from dnsworker.records import Key, RRset
-from dnsworker.store import deliveries, journal, zones
+from dnsworker.store import deliveries, journal, withholding, zones
 from dnsworker.store.deliveries import Wanted
 from dnsworker.store.journal import Appended
 from dnsworker.store.rows import ZoneRow
@@ -178,7 +178,7 @@ class Draft:
         """Leave no RRset, and nothing that a target withholds."""
         self.flush()
         zones.remove_all_rrsets(self.connection, zone_id)
-        deliveries.forget_withheld(self.connection, zone_id)
+        withholding.forget_withheld(self.connection, zone_id)
         self._rrsets = {place: found for place, found in self._rrsets.items() if place[0] != zone_id}
 
     # --- what follows ----------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from dnsworker.records import SOA, Key, RRset
 from dnsworker.requests import (
     SETTABLE,
 )
-from dnsworker.store import deliveries, journal, zones
+from dnsworker.store import agenda, deliveries, journal, zones
 from dnsworker.store.deliveries import Wanted
 from dnsworker.store.journal import Entry
 from dnsworker.store.pools import KnownPool
@@ -125,7 +125,7 @@ def lift(
     )  # fmt: skip
     # Whoever lifts goes on by himself; for the other targets nobody waits.
     wanted = [Wanted(zone_id, one, "present", revision) for one in known.target_ids.values()]
-    deliveries.want(connection, wanted, priority=deliveries.REPAIR)
+    deliveries.want(connection, wanted, priority=agenda.REPAIR)
     return zones.get(connection, zone_id)
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from dnsworker.operations import Status, ZoneStatus
-from dnsworker.store.deliveries import BLOCKED, CHANGE, REPAIR, TARGETS_AT_ONCE
+from dnsworker.store.agenda import CHANGE, REPAIR, TARGETS_AT_ONCE
+from dnsworker.store.deliveries import BLOCKED
 from dnsworker.store.rows import chunks, upsert
 from dnsworker.tables import census, delivery, now, operation, withheld, zone
 

@@ -11,16 +11,10 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 
 from dnsworker.errors import ClaimLost
+from dnsworker.store.agenda import CHANGE, REPAIR, free_to_look_at
 from dnsworker.store.census import IS_AHEAD, Census
-from dnsworker.store.deliveries import (
-    BLOCKED,
-    CHANGE,
-    RELEASED,
-    REPAIR,
-    Claim,
-    free_and_due,
-    free_to_look_at,
-)
+from dnsworker.store.claims import Claim
+from dnsworker.store.deliveries import BLOCKED, RELEASED
 from dnsworker.tables import delivery, now, target, zone
 
 #: So many more are looked at soon when one zone is found missing: a wiped server is known for one after
@@ -28,30 +22,6 @@ from dnsworker.tables import delivery, now, target, zone
 HASTENED = 100
 #: So many zones `ahead` at once, and this share of all, are no accident at a server: our side is suspected.
 MANY_AHEAD, SHARE_AHEAD = 5, 0.01
-
-
-def is_anything_due(connection: sa.Connection, target_id: int) -> bool:
-    """Whether there is anything at all to do at the target: a change, a repair or a look."""
-    return bool(connection.execute(_ANYTHING, {"target": target_id}).scalar())
-
-
-def in_background(connection: sa.Connection, target_id: int) -> tuple[bool, bool]:
-    """Whether there is something to repair, and something to look at, that is free."""
-    some = sa.select(sa.literal(1))
-    has_repair = some.where(*free_and_due(target_id, REPAIR)).exists()
-    has_stale = some.where(*free_to_look_at(target_id)).exists()
-    row = connection.execute(sa.select(has_repair, has_stale)).one()
-    return bool(row[0]), bool(row[1])
-
-
-def _anything() -> sa.Select[tuple[bool]]:
-    target_id = sa.bindparam("target", type_=sa.BigInteger)
-    some = sa.select(sa.literal(1))
-    due = [some.where(*free_and_due(target_id, priority)).exists() for priority in (CHANGE, REPAIR)]
-    return sa.select(sa.or_(*due, some.where(*free_to_look_at(target_id)).exists()))
-
-
-_ANYTHING = _anything()
 
 
 def claim_look(

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dnsworker.store.deliveries import CHANGE
+from dnsworker.store.agenda import CHANGE
 from dnsworker.tables import delivery, journal, observation, zone
 
 #: So many zones are read of each target, and of those that are asked about.

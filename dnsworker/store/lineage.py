@@ -11,7 +11,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from dnsworker.store.deliveries import AWAY, BLOCKED, REPAIR
+from dnsworker.store.agenda import REPAIR
+from dnsworker.store.deliveries import AWAY, BLOCKED
 from dnsworker.tables import Moment, delivery, journal, now, zone
 
 #: Epochs of before the restore are never reached again: somebody may still be at work under one of them.

@@ -17,7 +17,7 @@ from dnsworker.database import reading
 from dnsworker.errors import ConfigError, PoolNotFound
 from dnsworker.pools import Pool, Target, capabilities_of
 from dnsworker.store import purges
-from dnsworker.store.deliveries import REPAIR
+from dnsworker.store.agenda import REPAIR
 from dnsworker.store.rows import insert_or_ignore
 from dnsworker.tables import delivery, now, pool, target, zone
 

@@ -12,7 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from dnsworker.pools import Target
-from dnsworker.store.deliveries import BLOCKED, REPAIR
+from dnsworker.store.agenda import REPAIR
+from dnsworker.store.deliveries import BLOCKED
 from dnsworker.tables import delivery, now, target, withheld, zone
 
 #: So long a worker may still take the target for one of its pool (it reads the pools every two seconds).

@@ -21,7 +21,7 @@ from dnsworker.names import Name
 from dnsworker.plan import Fence, Plan, RRsetChange
 from dnsworker.records import SOA, RRset
 from dnsworker.requests import parse_request
-from dnsworker.store import comparisons, deliveries
+from dnsworker.store import claims, comparisons, convoys
 from tests.world import World, a_world
 
 T = TypeVar("T")
@@ -102,23 +102,23 @@ _FAILURE = {"code": "Unreachable", "message": "", "delay_s": 1.0, "must_read": F
 _TOGETHER = {"revision": 1, "soa": "", "look_s": 1.0, "has_read": False}
 #: How a worker writes a delivery that it has claimed.
 WRITES: dict[str, Callable[..., object]] = {
-    "read": deliveries.read,
-    "renew": lambda connection, claim: deliveries.renew(connection, claim, 60.0),
-    "note": lambda connection, claim: deliveries.note(connection, claim, must_read=True),
-    "finish": lambda connection, claim: deliveries.finish(
+    "read": claims.read,
+    "renew": lambda connection, claim: claims.renew(connection, claim, 60.0),
+    "note": lambda connection, claim: claims.note(connection, claim, must_read=True),
+    "finish": lambda connection, claim: claims.finish(
         connection, claim, delivered_revision=10, goal="present"
     ),
-    "fail": lambda connection, claim: deliveries.fail(connection, claim, **_FAILURE),
-    "postpone": lambda connection, claim: deliveries.postpone(connection, claim, 1.0, must_read=False),
-    "give back": deliveries.give_back,
+    "fail": lambda connection, claim: claims.fail(connection, claim, **_FAILURE),
+    "postpone": lambda connection, claim: claims.postpone(connection, claim, 1.0, must_read=False),
+    "give back": claims.give_back,
     "looked": lambda connection, claim: comparisons.looked(connection, claim, 1.0),
     "suspect": lambda connection, claim: comparisons.suspect(connection, claim, 1.0),
-    "renew all": lambda connection, claim: deliveries.renew_all(connection, [claim], 60.0),
-    "give all back": lambda connection, claim: deliveries.give_back_all(connection, [claim], must_read=False),
-    "note all creating": lambda connection, claim: deliveries.note_all_creating(connection, [claim]),
-    "require all": lambda connection, claim: deliveries.require_all(connection, [claim]),
-    "finish all": lambda connection, claim: deliveries.finish_all(
-        connection, [{**_TOGETHER, **deliveries._key(claim)}]
+    "renew all": lambda connection, claim: convoys.renew_all(connection, [claim], 60.0),
+    "give all back": lambda connection, claim: convoys.give_back_all(connection, [claim], must_read=False),
+    "note all creating": lambda connection, claim: convoys.note_all_creating(connection, [claim]),
+    "require all": lambda connection, claim: convoys.require_all(connection, [claim]),
+    "finish all": lambda connection, claim: convoys.finish_all(
+        connection, [{**_TOGETHER, **convoys.key(claim)}]
     ),
 }
 
@@ -130,14 +130,13 @@ def writes_of_a_replaced_worker(folder: Path) -> set[str]:
         world.submit("create_zone", email="hostmaster@example.net")
         target_id = world.runtime._directory.by_name("default").target_ids["one"]
         with world.engine.begin() as connection:
-            claims = [
-                deliveries.claim_next(connection, target_id, "one", owner=owner, lease_s=-1.0)
-                for owner in (1, 2)
+            taken = [
+                claims.claim_next(connection, target_id, "one", owner=owner, lease_s=-1.0) for owner in (1, 2)
             ]
         for name, write in WRITES.items():
             with world.engine.connect() as connection:
                 try:
-                    if write(connection, claims[0]) not in (False, set()):
+                    if write(connection, taken[0]) not in (False, set()):
                         done.add(name)
                 except ClaimLost:
                     pass

@@ -17,7 +17,7 @@ from dnsworker.errors import OperationNotFound, OutcomeUnknown, TooLate
 from dnsworker.intake import submit
 from dnsworker.operations import Status
 from dnsworker.requests import parse_request
-from dnsworker.store import deliveries, stops
+from dnsworker.store import claims, deliveries, stops
 from tests.world import World, a_world
 
 WWW = ("www.example.org.", "A")
@@ -241,12 +241,12 @@ def test_a_worker_that_claims_at_this_moment_finds_it_gone_or_has_it(
         pause(world)
         operation = world.put("www", "192.0.2.66")
         resume(world)
-        looked, claims = deliveries.lock_of_zone, []
+        looked, taken = deliveries.lock_of_zone, []
         other = connect(database_url)
 
         def claim() -> None:
             with other.begin() as connection:
-                claims.append(deliveries.claim_next(connection, 1, "one", owner=99, lease_s=60))
+                taken.append(claims.claim_next(connection, 1, "one", owner=99, lease_s=60))
 
         def look(connection: sa.Connection, zone_id: int) -> Any:
             found = looked(connection, zone_id)
@@ -257,7 +257,7 @@ def test_a_worker_that_claims_at_this_moment_finds_it_gone_or_has_it(
 
         monkeypatch.setattr(cancellation.deliveries, "lock_of_zone", look)
         take_back(world, operation)
-        assert claims == [None]
+        assert taken == [None]
         other.dispose()
         converged(world)
         assert world.served("one") == {}

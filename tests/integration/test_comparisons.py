@@ -15,7 +15,7 @@ from dnsworker.comparison import records_of
 from dnsworker.errors import ServerFailure
 from dnsworker.names import Name
 from dnsworker.records import SOA, RRset
-from dnsworker.store import comparisons, deliveries, stops
+from dnsworker.store import agenda, comparisons, stops
 from tests.world import MemoryBackend, World, a_world
 
 ZONE = Name("example.org.")
@@ -118,7 +118,7 @@ def test_a_look_leaves_the_repair_to_a_delivery_and_to_its_rate(world: World) ->
     sweep(world)
     row = delivery_row(world)
     assert world.servers["one"].requests == ["soa"]
-    assert (row.must_read, row.priority, row.owner) == (True, deliveries.REPAIR, None)
+    assert (row.must_read, row.priority, row.owner) == (True, agenda.REPAIR, None)
     assert row.due_at is not None
 
 
@@ -331,9 +331,9 @@ def test_the_sweep_finds_what_is_stale_and_due_by_index(world: World) -> None:
             statements.append((statement, parameters))
 
         sa.event.listen(connection, "before_cursor_execute", note)
-        priorities = (deliveries.CHANGE, deliveries.REPAIR)
-        deliveries.targets_with_due(connection, priorities=priorities, looked_at=["one"])
-        comparisons.in_background(connection, 1)
+        priorities = (agenda.CHANGE, agenda.REPAIR)
+        agenda.targets_with_due(connection, priorities=priorities, looked_at=["one"])
+        agenda.in_background(connection, 1)
         comparisons.mass_ahead(connection)
         comparisons.hasten(connection, 1)
         sa.event.remove(connection, "before_cursor_execute", note)

@@ -16,7 +16,7 @@ from dnsworker.errors import BackendError, ClaimLost, OperationIdReused, RecordR
 from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.records import SOA, RRset
-from dnsworker.store import deliveries
+from dnsworker.store import claims, deliveries
 from tests.stubserver import StubNameserver, showing
 from tests.world import MemoryBackend, World, a_world
 
@@ -420,9 +420,9 @@ def test_a_worker_that_was_replaced_writes_nothing_down(world: World) -> None:
     known = world.runtime._directory.by_name("default")
     target_id = known.target_ids["one"]
     with world.engine.begin() as connection:
-        stale = deliveries.claim_next(connection, target_id, "one", owner=1, lease_s=-1.0)
+        stale = claims.claim_next(connection, target_id, "one", owner=1, lease_s=-1.0)
     with world.engine.begin() as connection:
-        fresh = deliveries.claim_next(connection, target_id, "one", owner=2, lease_s=60.0)
+        fresh = claims.claim_next(connection, target_id, "one", owner=2, lease_s=60.0)
     assert stale is not None
     assert fresh is not None
     backend = MemoryBackend("one", MemoryBackend.options_model())
@@ -436,7 +436,7 @@ def test_claims_of_a_dead_worker_are_taken_over_at_once(world: World) -> None:
     operation = world.put("www", "192.0.2.1")
     known = world.runtime._directory.by_name("default")
     with world.engine.begin() as connection:
-        claim = deliveries.claim_next(connection, known.target_ids["one"], "one", owner=4242, lease_s=3600.0)
+        claim = claims.claim_next(connection, known.target_ids["one"], "one", owner=4242, lease_s=3600.0)
     assert claim is not None
     assert world.end_of(operation).status is Status.ACTIVE
 
@@ -497,7 +497,7 @@ def test_a_worker_that_was_replaced_notes_no_refusal(tmp_path: Path) -> None:
         first = world.put("www", "192.0.2.1")
         known = world.runtime._directory.by_name("default")
         with world.engine.begin() as connection:
-            stale = deliveries.claim_next(connection, known.target_ids["one"], "one", owner=1, lease_s=-1.0)
+            stale = claims.claim_next(connection, known.target_ids["one"], "one", owner=1, lease_s=-1.0)
         assert stale is not None
         seen: list[str] = []
 

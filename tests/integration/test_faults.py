@@ -25,7 +25,7 @@ from dnsworker.plan import Plan
 from dnsworker.records import RRset
 from dnsworker.requests import parse_request
 from dnsworker.runtime import Runtime
-from dnsworker.store import deliveries, operations
+from dnsworker.store import claims, operations
 from tests.world import MemoryBackend, World, a_world
 
 WWW = ("www.example.org.", "A")
@@ -94,7 +94,7 @@ def test_a_database_that_goes_away_while_a_failure_is_noted_leaves_no_claim_behi
     operation = world.put("www", "192.0.2.1")
     away = sa.exc.OperationalError("UPDATE", {}, Exception("server closed the connection"))
     with monkeypatch.context() as broken:
-        broken.setattr(deliveries, "fail", lambda *_, **__: (_ for _ in ()).throw(away))
+        broken.setattr(claims, "fail", lambda *_, **__: (_ for _ in ()).throw(away))
         with pytest.raises(sa.exc.OperationalError):
             world.deliver()
     world.servers["one"].is_down = False
@@ -157,7 +157,7 @@ def test_what_a_replaced_worker_wrote_late_is_found_and_put_right(unfenced: Worl
         last = world.put("www", "192.0.2.2")
         with world.engine.begin() as connection:
             connection.execute(sa.text("UPDATE delivery SET lease_until = '2020-01-01 00:00:00'"))
-            fresh = deliveries.claim_next(connection, target_id, "one", owner=2, lease_s=60.0)
+            fresh = claims.claim_next(connection, target_id, "one", owner=2, lease_s=60.0)
         assert fresh is not None
         backend = MemoryBackend("one", MemoryBackend.options_model())
         convergence.Convergence(world.engine, known, fresh, backend, world.settings).run()

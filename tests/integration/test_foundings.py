@@ -15,7 +15,7 @@ from dnsworker.errors import Busy, RecordRejected, ServerFailure
 from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.records import SOA, RRset
-from dnsworker.store import deliveries
+from dnsworker.store import convoys
 from tests.world import World, a_world
 
 TARGET = {"name": "one", "type": "memory", "options": {"can": {"creates_together": 8}}}
@@ -113,7 +113,7 @@ def test_nothing_is_claimed_for_a_target_that_is_in_trouble(
     with world.engine.begin() as connection:
         connection.execute(sa.text("UPDATE target SET open_until = '2100-01-01 00:00:00.000000'"))
     world.runtime.deliver("one")
-    monkeypatch.setattr(deliveries, "claim_new", lambda *_, **__: pytest.fail("claimed"))
+    monkeypatch.setattr(convoys, "claim_new", lambda *_, **__: pytest.fail("claimed"))
     world.runtime.deliver("one")
     monkeypatch.undo()
     world.servers["one"].is_down = False

@@ -22,7 +22,7 @@ from dnsworker.operations import Status
 from dnsworker.pools import Pool
 from dnsworker.records import RRset
 from dnsworker.runtime import Runtime
-from dnsworker.store import breakers, deliveries, pools
+from dnsworker.store import breakers, claims, pools
 from dnsworker.tables import delivery, now, target
 from tests.unit.test_budget import assert_kept
 from tests.world import StubSignals, World, a_world
@@ -341,11 +341,11 @@ def test_a_delivery_of_somebody_else_counts_until_its_lease_is_over(
         other.start()
         ends.callback(other.stop)
         with world.engine.begin() as connection:
-            claim = deliveries.claim_next(connection, 1, "one", owner=other._lock.owner, lease_s=3600.0)
+            claim = claims.claim_next(connection, 1, "one", owner=other._lock.owner, lease_s=3600.0)
         assert claim is not None
         assert world.runtime.deliver("one") == "one: 0 delivered"
         assert world.servers["one"].requests == []
         assert world.row("SELECT paid_us FROM target").paid_us is None
         with world.engine.begin() as connection:
-            deliveries.renew(connection, claim, -1.0)
+            claims.renew(connection, claim, -1.0)
         world.until(lambda: len(world.servers["one"].zones) == 2, "the deliveries did not go on")

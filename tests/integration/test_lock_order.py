@@ -10,14 +10,14 @@ import pytest
 import sqlalchemy as sa
 
 from dev.servers.process import wait_until
-from dnsworker.store import deliveries
-from dnsworker.store.deliveries import Claim
+from dnsworker.store import convoys
+from dnsworker.store.claims import Claim
 from tests.world import World
 
 WRITES: dict[str, Callable[[sa.Connection, list[Claim]], object]] = {
-    "note all creating": deliveries.note_all_creating,
-    "renew all": lambda connection, claims: deliveries.renew_all(connection, claims, 60.0),
-    "give all back": lambda connection, claims: deliveries.give_back_all(connection, claims, must_read=True),
+    "note all creating": convoys.note_all_creating,
+    "renew all": lambda connection, claims: convoys.renew_all(connection, claims, 60.0),
+    "give all back": lambda connection, claims: convoys.give_back_all(connection, claims, must_read=True),
 }
 
 

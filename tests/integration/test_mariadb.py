@@ -17,7 +17,7 @@ from dnsworker import database, mariadb
 from dnsworker.errors import ConfigError
 from dnsworker.liveness import SessionLock
 from dnsworker.pools import Pool
-from dnsworker.store import breakers, comparisons, deliveries, operations, pools, zones
+from dnsworker.store import agenda, breakers, claims, comparisons, operations, pools, zones
 from dnsworker.tables import operation, target
 
 POOL = {
@@ -165,20 +165,20 @@ def test_two_deliveries_that_fail_at_once_count_it_without_a_deadlock(grown: sa.
     both = threading.Barrier(2, timeout=30)
     (target_id,) = ask(grown, "SELECT min(id) FROM target")
 
-    def fail(claim: deliveries.Claim) -> None:
+    def fail(claim: claims.Claim) -> None:
         with grown.begin() as connection:
-            deliveries.fail(
+            claims.fail(
                 connection, claim, code="Unreachable", message="", delay_s=9, must_read=False, attempts=1
             )
             both.wait()
             breakers.failed(connection, target_id, "away", limit=9, delay_s=9)
 
-    claims = []
+    taken = []
     for _ in range(2):
         with grown.begin() as connection:
-            claims.append(deliveries.claim_next(connection, target_id, "one", owner=8, lease_s=60))
+            taken.append(claims.claim_next(connection, target_id, "one", owner=8, lease_s=60))
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(fail, claims))
+        list(threads.map(fail, taken))
     assert ask(grown, "SELECT failures FROM target") == (2,)
 
 
@@ -186,12 +186,12 @@ def test_a_worker_that_was_taken_for_dead_may_still_give_back(grown: sa.Engine) 
     """Both change the row and its entry under the owner, whoever comes first."""
     (target_id,) = ask(grown, "SELECT min(id) FROM target")
     with grown.begin() as connection:
-        claim = deliveries.claim_next(connection, target_id, "one", owner=8, lease_s=60)
+        claim = claims.claim_next(connection, target_id, "one", owner=8, lease_s=60)
     assert claim is not None
 
     def free() -> list[int]:
         with grown.begin() as connection:
-            return deliveries.release_owner(connection, 8)
+            return claims.release_owner(connection, 8)
 
     def is_waiting() -> bool:
         query = "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
@@ -199,10 +199,10 @@ def test_a_worker_that_was_taken_for_dead_may_still_give_back(grown: sa.Engine) 
 
     with ThreadPoolExecutor(1) as thread:
         with grown.begin() as connection:
-            deliveries.renew(connection, claim, 60)
+            claims.renew(connection, claim, 60)
             freed = thread.submit(free)
             wait_until(is_waiting, 30, "the other one to come")
-            deliveries.give_back(connection, claim)
+            claims.give_back(connection, claim)
         assert freed.result(60) == [target_id]
     (owner, epoch) = ask(grown, f"SELECT owner, epoch FROM delivery WHERE zone_id = {claim.zone_id}")
     assert (owner, epoch) == (None, claim.epoch)
@@ -335,14 +335,14 @@ def test_what_the_sweep_asks_is_answered_by_the_few_rows_that_are_open(grown: sa
     (zone_id,) = ask(grown, "SELECT min(id) FROM zone")
     (target_id,) = ask(grown, "SELECT min(id) FROM target")
     questions: dict[str, Callable[[sa.Connection], object]] = {
-        "owners": lambda c: deliveries.owners(c),
-        "due": lambda c: deliveries.targets_with_due(c, priorities=(0, 1), looked_at=("one",)),
-        "background": lambda c: comparisons.in_background(c, target_id),
+        "owners": lambda c: claims.owners(c),
+        "due": lambda c: agenda.targets_with_due(c, priorities=(0, 1), looked_at=("one",)),
+        "background": lambda c: agenda.in_background(c, target_id),
         "ahead": lambda c: comparisons.mass_ahead(c),
         "stale": lambda c: comparisons.claim_look(
             c, target_id, "one", owner=8, lease_s=60, full_s=9, tells_by_serial=True
         ),
-        "claim": lambda c: deliveries.claim_next(c, target_id, "one", owner=8, lease_s=60),
+        "claim": lambda c: claims.claim_next(c, target_id, "one", owner=8, lease_s=60),
         "untold": lambda c: operations.untold(c, -60.0, 500),
         "pending": lambda c: operations.pending(c, 500),
         "holds": lambda c: operations.overdue_holds(c, 0.0, 500),

@@ -18,7 +18,7 @@ from dnsworker.operations import Status
 from dnsworker.pools import Pool
 from dnsworker.records import RRset
 from dnsworker.serials import is_ahead
-from dnsworker.store import deliveries, journal, pools, stops, zones
+from dnsworker.store import claims, journal, pools, stops, zones
 from tests.world import MemoryServer, World, a_world, settle
 
 ZONE = Name("example.org.")
@@ -254,7 +254,7 @@ def test_a_worker_that_dies_leaves_all_to_the_next(world: World) -> None:
             world.deliver()
         except Killed:
             with world.engine.begin() as connection:  # as `free_dead_owner` of the next sweep
-                deliveries.release_owner(connection, world.runtime._lock.owner)
+                claims.release_owner(connection, world.runtime._lock.owner)
         for server in world.servers.values():
             server.before_request = lambda what: None
         world.signals.woken.clear()

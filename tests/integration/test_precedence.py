@@ -13,7 +13,8 @@ from dnsworker import desired
 from dnsworker.pools import Pool
 from dnsworker.precedence import SHARE, Precedence
 from dnsworker.store import deliveries, pools
-from dnsworker.store.deliveries import CHANGE, REPAIR, Claim
+from dnsworker.store.agenda import CHANGE, REPAIR
+from dnsworker.store.claims import Claim
 from tests.world import World, a_world
 
 SLOTS = 4

@@ -10,7 +10,7 @@ import pytest
 from dnsworker.errors import BackendError, RecordRejected
 from dnsworker.operations import Outcome, Status
 from dnsworker.records import RRset
-from dnsworker.store import deliveries
+from dnsworker.store import deliveries, withholding
 from tests.world import World, a_world, settle
 
 WWW = ("www.example.org.", "A")
@@ -54,7 +54,7 @@ def withheld(world: World) -> list[tuple[str, str | None]]:
         zone_id = world.row("SELECT id FROM zone").id
         return [
             (one.key[0], one.accepted.data[0] if one.accepted else None)
-            for one in deliveries.withheld_in(connection, zone_id)
+            for one in withholding.withheld_in(connection, zone_id)
         ]
 
 
