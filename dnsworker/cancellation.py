@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dnsworker import desired, settlement
+from dnsworker import desired, rejection
 from dnsworker.database import reading
 from dnsworker.errors import Cancelled, OperationNotFound, TooLate
 from dnsworker.operations import Status
@@ -95,7 +95,7 @@ def _take_back(connection: sa.Connection, row: Any, error: Cancelled) -> Cancell
     if row.kind != "delete_zone":
         operations.refuse(connection, row.id, error)
         why = f"the zone's creation was {error.message}"
-        dependents, targets = settlement.undo(connection, known, zone, row, why)
+        dependents, targets = rejection.undo(connection, known, zone, row, why)
         return Cancellation(True, tuple(dependents), targets)
     if not zone.is_deleted or zone.revision != row.revision:
         raise TooLate(f"operation {row.id} can't be cancelled: {zone.name} was created anew since")

@@ -17,7 +17,7 @@ from dnsworker.names import Name
 from dnsworker.observer import NameserverAddress, Observed, agrees, is_gone
 from dnsworker.pools import Nameserver
 from dnsworker.records import SOA, Key, RRset
-from dnsworker.settlement import Standing, Witness
+from dnsworker.standing import Standing, Witness
 from dnsworker.store import journal, zones
 from dnsworker.store.deliveries import AWAY
 from dnsworker.store.observations import Observation

@@ -8,14 +8,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dnsworker import settlement, zonefile
+from dnsworker import zonefile
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import AmbiguousZone, OperationNotFound, ZoneNotFound
 from dnsworker.names import Name
 from dnsworker.operations import NameserverReport, Outcome, Status, TargetReport
 from dnsworker.operations import submitted_at as when_submitted
 from dnsworker.pools import Limits
-from dnsworker.settlement import Settled, Standing
+from dnsworker.settlement import Settled
+from dnsworker.standing import SPREADING, Standing, read_standing, read_standings, zone_status
 from dnsworker.store import comparisons, moves, operations, pools, purges, stops, zones
 from dnsworker.store.census import REFUSED, Census
 from dnsworker.store.moves import Move
@@ -43,7 +44,7 @@ def show_operations(connection: sa.Connection, operation_ids: Sequence[str]) -> 
     zone_ids = {row.zone_id for row in rows.values() if row.zone_id is not None}
     directory = {known.id: known for known in pools.read(connection)} if zone_ids else {}
     subjects = {one.id: (directory[one.pool_id], one) for one in zones.get_all(connection, zone_ids).values()}
-    standings = settlement.read_standings(connection, subjects) if subjects else {}
+    standings = read_standings(connection, subjects) if subjects else {}
     return _outcomes(connection, rows, operation_ids, standings)
 
 
@@ -106,7 +107,7 @@ def show_zone(connection: sa.Connection, name: Name, pool_name: str | None) -> d
 
 def zone_report(connection: sa.Connection, row: ZoneRow, known: KnownPool) -> dict[str, Any]:
     """As `show_zone`; of one that is deleted what is left of it."""
-    standing = settlement.read_standing(connection, known, row)
+    standing = read_standing(connection, known, row)
     move = moves.of_zone(connection, row)
     return {
         "name": row.name,
@@ -135,7 +136,7 @@ def zone_report(connection: sa.Connection, row: ZoneRow, known: KnownPool) -> di
 def _reason(standing: Standing, row: ZoneRow) -> str | None:
     """Why the zone isn't ACTIVE; an operator's order may be newer than the last settlement."""
     if any(one.is_ordered for one in standing.standstills.values()):
-        return settlement.zone_status(standing, row)[1]
+        return zone_status(standing, row)[1]
     return row.reason
 
 
@@ -297,7 +298,7 @@ def target_reports(
         if stopped is not None and stopped.is_ordered:
             reason = stopped.reason
         if reason is None and row.unconfirmed:
-            reason = settlement.SPREADING
+            reason = SPREADING
         budget = standing.known.pool.target(name).limits.budget
         if reason is None and budget and row.due_at is not None and row.owner is None:
             reason = f"waits its turn within {budget}"

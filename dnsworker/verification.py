@@ -31,6 +31,7 @@ from dnsworker.observer import Observed, Observer, is_gone
 from dnsworker.operations import submitted_at
 from dnsworker.settings import Settings
 from dnsworker.settlement import Settled
+from dnsworker.standing import read_standings
 from dnsworker.store import observations, zones
 from dnsworker.store.observations import Observation
 from dnsworker.store.pools import KnownPool, PoolDirectory
@@ -315,7 +316,7 @@ class Verifier:
         with self._reading.connect() as connection:
             found = zones.get_all(connection, zone_ids)
             subjects = {zone.id: (self._directory.get(zone.pool_id), zone) for zone in found.values()}
-            standings = settlement.read_standings(connection, subjects)
+            standings = read_standings(connection, subjects)
             examinations = []
             for zone_id, (known, zone) in subjects.items():
                 inquiries = inquiries_about(standings[zone_id], zone)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from dnsworker import reports
 from dnsworker.dashboard.hour import Hour, LastHour
 from dnsworker.operations import Outcome
-from dnsworker.settlement import witnesses_of
+from dnsworker.standing import witnesses_of
 from dnsworker.store import deliveries, endings, lags, observations, operations, pools
 from dnsworker.store.lags import Lag
 from dnsworker.store.observations import Observation

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from dnsworker import settlement
 from dnsworker.cancellation import cancel
 from dnsworker.desired import moving
 from dnsworker.errors import RecordRejected, TooLate
@@ -18,6 +17,7 @@ from dnsworker.operations import Status
 from dnsworker.pools import Pool
 from dnsworker.records import RRset
 from dnsworker.serials import is_ahead
+from dnsworker.standing import read_standing
 from dnsworker.store import claims, journal, pools, stops, zones
 from tests.world import MemoryServer, World, a_world, settle
 
@@ -413,7 +413,7 @@ def test_a_nameserver_that_both_pools_ask_needs_not_lose_the_zone(world: World) 
             pools.apply(connection, [Pool.model_validate(document | targets)])
             known = next(one for one in pools.read(connection) if one.pool.name == "default")
             zone = zones.find(connection, ZONE, [known.id])[0]
-            standing = settlement.read_standing(connection, known, zone)
+            standing = read_standing(connection, known, zone)
         assert [one.name for one in standing.witnesses] == expected
 
 
