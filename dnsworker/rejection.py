@@ -15,11 +15,7 @@ from dnsworker import desired
 from dnsworker.operations import Status
 from dnsworker.records import Key
 from dnsworker.standing import Standing, free_of
-from dnsworker.store import (
-    journal,
-    operations,
-    zones,
-)
+from dnsworker.store import journal, operations, zones
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
 

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from dnsworker import database, history, names, preview, reports
-from dnsworker.delivery import Deliverer, free_dead_owner
+from dnsworker.claiming import free_dead_owner
+from dnsworker.delivery import Deliverer
 from dnsworker.errors import DNSWorkerError, OperationIdReused, OperationNotFound
 from dnsworker.intake import UNREADABLE, Arrival, Intake, Taken
 from dnsworker.lineage import Lineage

@@ -16,12 +16,7 @@ from dnsworker.arrival import Showing, has_arrived, is_removal
 from dnsworker.operations import Status, ZoneStatus
 from dnsworker.rejection import is_hopeless, undo, with_found_there
 from dnsworker.standing import Standing, Subject, read_standing, read_standings, zone_status
-from dnsworker.store import (
-    journal,
-    moves,
-    operations,
-    zones,
-)
+from dnsworker.store import journal, moves, operations, zones
 from dnsworker.store.observations import Observation
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow

@@ -13,15 +13,7 @@ import sqlalchemy as sa
 from dnsworker.operations import ZoneStatus
 from dnsworker.pools import Nameserver
 from dnsworker.records import Key
-from dnsworker.store import (
-    breakers,
-    deliveries,
-    moves,
-    observations,
-    pools,
-    stops,
-    withholding,
-)
+from dnsworker.store import breakers, deliveries, moves, observations, pools, stops, withholding
 from dnsworker.store.breakers import Standstill
 from dnsworker.store.deliveries import AWAY, BLOCKED, DeliveryRow
 from dnsworker.store.observations import Observation

@@ -15,14 +15,10 @@ import sqlalchemy as sa
 from dnsworker import plan, serials
 from dnsworker.desired.draft import LOOK_GUARD_S, Draft
 from dnsworker.desired.rules import check_placement, placeable
-from dnsworker.errors import (
-    InvalidRecord,
-)
+from dnsworker.errors import InvalidRecord
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
-from dnsworker.requests import (
-    SETTABLE,
-)
+from dnsworker.requests import SETTABLE
 from dnsworker.store import agenda, deliveries, journal, zones
 from dnsworker.store.deliveries import Wanted
 from dnsworker.store.journal import Entry

@@ -151,7 +151,7 @@ def tell_changes(world: World, monkeypatch: pytest.MonkeyPatch, added: list[RRse
 
     monkeypatch.setattr(MemoryBackend, "read_changes", read_changes)
     server.capabilities = Capabilities(fencing="server", reads_changes=True)
-    world.runtime._deliverer._backends.clear()  # those that there are can't do it yet
+    world.runtime._deliverer._shelf._backends.clear()  # those that there are can't do it yet
 
 
 def test_a_target_that_cannot_be_reached_is_looked_at_later_and_is_no_failed_delivery(world: World) -> None:

@@ -96,7 +96,7 @@ def _sweep_and_deliver(world: World) -> None:
 def test_w9_failures_wait_longer_and_longer_and_not_all_at_once(tmp_path: Path) -> None:
     """Nothing is asked before its time, however often the sweep looks; no two zones have the same."""
     with a_world(tmp_path, "one") as world:
-        world.runtime._deliverer._settings = world.settings.model_copy(
+        world.runtime._deliverer._setbacks._settings = world.settings.model_copy(
             update={"retry_base_s": 3600.0, "retry_cap_s": 1e6, "breaker_failures": 1000}
         )
         world.servers["one"].judge = lambda rrsets: Unreachable("no route")

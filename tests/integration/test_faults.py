@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dnsworker import convergence, database, delivery
+from dnsworker import claiming, convergence, database
 from dnsworker.backend import Capabilities
 from dnsworker.desired import Desired
 from dnsworker.errors import BackendError, RecordRejected
@@ -194,7 +194,7 @@ def test_a_worker_that_never_sweeps_takes_its_lock_again_when_it_was_lost(server
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MemoryBackend, "apply", noting)
-        patch.setattr(delivery, "OWNER_CHECK_S", 0.0)
+        patch.setattr(claiming, "OWNER_CHECK_S", 0.0)
         world.runtime.deliver("one")
     assert owners
     assert owners[0] != before

@@ -107,7 +107,7 @@ def test_what_the_target_tells_of_is_all_that_is_read(world: World, monkeypatch:
     monkeypatch.setattr(MemoryBackend, "apply", remember)
     monkeypatch.setattr(MemoryBackend, "read_changes", read_changes)
     server.capabilities = Capabilities(fencing="server", reads_changes=True)
-    world.runtime._deliverer._backends.clear()  # those that there are can't do it yet
+    world.runtime._deliverer._shelf._backends.clear()  # those that there are can't do it yet
     server.answers_to_lose = 1
     with no_whole_zone(monkeypatch):
         world.end_of(world.put("new", "192.0.2.2"))
