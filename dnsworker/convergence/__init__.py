@@ -2,7 +2,8 @@
 
 from dnsworker.convergence.convoy import Convoy, Outcome, gather
 from dnsworker.convergence.founding import gather_new
-from dnsworker.convergence.ledger import Blocked, Resting, Stopped, storable
+from dnsworker.convergence.interruptions import Blocked, Resting, Stopped
+from dnsworker.convergence.ledger import storable
 from dnsworker.convergence.look import look
 from dnsworker.convergence.turns import Convergence
 

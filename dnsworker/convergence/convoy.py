@@ -16,9 +16,10 @@ import sqlalchemy as sa
 
 from dnsworker import plan, serials
 from dnsworker.backend import Backend, load_backend
-from dnsworker.convergence.ledger import Ledger, Work
+from dnsworker.convergence.ledger import Ledger
 from dnsworker.convergence.look import next_look_s, tells_by_serial
 from dnsworker.convergence.sending import Sender
+from dnsworker.convergence.work import Work
 from dnsworker.desired import LOOK_GUARD_S
 from dnsworker.errors import BackendError, ClaimLost, Unreachable
 from dnsworker.names import Name

@@ -12,8 +12,10 @@ from typing import NoReturn
 from dnsworker import comparison, plan, serials
 from dnsworker.backend import Backend
 from dnsworker.contents import ZoneContents
-from dnsworker.convergence.ledger import DROPPED, Again, Blocked, Ledger, Work
+from dnsworker.convergence.interruptions import Again, Blocked
+from dnsworker.convergence.ledger import DROPPED, Ledger
 from dnsworker.convergence.sending import Sender
+from dnsworker.convergence.work import Work
 from dnsworker.errors import RecordRejected, ServerFailure, Unsupported, ZoneMissing
 from dnsworker.records import SOA, RRset
 from dnsworker.store.journal import Entry
@@ -27,12 +29,13 @@ class Creation:
 
     def __init__(self, backend: Backend, ledger: Ledger, sender: Sender) -> None:
         self._backend, self._ledger, self._sender = backend, ledger, sender
+        self._expected = ledger.expected
         self._capabilities = backend.capabilities
 
     def fill(self, work: Work) -> bool:
         """Create the zone with all it should hold; with less where the server won't have that."""
         self._ledger.keep_ahead_of_seen(work)
-        wanted = ZoneContents(soa=work.zone.soa, rrsets=self._ledger.wanted(work), name=work.zone.name)
+        wanted = ZoneContents(soa=work.zone.soa, rrsets=self._expected.wanted(work), name=work.zone.name)
         is_suspect = work.is_suspect
         if not self._capabilities.creates_zones:
             self._make_room(work, wanted)
@@ -49,7 +52,9 @@ class Creation:
         self._ledger.has_read = True
         if found is None:
             raise ZoneMissing(f"zone {work.zone.name} isn't there after it was created")
-        dropped = self._ledger.differences(work, comparison.side_by_side(found, wanted.rrsets), wanted.rrsets)
+        dropped = self._expected.differences(
+            work, comparison.side_by_side(found, wanted.rrsets), wanted.rrsets
+        )
         is_early = serials.is_ahead(work.zone.serial, found.soa.serial) and not self._capabilities.sets_serial
         if dropped and is_early:  # it did nothing, or not all: that says nothing about the records
             raise ServerFailure(f"{DROPPED}: {work.zone.name} is at serial {found.soa.serial}")
@@ -62,7 +67,7 @@ class Creation:
     def _fill_step_by_step(self, work: Work, is_suspect: bool) -> bool:
         """An empty zone first, then operation by operation, so that only what is refused is left out."""
         apex = (work.zone.name, "NS")
-        groups = self._ledger.groups_since_creation(work)
+        groups = self._expected.groups_since_creation(work)
         ns = next(
             (e.change.after for group in groups for e in group if e.key == apex and e.change.after), None
         )
@@ -81,7 +86,9 @@ class Creation:
             bare = ZoneContents.of(work.zone.name, work.zone.soa, rrsets)
             found, steps = self._make_room(work, bare, more=room)
             soa = work.zone.soa.with_serial(serials.add(found.soa.serial, steps))
-            changes = self._ledger.differences(work, comparison.side_by_side(found, bare.rrsets), bare.rrsets)
+            changes = self._expected.differences(
+                work, comparison.side_by_side(found, bare.rrsets), bare.rrsets
+            )
             return self._sender.send(work, found.soa, soa, changes)
         has_room = serials.distance(groups[-1][-1].serial, work.zone.serial) > room
         if not has_room and not self._capabilities.sets_serial:
@@ -113,7 +120,7 @@ class Creation:
             f"the target has a zone {work.zone.name} already (serial {found.soa.serial}), "
             f"and {differences} RRsets differ; submit with force=True to take it over"
         )
-        groups = self._ledger.groups_since_creation(work)
+        groups = self._expected.groups_since_creation(work)
         creation = groups[0][0]
         row = Withheld(
             self._ledger.claim.target_id,

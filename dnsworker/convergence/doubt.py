@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dnsworker.backend import Backend
 from dnsworker.comparison import Records, is_same, records_of
 from dnsworker.contents import ZoneContents
-from dnsworker.convergence.ledger import Blocked, Ledger, Work
+from dnsworker.convergence.interruptions import Blocked
+from dnsworker.convergence.ledger import Ledger
+from dnsworker.convergence.work import Work
 from dnsworker.plan import RRsetChange
 from dnsworker.records import Key
 from dnsworker.serials import is_ahead
@@ -50,7 +52,7 @@ def raise_if_newer(
     """
     if not is_in_doubt(work):
         return
-    believed, known = ledger.believed(work), _known(work)
+    believed, known = ledger.expected.believed(work), _known(work)
     is_on_the_way = found.soa.serial in {entry.serial for entry in work.entries} | {work.zone.serial}
     strange = [
         change.key

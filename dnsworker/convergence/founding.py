@@ -19,7 +19,8 @@ from dnsworker import comparison, serials
 from dnsworker.backend import Backend
 from dnsworker.contents import ZoneContents
 from dnsworker.convergence.convoy import Convoy, Outcome, Passenger, gather_by
-from dnsworker.convergence.ledger import RENEW_AFTER_S, Ledger, Work
+from dnsworker.convergence.ledger import RENEW_AFTER_S, Ledger
+from dnsworker.convergence.work import Work
 from dnsworker.database import reading
 from dnsworker.errors import BackendError, Busy, ClaimLost, Unreachable
 from dnsworker.records import RRset
@@ -192,7 +193,7 @@ class Founding(Convoy):
             self._engine, self._known, one.claim, self._settings, self._capabilities, tells_by_serial=True
         )
         wanted = one.wanted.rrsets
-        if ledger.differences(one.work, comparison.side_by_side(found, wanted), wanted):
+        if ledger.expected.differences(one.work, comparison.side_by_side(found, wanted), wanted):
             return False
         if self._capabilities.signs != "no":
             self._ds_records[one.claim] = backend.ds_records(one.wanted.name)

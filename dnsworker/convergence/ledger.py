@@ -7,43 +7,40 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import chain, groupby
+from itertools import chain
 from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
-from dnsworker import comparison, desired, plan, serials
+from dnsworker import comparison, desired, serials
 from dnsworker.backend import Receipt
 from dnsworker.capabilities import Capabilities
+from dnsworker.convergence.expectation import Expectation
+from dnsworker.convergence.interruptions import Again, Resting, Stopped
 from dnsworker.convergence.look import next_look_s
+from dnsworker.convergence.work import Work
 from dnsworker.database import reading, snapshot
 from dnsworker.errors import (
     AuthenticationFailed,
     Behind,
-    Permanent,
     RateLimited,
     RecordRejected,
-    ServerFailure,
     Unreachable,
     Unsupported,
     ZoneChanged,
     ZoneMissing,
 )
 from dnsworker.logs import also_about
-from dnsworker.names import Name
 from dnsworker.plan import RRsetChange
-from dnsworker.records import SOA, Key, RRset
+from dnsworker.records import SOA, Key
 from dnsworker.settings import Settings
 from dnsworker.store import breakers, claims, comparisons, journal, stops, withholding, zones
 from dnsworker.store.claims import Claim
-from dnsworker.store.deliveries import DeliveryRow
 from dnsworker.store.journal import Entry
 from dnsworker.store.pools import KnownPool
-from dnsworker.store.rows import ZoneRow
 from dnsworker.store.withholding import Withheld
 from dnsworker.tables import now
 
@@ -55,67 +52,12 @@ DROPPED = "the server accepted the change and doesn't have it"
 FIRST_ASK_S, LAST_ASK_S = 1.0, 30.0
 #: For so long a claim that was found to hold is believed to: before a request, and while it is only waited.
 RENEW_AFTER_S, HOLD_S = 0.05, 1.0
-#: After so many ServerFailures in a row the contents are suspected, not the server.
-SUSPECT_AFTER = 2
 REPAIRED = {"last_repair_at": now()}
 #: With these a target says, or shows, that it has taken nothing of the message that it was sent.
 TOOK_NOTHING = (
     AuthenticationFailed, Behind, RateLimited, RecordRejected, Unreachable, Unsupported, ZoneChanged,
     ZoneMissing,
 )  # fmt: skip
-
-
-class Resting(RateLimited):
-    """The target has asked somebody else for fewer requests, or the delivery has used up its patience.
-
-    Nothing was sent, and it says nothing about the delivery: that goes on later.
-    """
-
-
-class Stopped(Resting):
-    """An operator has paused the target or frozen the zone: nothing more is sent until that is over."""
-
-
-class Again(Exception):
-    """Something moved: read the rows again and go on from there."""
-
-
-class Blocked(Permanent):
-    """Nothing more is written to this zone at this target until an operator has decided."""
-
-    def __init__(self, state: str, message: str) -> None:
-        super().__init__(message)
-        self.state = state
-
-    @property
-    def code(self) -> str:
-        return {"foreign": "ZoneExists", "ahead": "Ahead", "held": "UnsafeChange"}[self.state]
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """Everything that a turn needs, read in one snapshot."""
-
-    zone: ZoneRow
-    delivery: DeliveryRow
-    entries: list[Entry]
-    withheld: dict[Key, Withheld]
-
-    @property
-    def groups(self) -> list[list[Entry]]:
-        """The journal since the target's last state, operation by operation."""
-        return [list(group) for _, group in groupby(self.entries, key=lambda entry: entry.revision)]
-
-    @property
-    def current_soa(self) -> SOA:
-        if self.delivery.soa is None:
-            raise ZoneChanged("it is not known what the target has")
-        return SOA.from_rdata(self.delivery.soa, self.zone.ttl)
-
-    @property
-    def is_suspect(self) -> bool:
-        """Whether it may be the contents at which the server fails."""
-        return self.delivery.last_code == ServerFailure.__name__ and self.delivery.attempts >= SUSPECT_AFTER
 
 
 class Ledger:
@@ -134,6 +76,7 @@ class Ledger:
         self._engine, self.reading = engine, reading(engine)
         self._known, self.claim, self._settings = known, claim, settings
         self._capabilities, self._tells_by_serial = capabilities, tells_by_serial
+        self.expected = Expectation(engine, self.reading, known, claim, capabilities)
         #: The target's contents were read as a whole.
         self.has_read = False
         #: What was found to differ stays so, until not so many zones are ahead any more.
@@ -364,106 +307,13 @@ class Ledger:
             desired.lift(connection, self._known, self.claim.zone_id, above=above, parts=parts)
         raise Again
 
-    # --- what the zone should be here ----------------------------------------------------------------
-
-    def wanted(self, work: Work, keys: Collection[Key] | None = None) -> dict[Key, RRset]:
-        """The RRsets that the target should hold: the desired ones, save what it refused or keeps itself.
-
-        With `keys`, only these are read (a zone may have a million), and what it refused.
-        """
-        with snapshot(self._engine) as connection:
-            if zones.get(connection, work.zone.id).revision != work.zone.revision:
-                raise Again
-            if keys is None:
-                wanted = {rrset.key: rrset for rrset in zones.rrsets(connection, work.zone.id)}
-            else:
-                wanted = zones.rrsets_at(connection, work.zone.id, {name for name, _ in keys})
-        fresh = {entry.key: entry.revision for entry in work.entries}
-        for key, row in work.withheld.items():
-            if key[1] == "SOA" or fresh.get(key, 0) > row.revision:
-                continue
-            if row.accepted is None:
-                wanted.pop(key, None)
-            else:
-                wanted[key] = row.accepted
-        return {key: rrset for key, rrset in wanted.items() if not self._is_the_providers(key, work)}
-
-    def differences(
-        self, work: Work, actual: Mapping[Key, RRset | None], wanted: Mapping[Key, RRset | None]
-    ) -> list[RRsetChange]:
-        """What leads from what the target has to what it should have; what is never ours left out."""
-        changes = comparison.foreign_changes(actual, wanted, work.zone.name, self._capabilities)
-        ignores = self._known.pool.ignores
-        return [change for change in changes if not ignores(change.key, work.zone.name)]
-
-    def ours(self, zone: Name, keys: Iterable[Key]) -> list[Key]:
-        """Those that aren't the server's signer's, its provider's or somebody else's by `ignore`."""
-        ignores = self._known.pool.ignores
-        return [
-            key
-            for key in keys
-            if comparison.is_visible(key, zone, self._capabilities) and not ignores(key, zone)
-        ]
-
-    def believed(self, work: Work) -> dict[Key, RRset | None]:
-        """What we took the target to have, for the RRsets that were changed since."""
-        believed: dict[Key, RRset | None] = {}
-        for entry in work.entries:
-            believed.setdefault(entry.key, entry.change.before)
-        return believed | {key: row.accepted for key, row in work.withheld.items() if key[1] != "SOA"}
-
-    def overlay(self, work: Work) -> Mapping[Key, RRset | None]:
-        """What the target has instead of RRsets that it refused."""
-        with self.reading.connect() as connection:
-            rows = withholding.withheld_in(connection, work.zone.id, self.claim.target_id)
-        return {row.key: row.accepted for row in rows if row.key[1] != "SOA"}
-
-    def collapsed(self, work: Work, groups: Iterable[Iterable[Entry]]) -> list[RRsetChange]:
-        """The operations as one change per RRset, from what the target really has.
-
-        What is withheld stays on record until the target has taken what replaces it.
-        """
-        overlay = dict(self.overlay(work))
-        changes = []
-        for entry in chain.from_iterable(groups):
-            has_other = entry.key in overlay
-            changes.append(
-                replace(entry.change, before=overlay.pop(entry.key)) if has_other else entry.change
-            )
-        return plan.collapse_changes(
-            change
-            for change in changes
-            if (change.before or change.after) and not self._is_the_providers(change.key, work)
-        )
-
-    def groups_since_creation(self, work: Work) -> list[list[Entry]]:
-        """The operations since the zone was last created; the first is the creation.
-
-        Of what the journal has let go of, the last change of each RRset is left: as if there had been none
-        before.
-        """
-        with snapshot(self._engine) as connection:
-            entries = journal.since(connection, work.zone.id, 0, work.zone.revision)
-        apex = (work.zone.name, "NS")
-        births = [entry.revision for entry in entries if entry.key == apex and entry.change.before is None]
-        living = [entry for entry in entries if not births or entry.revision >= births[-1]]
-        seen: set[Key] = set()
-        for position, entry in enumerate(living):
-            if entry.key not in seen and entry.change.before is not None:
-                living[position] = replace(entry, change=RRsetChange(None, entry.change.after))
-            seen.add(entry.key)
-        return [list(group) for _, group in groupby(living, key=lambda entry: entry.revision)]
-
-    def _is_the_providers(self, key: Key, work: Work) -> bool:
-        return comparison.is_the_providers(key, work.zone.name, self._capabilities)
-
     # --- refusals ------------------------------------------------------------------------------------
 
     def withhold(
         self, work: Work, group: Sequence[Entry], refusal: Exception, *, is_delivered: bool = True
     ) -> None:
         """One operation is refused by this target: leave it out here, and remember what the target has."""
-        before = self.overlay(work)
+        before = self.expected.overlay(work)
         rows = [
             Withheld(
                 self.claim.target_id, entry.key, entry.operation_id, entry.revision,

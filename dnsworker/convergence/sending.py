@@ -11,7 +11,9 @@ from dataclasses import replace
 from dnsworker import comparison, plan, serials
 from dnsworker.backend import Backend, ZoneDelta
 from dnsworker.contents import ZoneContents
-from dnsworker.convergence.ledger import DROPPED, Again, Ledger, Work
+from dnsworker.convergence.interruptions import Again
+from dnsworker.convergence.ledger import DROPPED, Ledger
+from dnsworker.convergence.work import Work
 from dnsworker.errors import RecordRejected, ServerFailure, Unsupported, ZoneChanged
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
@@ -26,7 +28,7 @@ class Sender:
     """Sends for one claim."""
 
     def __init__(self, backend: Backend, ledger: Ledger) -> None:
-        self._backend, self._ledger = backend, ledger
+        self._backend, self._ledger, self._expected = backend, ledger, ledger.expected
         self._capabilities = backend.capabilities
 
     def push(self, work: Work, soa: SOA, groups: list[list[Entry]], is_suspect: bool) -> SOA:
@@ -34,7 +36,7 @@ class Sender:
         alone, which is withheld. Never splits an operation."""
         if not groups:
             return soa
-        changes = self._ledger.collapsed(work, groups)
+        changes = self._expected.collapsed(work, groups)
         target_soa = self._soa_after(work, soa, groups)
         try:
             soa = self.send(work, soa, target_soa, changes)
@@ -152,7 +154,7 @@ class Sender:
             return
         # knotd makes updates that wait together one change with one serial (3.2.6, 2026-11-25): somebody's
         # before ours doesn't trip our fence then, and no later serial tells of it.
-        if strange := self._ledger.ours(sent.zone, told.keys - {change.key for change in sent.changes}):
+        if strange := self._expected.ours(sent.zone, told.keys - {change.key for change in sent.changes}):
             name, type_ = min(strange)
             raise ZoneChanged(f"somebody else changed {name} {type_} under the serial that we wrote")
 

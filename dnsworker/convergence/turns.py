@@ -23,9 +23,11 @@ from dnsworker.backend import Backend, ZoneDelta, load_backend
 from dnsworker.contents import ZoneContents
 from dnsworker.convergence import doubt
 from dnsworker.convergence.creation import Creation
-from dnsworker.convergence.ledger import REPAIRED, Again, Blocked, Ledger, Work
+from dnsworker.convergence.interruptions import Again, Blocked
+from dnsworker.convergence.ledger import REPAIRED, Ledger
 from dnsworker.convergence.look import tells_by_serial
 from dnsworker.convergence.sending import Sender
+from dnsworker.convergence.work import Work
 from dnsworker.errors import (
     Behind,
     OutcomeUnknown,
@@ -64,6 +66,7 @@ class Convergence:
             engine, known, claim, settings, self._capabilities,
             tells_by_serial=tells_by_serial(kind, self._capabilities),
         )  # fmt: skip
+        self._expected = self._ledger.expected
         self._sender = Sender(backend, self._ledger)
         self._creation = Creation(backend, self._ledger, self._sender)
         backend.checkpoint, backend.renew = self._ledger.keep, self._ledger.hold
@@ -161,8 +164,8 @@ class Convergence:
         if found is None or (found.is_bare and not creates_zones):
             self._ledger.note(state="creating")
             return self._creation.fill(work)
-        wanted = self._ledger.wanted(work)
-        differences = self._ledger.differences(work, comparison.side_by_side(found, wanted), wanted)
+        wanted = self._expected.wanted(work)
+        differences = self._expected.differences(work, comparison.side_by_side(found, wanted), wanted)
         if differences and not work.delivery.force:
             self._creation.refuse(work, found, len(differences))
         return self._bring(work, found.soa, differences, [])
@@ -179,12 +182,12 @@ class Convergence:
         """
         is_new = work.delivery.state != "present"
         if not (is_new or work.delivery.must_read):
-            changes = self._ledger.collapsed(work, work.groups)
+            changes = self._expected.collapsed(work, work.groups)
             soa = work.zone.soa
             with self._ledger.writing(is_message=True):
                 self._backend.apply(plan.make_plan(work.zone.name, work.current_soa, soa, changes))
             return self._ledger.finish(work, "present", soa)
-        wanted = ZoneContents(soa=work.zone.soa, rrsets=self._ledger.wanted(work), name=work.zone.name)
+        wanted = ZoneContents(soa=work.zone.soa, rrsets=self._expected.wanted(work), name=work.zone.name)
         if is_new:
             self._ledger.note(state="creating")
             with self._ledger.writing():
@@ -192,7 +195,7 @@ class Convergence:
         found = self._read_zone(wanted.name)
         if found is None:
             raise ZoneMissing(f"zone {wanted.name} isn't there")
-        wrong = self._ledger.differences(work, comparison.side_by_side(found, wanted.rrsets), wanted.rrsets)
+        wrong = self._expected.differences(work, comparison.side_by_side(found, wanted.rrsets), wanted.rrsets)
         if not wrong and found.soa.rdata == wanted.soa.rdata:
             return self._ledger.finish(work, "present", wanted.soa)
         # With the wanted SOA it would not look again by itself: from that SOA to itself means "all of it".
@@ -202,7 +205,7 @@ class Convergence:
         if start is not wanted.soa:
             return self._ledger.finish(work, "present", wanted.soa)
         found = self._backend.read_zone(wanted.name) or found
-        wrong = self._ledger.differences(work, comparison.side_by_side(found, wanted.rrsets), wanted.rrsets)
+        wrong = self._expected.differences(work, comparison.side_by_side(found, wanted.rrsets), wanted.rrsets)
         if wrong:
             raise Behind(
                 f"{len(wrong)} RRsets of {wanted.name} differ from what is wanted, at the wanted serial: "
@@ -232,21 +235,21 @@ class Convergence:
         """The target is not as we believe, or we don't know: ask it, then bring it home from there."""
         delta = self._changes_at_target(work)
         if delta is not None:
-            actual = self._ledger.believed(work)
+            actual = self._expected.believed(work)
             touched = delta.keys | set(actual)
-            wanted = self._ledger.wanted(work, touched)
+            wanted = self._expected.wanted(work, touched)
             believed = {key: actual.get(key, wanted.get(key)) for key in touched}
             found = {key: comparison.rrset_after(key, believed[key], delta) for key in touched}
-            differences = self._ledger.differences(work, found, wanted)
+            differences = self._expected.differences(work, found, wanted)
             if self._may_be_our_lost_work(work, delta.soa):
                 self._stop_if_ahead(work, delta.soa, differences)
             return self._bring(work, delta.soa, differences, work.entries)
-        wanted = self._ledger.wanted(work)
+        wanted = self._expected.wanted(work)
         contents = self._read_zone(work.zone.name)
         if contents is None:
             doubt.raise_if_gone_meanwhile(work)
             raise ZoneMissing(f"the server has no zone {work.zone.name}")
-        differences = self._ledger.differences(work, comparison.side_by_side(contents, wanted), wanted)
+        differences = self._expected.differences(work, comparison.side_by_side(contents, wanted), wanted)
         doubt.raise_if_newer(self._ledger, work, contents, differences, repairs=self._means_to_repair(work))
         if doubt.is_in_doubt(work):  # no longer: part of what follows may be all that is done now
             self._ledger.note(soa=contents.soa.rdata)
