@@ -108,7 +108,7 @@ def _no_epoch() -> None:
 
 
 def _no_verification() -> None:
-    from dnsworker.verification import Verifier
+    from dnsworker.examination import Examiner
 
     def believe(self: Any, examinations: Sequence[Any]) -> Any:
         for one in examinations:
@@ -116,7 +116,7 @@ def _no_verification() -> None:
             one.seen = [replace(seen, **right) for seen in one.seen]
         return record(self, examinations)
 
-    record = _put(Verifier, "_record", believe)
+    record = _put(Examiner, "record", believe)
 
 
 def _no_outbox() -> None:

@@ -14,27 +14,24 @@ import asyncio
 import logging
 import random
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
 
-from dnsworker import serials, settlement
-from dnsworker.database import AWAY, reading
+from dnsworker.database import AWAY
 from dnsworker.errors import DNSWorkerError
-from dnsworker.inquiry import Inquiry, address_of, expect_all, gone, inquiries_about, judged, observed
+from dnsworker.examination import LOOK_AGAIN_S, Examination, Examiner
+from dnsworker.inquiry import Inquiry, address_of, gone, judged, observed
 from dnsworker.monitoring.events import Events, Verdict
 from dnsworker.observer import Observed, Observer, is_gone
-from dnsworker.operations import submitted_at
 from dnsworker.settings import Settings
 from dnsworker.settlement import Settled
-from dnsworker.standing import read_standings
-from dnsworker.store import observations, zones
+from dnsworker.silence import Silence
 from dnsworker.store.observations import Observation
-from dnsworker.store.pools import KnownPool, PoolDirectory
+from dnsworker.store.pools import PoolDirectory
 from dnsworker.store.rows import ZoneRow
 
 log = logging.getLogger(__name__)
@@ -42,32 +39,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-#: Seconds between looks at a zone that isn't right yet; the last one repeats.
-PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, *[30.0] * 20, 60.0, 120.0, 300.0)
-#: Pauses don't grow beyond this one while only a lock is waited for.
-WAITING_LOOKS = 4
-#: Questions in a row without an answer after which a nameserver is asked once in `ASK_SILENT_S` only.
-SILENT_AFTER = 8
-ASK_SILENT_S = 1.0
 #: How fast the zones that waited for a silent nameserver are looked at when it answers again.
 LOOKS_PER_S = 100
-#: How much later than this process means to look the sweep looks.
-SWEEP_SLACK_S = 5.0
-#: After a look that failed for a reason of ours (the database is away).
-LOOK_AGAIN_S = 1.0
 DATABASE_THREADS = 4
 #: Zones in one transaction.
 ZONES_AT_ONCE = 200
-
-
-@dataclass(slots=True)
-class Examination:
-    """A zone, and whom to ask what."""
-
-    known: KnownPool
-    zone: ZoneRow
-    inquiries: list[Inquiry]
-    seen: list[Observation] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -76,35 +52,6 @@ class Together(Generic[T]):
 
     waiting: list[T] = field(default_factory=list)
     is_busy: bool = False
-
-
-@dataclass(slots=True)
-class Silence:
-    """A nameserver that doesn't answer is asked now and then, and not for each zone that waits for it."""
-
-    unanswered: int = 0
-    next_at: float = 0.0
-    error: str = ""
-
-    def may_ask(self, moment: float) -> bool:
-        """Whether to ask now, by the loop's clock; while it is silent, the first to come asks for all."""
-        if self.unanswered < SILENT_AFTER:
-            return True
-        if moment < self.next_at:
-            return False
-        self.next_at = moment + ASK_SILENT_S
-        return True
-
-    def heard(self, observed: Observed, moment: float) -> bool:
-        """Note what came of a question; whether it is the first answer after a silence."""
-        if observed.kind != "answer" and not observed.rcode:
-            self.unanswered += 1
-            self.next_at = moment + ASK_SILENT_S
-            self.error = observed.error or "no answer"
-            return False
-        was_silent = self.unanswered >= SILENT_AFTER
-        self.unanswered = 0
-        return was_silent
 
 
 class Verifier:
@@ -119,9 +66,8 @@ class Verifier:
         events: Events,
     ) -> None:
         """`on_settled` is called within the transaction that settles zones, and what it returns after it."""
-        self._engine, self._reading = engine, reading(engine)
-        self._directory, self._settings = directory, settings
-        self._on_settled, self._events = on_settled, events
+        self._settings, self._events = settings, events
+        self._examiner = Examiner(engine, directory, on_settled, events)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="verifier", daemon=True)
         self._database = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="verifier-db")
@@ -225,7 +171,7 @@ class Verifier:
 
     async def _examine(self, zone_ids: list[int]) -> None:
         """The first half of a look: what to ask whom; the questions then go on by themselves."""
-        examinations = await self._in_thread(self._prepare, zone_ids)
+        examinations = await self._in_thread(self._examiner.prepare, zone_ids)
         if isinstance(examinations, BaseException):
             await self._each_alone(zone_ids, examinations, self._examine)
             return
@@ -245,7 +191,7 @@ class Verifier:
     async def _conclude(self, examinations: list[Examination]) -> None:
         """The second half: write down what was seen, and what follows from it."""
         by_id = {one.zone.id: one for one in examinations}
-        pauses = await self._in_thread(self._record, examinations)
+        pauses = await self._in_thread(self._examiner.record, examinations)
         if isinstance(pauses, BaseException):
             await self._each_alone(
                 list(by_id), pauses, lambda ids: self._conclude([by_id[one] for one in ids])
@@ -310,87 +256,6 @@ class Verifier:
         self._events.judged(inquiry.witness.name, _verdict(zone, seen, [soa, *contents.values()]))
         return seen
 
-    # --- the database ----------------------------------------------------------------------------------
-
-    def _prepare(self, zone_ids: Sequence[int]) -> list[Examination]:
-        with self._reading.connect() as connection:
-            found = zones.get_all(connection, zone_ids)
-            subjects = {zone.id: (self._directory.get(zone.pool_id), zone) for zone in found.values()}
-            standings = read_standings(connection, subjects)
-            examinations = []
-            for zone_id, (known, zone) in subjects.items():
-                inquiries = inquiries_about(standings[zone_id], zone)
-                examinations.append(Examination(known, zone, inquiries))
-            expect_all(
-                connection,
-                [(standings[one.zone.id], one.zone, one.inquiries) for one in examinations],
-            )
-        return examinations
-
-    def _record(self, examinations: Sequence[Examination]) -> dict[int, float | None]:
-        """Returns the pause until the next look by zone, None where none is needed.
-
-        Zones that somebody else has locked at this moment are left out.
-        """
-        pauses: dict[int, float | None] = {}
-        with self._engine.begin() as connection:
-            locked = zones.lock_free(connection, [one.zone.id for one in examinations])
-            known = observations.of_zones(connection, locked)
-            subjects, seen, new, risen = {}, {}, [], {}
-            for one in examinations:
-                zone = locked.get(one.zone.id)
-                if zone is None:
-                    continue
-                if zone.revision < one.zone.revision:  # the database was restored while we asked
-                    pauses[zone.id] = LOOK_AGAIN_S
-                    continue
-                before = known.get(zone.id, {})
-                fresh = [_at_least(row, before.get(row.nameserver)) for row in one.seen]
-                new += fresh
-                risen[zone.id] = _risen(before, fresh)
-                seen[zone.id] = before | {row.nameserver: row for row in fresh}
-                subjects[zone.id] = (one.known, zone)
-            observations.put(connection, new)
-            settled = settlement.settle_all(connection, subjects, seen)
-            served = [one for result in settled for one in _served(result, risen[result.zone.id])]
-            rows = []
-            for result in settled:
-                zone = result.zone
-                pause = pauses[zone.id] = self._pause(result, zone.looks)
-                serials_seen = [row.serial for row in new if row.zone_id == zone.id]
-                rows.append({
-                    "id": zone.id,
-                    "seen_serial": serials.latest(zone.seen_serial, *serials_seen),
-                    "status": result.status.value, "reason": result.reason,
-                    "looks": 0 if pause is None else zone.looks + 1,
-                    "again_s": None if pause is None else pause + SWEEP_SLACK_S,
-                })  # fmt: skip
-            zones.note_looks(connection, rows)
-            tell = self._on_settled(connection, settled)
-        self._events.served(served)
-        tell()
-        return pauses
-
-    @staticmethod
-    def _pause(settled: Settled, looks: int) -> float | None:
-        """None where there is nobody to ask again: the next delivery starts the next look.
-
-        Judged by the rows as they are under the zone's lock: since the nameservers were asked, another worker
-        may have delivered, and died.
-        """
-        if settled.is_waiting:
-            return PAUSES_S[min(looks, WAITING_LOOKS)]
-        if not settled.is_open or not inquiries_about(settled.standing, settled.zone):
-            return None
-        return PAUSES_S[min(looks, len(PAUSES_S) - 1)]
-
-
-def _at_least(seen: Observation, before: Observation | None) -> Observation:
-    """Another worker may have seen more in the meantime."""
-    if before is None or before.verified_revision <= seen.verified_revision:
-        return seen
-    return replace(seen, verified_revision=before.verified_revision)
-
 
 def _verdict(zone: ZoneRow, seen: Observation, answers: Iterable[Observed]) -> Verdict:
     """No answer that tells says neither."""
@@ -400,29 +265,6 @@ def _verdict(zone: ZoneRow, seen: Observation, answers: Iterable[Observed]) -> V
         is_gone(one, zone.name) is not None if zone.is_deleted else one.kind == "answer" for one in answers
     )
     return "disagrees" if is_told else "unanswered"
-
-
-#: A nameserver, up to which revision it was found right before, and up to which it is now.
-Rise = tuple[str, int, int]
-
-
-def _risen(known: Mapping[str, Observation], fresh: Iterable[Observation]) -> list[Rise]:
-    found = []
-    for one in fresh:
-        before = known.get(one.nameserver)
-        low = before.verified_revision if before is not None else 0
-        if low < one.verified_revision:
-            found.append((one.nameserver, low, one.verified_revision))
-    return found
-
-
-def _served(settled: Settled, risen: Iterable[Rise]) -> Iterator[tuple[str, datetime]]:
-    """Nameservers that show operations for the first time, and when those were submitted."""
-    for nameserver, low, high in risen:
-        for row in settled.accepted:
-            submitted = submitted_at(row.id, row.received_at)
-            if low < row.revision <= high and submitted is not None:
-                yield nameserver, submitted
 
 
 def _words(error: BaseException) -> str:

@@ -144,7 +144,7 @@ def test_w10_a_silent_nameserver_costs_a_few_questions_and_not_some_for_every_zo
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pause_s = 0.2
-    monkeypatch.setattr("dnsworker.verification.ASK_SILENT_S", pause_s)
+    monkeypatch.setattr("dnsworker.silence.ASK_SILENT_S", pause_s)
     world, nameservers = start({"port": 5301, "target": "one"}, {"port": 5302, "target": "two"}, threshold=50)
     nameservers.silent.add(5302)
     begun = time.monotonic()
