@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from dnsworker.errors import ClaimLost
 from dnsworker.store.agenda import CHANGE, free_and_due
 from dnsworker.store.deliveries import DeliveryRow, is_of
+from dnsworker.store.rows import lock_first_free
 from dnsworker.tables import delivery, now, target
 
 
@@ -44,18 +45,12 @@ def claim_next(
 ) -> Claim | None:
     """Claim what has been due at the target for longest, and at least for `waited_s`; None when there is
     nothing that is free."""
-    query = (
-        sa.select(delivery.c.zone_id, delivery.c.epoch)
-        .where(
-            *free_and_due(target_id, priority), *([delivery.c.due_at <= now(-waited_s)] if waited_s else [])
-        )
-        .order_by(delivery.c.due_at)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    row = connection.execute(query).one_or_none()
-    if row is None:
+    where = [*free_and_due(target_id, priority), *([delivery.c.due_at <= now(-waited_s)] if waited_s else [])]
+    columns = [delivery.c.zone_id, delivery.c.epoch]
+    rows = lock_first_free(connection, columns, where=where, by=delivery.c.due_at, limit=1)
+    if not rows:
         return None
+    (row,) = rows
     claim = Claim(row.zone_id, target_id, target_name, row.epoch + 1, is_background=priority != CHANGE)
     connection.execute(
         sa.update(delivery)

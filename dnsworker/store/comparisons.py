@@ -15,6 +15,7 @@ from dnsworker.store.agenda import CHANGE, REPAIR, free_to_look_at
 from dnsworker.store.census import IS_AHEAD, Census
 from dnsworker.store.claims import Claim
 from dnsworker.store.deliveries import BLOCKED, RELEASED
+from dnsworker.store.rows import lock_first_free
 from dnsworker.tables import delivery, now, target, zone
 
 #: So many more are looked at soon when one zone is found missing: a wiped server is known for one after
@@ -41,16 +42,12 @@ def claim_look(
     """
     is_unread = sa.or_(delivery.c.compared_at.is_(None), delivery.c.compared_at <= now(-full_s))
     was_lost = delivery.c.owner.is_not(None)  # by a worker whose lease ran out
-    query = (
-        sa.select(delivery.c.zone_id, delivery.c.epoch, sa.or_(is_unread, was_lost).label("is_delivery"))
-        .where(*free_to_look_at(target_id))
-        .order_by(delivery.c.compare_at)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    row = connection.execute(query).one_or_none()
-    if row is None:
+    columns = [delivery.c.zone_id, delivery.c.epoch, sa.or_(is_unread, was_lost).label("is_delivery")]
+    where = free_to_look_at(target_id)
+    rows = lock_first_free(connection, columns, where=where, by=delivery.c.compare_at, limit=1)
+    if not rows:
         return None
+    (row,) = rows
     is_delivery = bool(row.is_delivery) or not tells_by_serial
     claim = Claim(
         row.zone_id, target_id, target_name, row.epoch + 1, is_background=True, is_look=not is_delivery
@@ -87,14 +84,11 @@ def hasten(connection: sa.Connection, target_id: int) -> int:
 
     Rows that somebody has locked are left out, so that nobody waits for anybody here.
     """
-    query = (
-        sa.select(delivery.c.zone_id)
-        .where(delivery.c.target_id == target_id, delivery.c.compare_at > now(), delivery.c.due_at.is_(None))
-        .order_by(delivery.c.compare_at)
-        .limit(HASTENED)
-        .with_for_update(skip_locked=True)
+    where = [delivery.c.target_id == target_id, delivery.c.compare_at > now(), delivery.c.due_at.is_(None)]
+    rows = lock_first_free(
+        connection, [delivery.c.zone_id], where=where, by=delivery.c.compare_at, limit=HASTENED
     )
-    found = list(connection.execute(query).scalars())
+    found = [row.zone_id for row in rows]
     if found:
         mine = sa.and_(delivery.c.target_id == target_id, delivery.c.zone_id.in_(found))
         connection.execute(sa.update(delivery).where(mine).values(compare_at=now()))

@@ -17,6 +17,7 @@ from dnsworker.store import bulk
 from dnsworker.store.agenda import CHANGE, free_and_due
 from dnsworker.store.claims import Claim, delivered_at
 from dnsworker.store.deliveries import DeliveryRow
+from dnsworker.store.rows import by_key
 from dnsworker.tables import delivery, now, withheld
 
 #: Of so many deliveries that are due those are chosen that go together.
@@ -199,7 +200,7 @@ def _due(which: Callable[[Any], Any]) -> Any:
         .limit(LOOKED_THROUGH)
         .subquery("first")
     )
-    return (
+    due = (
         sa.select(delivery.c.zone_id)
         .join(first, first.c.zone_id == delivery.c.zone_id)
         .where(
@@ -214,8 +215,8 @@ def _due(which: Callable[[Any], Any]) -> Any:
         )
         .order_by(first.c.due_at)
         .limit(sa.bindparam("limit", type_=sa.Integer))
-        .with_for_update(skip_locked=True, of=delivery)
     )
+    return by_key(due, delivery).with_for_update(skip_locked=True, of=delivery)
 
 
 @cache

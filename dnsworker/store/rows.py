@@ -151,3 +151,37 @@ def rrset_of(key: Key, document: dict[str, Any] | None) -> RRset | None:
     if document is None:
         return None
     return RRset.trusted(key[0], key[1], document["ttl"], tuple(document["data"]))
+
+
+#: So many more rows are looked at where those that somebody has locked are passed over.
+PASSED_OVER = 200
+
+
+def lock_first_free(
+    connection: sa.Connection,
+    columns: Sequence[sa.ColumnElement[Any]],
+    *,
+    where: Sequence[sa.ColumnElement[bool]],
+    by: sa.Column[Any],
+    limit: int,
+) -> Sequence[sa.Row[Any]]:
+    """Lock the first rows of `by`'s table that are so and that nobody has locked."""
+    table = by.table
+    query = sa.select(*columns).where(*where).order_by(by).limit(limit)
+    if connection.dialect.name in MARIADB:
+        first = sa.select(*table.primary_key).where(*where).order_by(by).limit(limit + PASSED_OVER)
+        found = first.subquery("first")
+        same = sa.and_(*(column == found.c[column.name] for column in table.primary_key))
+        query = by_key(query.join(found, same), table)
+    return connection.execute(query.with_for_update(skip_locked=True)).all()
+
+
+def by_key(query: sa.Select[Any], table: sa.FromClause) -> sa.Select[Any]:
+    """A query that skips the table's locked rows, and must come to them by their keys on MariaDB.
+
+    By another index it locks the entry there and then, locked or not, waits for the row; whoever has the row
+    and changes what is indexed waits for the entry (seen in 10.11, 2026-11-27).
+    """
+    for dialect in MARIADB:
+        query = query.with_hint(table, "FORCE INDEX (PRIMARY)", dialect)
+    return query

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from dnsworker.names import Name, sort_key
 from dnsworker.records import Key, RRset
 from dnsworker.store import bulk
-from dnsworker.store.rows import IDS, ZoneRow, chunks, insert_or_ignore
+from dnsworker.store.rows import IDS, ZoneRow, chunks, insert_or_ignore, lock_first_free
 from dnsworker.tables import now, recordset, zone
 
 ZONE = tuple(zone.c)
@@ -352,8 +352,10 @@ def remove_all_rrsets(connection: sa.Connection, zone_id: int) -> None:
 
 def take_for_a_look(connection: sa.Connection, limit: int, again_s: float) -> list[int]:
     """Zones whose nameservers should be asked again by now; due again in `again_s`, should that fail."""
-    query = sa.select(zone.c.id).where(zone.c.look_at <= now()).order_by(zone.c.look_at).limit(limit)
-    found = list(connection.execute(query.with_for_update(skip_locked=True)).scalars())
+    rows = lock_first_free(
+        connection, [zone.c.id], where=[zone.c.look_at <= now()], by=zone.c.look_at, limit=limit
+    )
+    found = [row.id for row in rows]
     if found:
         connection.execute(sa.update(zone).where(zone.c.id.in_(found)).values(look_at=now(again_s)))
     return found

@@ -17,7 +17,7 @@ from dnsworker import database, mariadb
 from dnsworker.errors import ConfigError
 from dnsworker.liveness import SessionLock
 from dnsworker.pools import Pool
-from dnsworker.store import agenda, breakers, claims, comparisons, operations, pools, zones
+from dnsworker.store import agenda, breakers, claims, comparisons, convoys, operations, pools, zones
 from dnsworker.tables import operation, target
 
 POOL = {
@@ -356,3 +356,45 @@ def test_what_the_sweep_asks_is_answered_by_the_few_rows_that_are_open(grown: sa
             counts = connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Handler_read%%'").all()
             read[name] = sum(int(value) for key, value in counts if key != "Handler_read_rnd_deleted")
     assert {name: count for name, count in read.items() if count > 100} == {}
+
+
+# --- what somebody has locked -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wanted", ["next", "usual", "new", "look", "hasten", "zones"])
+def test_a_row_that_somebody_has_locked_is_passed_over_and_nothing_of_it_is_locked(
+    grown: sa.Engine, wanted: str
+) -> None:
+    """Its entry in an index neither: whoever has the row may change that, and would wait for us."""
+    takes: dict[str, Callable[[sa.Connection], object]] = {
+        "next": lambda c: claims.claim_next(c, 1, "one", owner=8, lease_s=60),
+        "usual": lambda c: convoys.claim_usual(c, 1, "one", owner=8, lease_s=60, limit=9),
+        "new": lambda c: convoys.claim_new(c, 1, "one", owner=8, lease_s=60, limit=9),
+        "look": lambda c: comparisons.claim_look(
+            c, 1, "one", owner=8, lease_s=60, full_s=9, tells_by_serial=True
+        ),
+        "hasten": lambda c: comparisons.hasten(c, 1),
+        "zones": lambda c: zones.take_for_a_look(c, 500, 30.0),
+    }
+    with grown.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE delivery SET soa = 'x', owner = NULL, state = %s,"
+            " due_at = IF(due_at AND %s, due_at, NULL), compare_at = IF(zone_id < 99, %s, NULL)",
+            (
+                "never" if wanted == "new" else "present",
+                wanted in ("next", "usual", "new"),
+                "2099-01-01" if wanted == "hasten" else "2026-01-01",
+            ),
+        )
+    with grown.begin() as owner, grown.begin() as other:
+        for table, key in (("delivery", "zone_id"), ("zone", "id")):
+            owner.exec_driver_sql(f"SELECT 1 FROM {table} WHERE {key} < 5 FOR UPDATE")
+        other.exec_driver_sql("SET innodb_lock_wait_timeout = 1")
+        found = takes[wanted](other)
+        assert found
+        owner.exec_driver_sql("SET innodb_lock_wait_timeout = 1")
+        owner.exec_driver_sql(
+            "UPDATE delivery SET owner = 7, due_at = NULL, compare_at = NULL, state = 'held'"
+            " WHERE zone_id < 5"
+        )
+        owner.exec_driver_sql("UPDATE zone SET look_at = NULL WHERE id < 5")
