@@ -12,6 +12,7 @@ import signal
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from kombu import Connection, Exchange
 
 from dev.program import Program
+from dev.servers import Server
 from dev.servers.ports import ADDRESS, claim_port
 from dev.stack import Stack
 from dnsworker import Client, OperationFailed
@@ -77,10 +79,10 @@ def test_what_is_counted_is_what_the_database_has(
     ]
     wait_for(lambda: Scraped.of(exporter).one("dnsworker_target_breaker_open", target="powerdns") == 1, "it")
     wait_for(lambda: Scraped.of(exporter).one("dnsworker_target_lag_seconds", target="powerdns") > 1, "a lag")
+    wait_for(lambda: Scraped.of(exporter).one("dnsworker_target_lag_seconds", target="bind") == 0, "no lag")
     away = Scraped.of(exporter)
     assert away.one("dnsworker_target_backlog", target="powerdns") == len(ZONES)
     assert away.one("dnsworker_target_failing", target="powerdns") >= 1
-    assert away.one("dnsworker_target_lag_seconds", target="bind") == 0
     assert away.one("dnsworker_open_operations", status="ACCEPTED") >= 150
     age = away.one("dnsworker_oldest_open_operation_age_seconds", status="ACCEPTED")
     assert age >= away.one("dnsworker_target_lag_seconds", target="powerdns") - 1
@@ -105,9 +107,8 @@ def test_what_is_counted_is_what_the_database_has(
     in_database = {tuple(row[:3]): row[3] for row in rows(watched, ended)}
     assert counted.by("dnsworker_operations_ended_total", "kind", "status", "code") == in_database
     assert in_database["create_record", "ERROR", "RecordExists"] == 1, "refusals are among them"
-    ((accepted, active),) = rows(
-        watched, "SELECT count(accepted_at), count(*) FILTER (WHERE status = 'ACTIVE') FROM operation"
-    )
+    active_at = "CASE WHEN status = 'ACTIVE' THEN 1 END"
+    ((accepted, active),) = rows(watched, f"SELECT count(accepted_at), count({active_at}) FROM operation")
     # The id of the repeated one doesn't say when it was made.
     assert counted.total("dnsworker_time_to_accepted_seconds_count") == accepted - 1
     assert counted.total("dnsworker_time_to_active_seconds_count") == active
@@ -119,22 +120,24 @@ def test_what_is_counted_is_what_the_database_has(
 
 
 def _assert_the_times_are_the_databases(watched: Stack, counted: Scraped) -> None:
-    ids = rows(watched, "SELECT id, extract(epoch FROM finished_at) FROM operation WHERE status = 'ACTIVE'")
-    took = [
-        float(finished) - (uuid.UUID(id_).int >> 80) / 1000
-        for id_, finished in ids
-        if uuid.UUID(id_).version == 7
-    ]
-    ((arrived,),) = rows(
-        watched,
-        "SELECT coalesce(sum(extract(epoch FROM finished_at - received_at)), 0) FROM operation "
-        "WHERE status = 'ACTIVE' AND id NOT LIKE '________-____-7%'",
-    )
+    ended = rows(watched, "SELECT id, received_at, finished_at FROM operation WHERE status = 'ACTIVE'")
+    took, arrived = [], 0.0
+    for id_, received, finished in ended:
+        if uuid.UUID(id_).version == 7:
+            took.append(seconds(finished) - (uuid.UUID(id_).int >> 80) / 1000)
+        else:
+            arrived += seconds(finished) - seconds(received)
     told = counted.total("dnsworker_time_to_active_seconds_sum")
-    assert told == pytest.approx(sum(took) + float(arrived), abs=0.01)
+    assert told == pytest.approx(sum(took) + arrived, abs=0.01)
     slow = sum(1 for one in took if one > 1.0)
     within = counted.total("dnsworker_time_to_active_seconds_bucket", le="1.0")
     assert counted.total("dnsworker_time_to_active_seconds_count") - within >= slow > 0
+
+
+def seconds(moment: datetime | str) -> float:
+    """Since 1970, of a moment as the database's driver gives it."""
+    given = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return given.replace(tzinfo=given.tzinfo or UTC).timestamp()
 
 
 def _assert_retries_are_those_of_the_log(watched: Stack, counted: Scraped) -> None:
@@ -213,8 +216,10 @@ def test_a_worker_without_its_broker_is_live_and_not_ready(watched: Stack, worke
 
 
 def test_a_worker_whose_database_is_frozen_is_live_and_not_ready(watched: Stack, workers: list[str]) -> None:
-    exporter = watched.metrics_urls["exporter"]
-    watched.postgresql.pause()
+    exporter, database = watched.metrics_urls["exporter"], watched.database
+    if not isinstance(database, Server):
+        pytest.skip("a database in a file is never away")
+    database.pause()
     try:
         _wait_for_all(*workers, exporter, status=503)
         for url in (*workers, exporter):
@@ -223,7 +228,7 @@ def test_a_worker_whose_database_is_frozen_is_live_and_not_ready(watched: Stack,
             assert "no answer for" in told["troubles"]["database"]
             assert health(url, "live")[0] == 200
     finally:
-        watched.postgresql.cont()
+        database.cont()
     _wait_for_all(*workers, exporter, status=200)
 
 
