@@ -30,8 +30,10 @@ from dev.servers.folders import make_folder, remove_folder
 from dev.servers.process import Process, ServerError, tail
 from dev.servers.rabbitmq import SCRIPTS
 
+RESOLVER = "198.51.100.1"
 NETWORK = "198.51.100"  # RFC 5737; a bridge that nothing outside of these rooms can reach
 INSIDE = Path(__file__).with_name("room_inside.py")
+NAMES = Path(__file__).with_name("room_names.py")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 COMPOSE = Path(sys.executable).with_name("docker-compose")
 UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -118,7 +120,7 @@ class Room:
         service, image, house = self.service, self.image, self._house
         uid, gid = image.ids
         folder = house.folder / f"{self.name}.room"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # of the container that this one replaces
         entrypoint = service.get("entrypoint") or image.entrypoint
         # An entrypoint of the file's own takes the image's command away, as in an engine.
         default = [] if service.get("entrypoint") else image.command
@@ -144,7 +146,11 @@ class Room:
                 str(Path(sys.executable).resolve().parents[1]),
             ],
             "tmpfs": service.get("tmpfs", []),
-            "files": {**image.files, "/etc/hosts": house.hosts(self), "/etc/resolv.conf": ""},
+            "files": {
+                **image.files,
+                "/etc/hosts": f"127.0.0.1 localhost\n{self.address} {self.hostname}\n",
+                "/etc/resolv.conf": f"nameserver {RESOLVER}\n",
+            },
             "mounts": [*self._secrets(), *self._volumes(uid, gid)],
             **{key: service.get(key, []) for key in ("cap_drop", "security_opt")},
             "sysctls": service.get("sysctls", {}),
@@ -257,16 +263,13 @@ class House:
                 for number in range(1, self._scale.get(service, 1) + 1)
             )
         }
+        names = json.dumps(self._names())
+        bridge = ["ip link add br0 type bridge", f"ip addr add {RESOLVER}/24 dev br0", "ip link set br0 up"]
         self._switch = Process(
-            [
-                "unshare",
-                "--net",
-                "sh",
-                "-c",
-                "ip link add br0 type bridge && ip link set br0 up && exec sleep inf",
-            ],
+            ["unshare", "--net", "sh", "-c", f'{" && ".join(bridge)} && exec "$@"', "sh",
+             sys.executable, str(NAMES), RESOLVER, names],
             log_path=self.folder / "switch.log",
-        )
+        )  # fmt: skip
         self._cables = 0
 
     def up(self, timeout_s: float = 120.0) -> None:
@@ -302,6 +305,18 @@ class House:
             raise ServerError(f"{service} {' '.join(command)} ended with {code}: {text}")
         return text
 
+    def recreate(self, service: str, timeout_s: float = 60.0) -> None:
+        """`docker compose up -d --wait SERVICE`, when what is said of it has changed."""
+        now = self._all_services()[service]
+        deadline = time.monotonic() + timeout_s
+        for name in [name for name in self.rooms if name.rpartition("-")[0] == service]:
+            self.rooms[name].stop()
+            room = self.rooms[name] = Room(self, name, now, self._addresses[name])
+            while not room.is_healthy():
+                if time.monotonic() > deadline:
+                    raise ServerError(f"{name} is not healthy within {timeout_s:g} s\n{self.logs()}")
+                time.sleep(0.1)  # the pace of looking; what is waited for is the state
+
     def plug_in(self, room: Room) -> None:
         """A cable from the room to the bridge."""
         self._cables += 1
@@ -311,11 +326,13 @@ class House:
         for words in (["add", port, "type", "veth", *peer], ["set", port, "master", "br0", "up"]):
             self._until(lambda words=words: _succeeds([*switch, *words]), f"{room.name}: ip link {words[0]}")
 
-    def hosts(self, room: Room) -> str:
-        """Names of services and rooms; a name of several rooms is the first's."""
-        lines = ["127.0.0.1 localhost", f"{room.address} {room.hostname} {room.name}"]
-        lines += [f"{address} {name.rpartition('-')[0]} {name}" for name, address in self._addresses.items()]
-        return "\n".join(lines) + "\n"
+    def _names(self) -> dict[str, list[str]]:
+        """What an engine's own resolver knows: a service by all its containers, and each container."""
+        found: dict[str, list[str]] = {}
+        for room, address in self._addresses.items():
+            found[room] = [address]
+            found.setdefault(room.rpartition("-")[0], []).append(address)
+        return found
 
     def image_of(self, service: Mapping[str, Any]) -> Image:
         build = service.get("build")
@@ -474,4 +491,11 @@ IMAGES = {
         stop_signal=signal.SIGINT,
     ),
     "redis": Image([], user="redis"),
+    # What the image's Dockerfile says; here it is Debian's version.
+    "prom/prometheus": Image(
+        ["/bin/prometheus"],
+        ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"],
+        user="nobody",
+        workdir="/prometheus",
+    ),
 }

@@ -11,16 +11,34 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from dev.program import ROOT
+from tests.acceptance.comparison import wait_for
 from tests.documented import block
+from tests.panels import queries
 from tests.rooms import House, Room, compose_config
 
 DEPLOYMENT = "docs/operating/deployment.md"
-#: Debian has no Grafana, and Prometheus is only asked for its tools.
-NOT_HERE = ("grafana", "prometheus")
+NOT_HERE = "grafana"  # Debian has none
+RUN = "docker compose run --rm "
+DATASOURCES = ROOT / "deploy" / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
+WARNING = "whoever may submit may change every zone"
+#: Each query of standard input, and what came of it, by a Prometheus.
+ASK = """
+import json, sys, urllib.error, urllib.parse, urllib.request
+answers = []
+for query in json.loads(sys.argv[2]):
+    url = sys.argv[1] + "/api/v1/query?" + urllib.parse.urlencode({"query": query})
+    try:
+        answers.append(json.load(urllib.request.urlopen(url, timeout=10))["data"]["result"])
+    except urllib.error.HTTPError as error:
+        answers.append(json.load(error)["error"])
+print(json.dumps(answers))
+"""
 GET = """
 import sys, urllib.error, urllib.request
 request = urllib.request.Request(sys.argv[1], headers=dict([sys.argv[2:]] if sys.argv[2:] else []))
@@ -50,8 +68,7 @@ def house(checkout: Path) -> Iterator[House]:
     if os.geteuid() != 0 and "CI" not in os.environ:
         pytest.skip("only root may make the namespaces that stand for containers")
     config = compose_config(checkout, "bind", "powerdns", "monitoring")
-    for name in NOT_HERE:
-        del config["services"][name]
+    del config["services"][NOT_HERE]
     with House(checkout, config, {"worker": 4}) as running:
         yield running
 
@@ -64,12 +81,12 @@ def test_the_documented_commands_work(house: House, checkout: Path) -> None:
     assert (checkout / prepare).exists()
     profiles = re.findall(r"--profile (\w+)", up)
     assert set(compose_config(checkout, *profiles)["services"]) == set(house.config["services"]) - {
-        "exporter"
+        "exporter",
+        "prometheus",
     }
-    start = "docker compose run --rm "
     for line in runs:
-        assert line.startswith(start)
-        assert "ACTIVE" in house.run(*line.removeprefix(start).split())
+        assert line.startswith(RUN)
+        assert "ACTIVE" in house.run(*line.removeprefix(RUN).split())
     port = re.search(r"-p (\d+)", deployment[3])
     assert port
     assert {(one["published"], one["target"]) for one in house.config["services"]["bind"]["ports"]} == {
@@ -108,6 +125,50 @@ def test_the_status_page_wants_the_login_that_was_made_up(house: House, checkout
     url = "http://127.0.0.1:8053/"
     assert page.exec("python", "-c", GET, url).stdout == "401\n"
     assert page.exec("python", "-c", GET, url, *header).stdout == "200\n"
+
+
+def test_prometheus_reaches_every_process_where_grafana_reaches_it(house: House) -> None:
+    (source,) = yaml.safe_load(DATASOURCES.read_text("utf-8"))["datasources"]
+    intake = house.rooms["intake-1"]
+
+    def asked(*queries: str) -> list[Any]:
+        done = intake.exec("python", "-c", ASK, source["url"], json.dumps(queries))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+    up = "sum by (job) (up)"
+    wanted = {"dnsworker-worker": "5", "dnsworker-beat": "1", "dnsworker-exporter": "1"}
+    wait_for(lambda: {one["metric"]["job"]: one["value"][1] for one in asked(up)[0]} == wanted, "all jobs")
+    # Told by the intake alone, by any worker, and by the exporter.
+    told = ("dnsworker_submissions_total", "dnsworker_deliveries_total", "dnsworker_zones")
+    for name, found in zip(told, asked(*(f"sum({name}) > 0" for name in told)), strict=True):
+        assert len(found) == 1, name
+    refused = [answer for answer in asked(*(query for _, query in queries())) if isinstance(answer, str)]
+    assert refused == []
+
+
+def test_permissions_are_taken_from_the_folder_that_the_page_names(house: House, checkout: Path) -> None:
+    assert WARNING in house.rooms["intake-1"].log_path.read_text("utf-8")
+    lines = block(DEPLOYMENT, "Who may change what").splitlines()
+    for line in lines[:2]:
+        subprocess.run(["sh", "-c", line], cwd=checkout, check=True, timeout=30)
+    assert "default  closed" in house.run(*lines[2].removeprefix(RUN).split())
+    assert lines[3] == "docker compose up -d"
+    house.recreate("intake")
+    assert house.rooms["intake-1"].log_path.read_text("utf-8").count(WARNING) == 1
+    put = ["record", "put", "example.org", "who", "A", "192.0.2.7"]
+    assert "ACTIVE" in house.run("cli", *put)
+    for words in (
+        ["add_user", "stranger", "secret"],
+        ["set_permissions", "stranger", "", "^dns.submit$", ""],
+    ):
+        done = house.rooms["rabbitmq-1"].exec("rabbitmqctl", *words)
+        assert done.returncode == 0, done.stderr
+    stranger = "DNSWORKER_BROKER_URL=amqp://stranger:secret@rabbitmq//"
+    refused = house.rooms["intake-1"].exec(
+        "env", "-u", "DNSWORKER_BROKER_URL_FILE", stranger, "dnsworker", *put
+    )
+    assert "Forbidden: stranger may not put A" in refused.stdout, refused
 
 
 def test_nothing_of_ours_is_root_or_writes_to_its_image(house: House) -> None:

@@ -118,6 +118,20 @@ def test_nothing_of_ours_has_rights_or_secrets_in_its_environment(config: dict[s
         assert set(named) <= {"DNSWORKER_FLOWER_URL"}, name  # the others hold passwords: they come as files
 
 
+def test_permissions_are_those_of_the_file_that_the_environment_names_and_nobodys_without_one(
+    checkout: Path, config: dict[str, Any]
+) -> None:
+    assert {service["environment"]["DNSWORKER_PERMISSIONS"] for service in ours(config).values()} == {""}
+    (checkout / ".env").write_text("PERMISSIONS=mine.yaml\n")
+    named = compose_config(checkout, "*")
+    (checkout / ".env").unlink()
+    for name, service in ours(named).items():
+        path = Path(service["environment"]["DNSWORKER_PERMISSIONS"])
+        (source,) = [Path(one["source"]) for one in service["volumes"] if one["target"] == str(path.parent)]
+        assert (source, path.name) == (checkout / "permissions", "mine.yaml"), name
+        assert source.is_dir()
+
+
 def test_ports_are_published_on_loopback_unless_somebody_says_otherwise(config: dict[str, Any]) -> None:
     published = [port for service in config["services"].values() for port in service.get("ports", [])]
     assert published

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from dev.program import ROOT
 from dnsworker import queues
 from dnsworker.cli import cli
 from dnsworker.settings import Settings
+from dnsworker.worker import DATABASE_S
 from tests.unit.test_docs import find_command, settings_in
 
 SYSTEMD = ROOT / "deploy" / "systemd"
@@ -58,10 +60,19 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
 
 def test_units_run_commands_that_exist() -> None:
     lines = list(exec_lines())
-    assert {line.split()[0] for line in lines} == {"worker", "beat"}
+    assert {line.split()[0] for line in lines} == {"worker", "beat", "exporter", "dashboard"}
     for line in lines:
         command, _ = find_command(line)
         assert command is not cli
+
+
+@pytest.mark.parametrize("path", sorted(SYSTEMD.glob("*.service")), ids=lambda path: path.stem)
+def test_a_unit_is_given_the_secrets_that_its_settings_name_and_no_others(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert settings_in(text) <= {f"DNSWORKER_{name.upper()}" for name in Settings.model_fields}
+    given = set(re.findall(r"^LoadCredential=(\w+):/etc/dnsworker/secrets/\1$", text, re.MULTILINE))
+    assert given == {one or other for one, other in re.findall(r"%d/(\w+)|CREDENTIALS_DIRECTORY/(\w+)", text)}
+    assert (ROOT / text.partition("Documentation=file:///opt/dnsworker/")[2].partition("\n")[0]).exists()
 
 
 #: KEDA's kinds are another's; a test below reads them.
@@ -89,6 +100,43 @@ def test_pods_run_commands_and_settings_that_exist_without_rights() -> None:
                 # Else what runs is cut off when a pod is taken away.
                 assert pod["terminationGracePeriodSeconds"] > Settings().shutdown_grace_s
     assert taken == {queue.name for queue in queues.all_queues(["one"])}
+
+
+def test_pods_are_probed_at_the_port_and_paths_that_they_answer_at() -> None:
+    for name, pod in pods():
+        (container,) = pod["containers"]
+        if name == "dnsworker-setup":
+            continue  # a job ends by itself
+        (port,) = container["ports"]
+        paths = {
+            kind: (probe["path"], probe["port"])
+            for kind in ("startupProbe", "livenessProbe", "readinessProbe")
+            for probe in [container[kind]["httpGet"]]
+        }
+        live, ready = ("/health/live", port["name"]), ("/health/ready", port["name"])
+        assert paths == {"startupProbe": live, "livenessProbe": live, "readinessProbe": ready}, name
+        env = {each["name"]: each["value"] for each in container["env"]}
+        if container["args"][0] == "dashboard":
+            at = container["args"][1:]
+        else:
+            at = ["--host", env["DNSWORKER_METRICS_HOST"], "--port", env["DNSWORKER_METRICS_PORT"]]
+        assert at == ["--host", "0.0.0.0", "--port", str(port["containerPort"])], name
+        # Else a process says why it isn't ready to somebody who doesn't listen any more.
+        assert container["readinessProbe"]["timeoutSeconds"] > DATABASE_S
+
+
+def test_services_lead_to_pods_that_are_there() -> None:
+    labels = {
+        name: one["spec"]["template"]["metadata"]["labels"]
+        for one in manifests()
+        if "template" in one["spec"]
+        for name in [one["metadata"]["name"]]
+    }
+    for one in [one for one in manifests() if one["kind"] == "Service"]:
+        assert labels[one["metadata"]["name"]] == one["spec"]["selector"]
+        pod = dict(pods())[one["metadata"]["name"]]
+        (port,) = one["spec"]["ports"]
+        assert port["targetPort"] in {each["name"] for each in pod["containers"][0]["ports"]}
 
 
 def test_keda_scales_deployments_that_are_there_by_secrets_that_are_there() -> None:
