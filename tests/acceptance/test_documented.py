@@ -18,9 +18,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
+import redis
 import sqlalchemy as sa
 import yaml
 
@@ -32,6 +34,7 @@ from dnsworker.pools import load_pools
 from tests.acceptance.comparison import client_of, texts, wait_for
 from tests.documented import block, blocks_in
 
+BACKUP = "docs/operating/backup.md"
 ZONE = "example.org."
 DATABASE = os.environ.get("DNSWORKER_TEST_DATABASE", "postgresql")
 #: In this order. A column's width goes by what is in it, so blanks count as one.
@@ -86,7 +89,7 @@ def masked(text: str) -> list[str]:
     return text.strip().splitlines()
 
 
-def typed(own: Stack, line: str, **paths: str) -> str:
+def typed(own: Stack, line: str, env: dict[str, str] | None = None, **paths: str) -> str:
     """One command of the docs, its placeholders replaced; all that it says."""
     for old, new in paths.items():
         line = line.replace(old, new)
@@ -94,7 +97,7 @@ def typed(own: Stack, line: str, **paths: str) -> str:
     assert program == "dnsworker"
     done = subprocess.run(
         [sys.executable, "-m", "dnsworker", *arguments],
-        cwd=ROOT, env=own.process_env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=ROOT, env={**own.process_env(), **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, timeout=90, check=False,
     )  # fmt: skip
     return done.stdout
@@ -241,8 +244,36 @@ def test_a_zone_is_imported_by_each_of_the_documented_commands(
         assert "ACTIVE" in typed(own, line, **places), line
 
 
-def test_a_restored_database_is_said_by_the_documented_command(own: Stack) -> None:
-    assert "dnsworker:" not in typed(own, block("docs/operating/backup.md", "A restored database"))
+@pytest.mark.skipif(DATABASE != "postgresql", reason="shows PostgreSQL")
+def test_a_backup_is_made_and_restored_by_the_documented_commands(
+    own: Stack, client: Client, example: str, tmp_path: Path
+) -> None:
+    url = own.env["DNSWORKER_DATABASE_URL"].replace("+psycopg2", "")
+    server = url.rpartition("/")[0]
+    places = {
+        "postgresql://dnsworker@db.example.net/dnsworker": url,
+        "postgresql://dnsworker@db.example.net": server,
+    }
+
+    def shell(text: str) -> None:
+        for old, new in places.items():
+            text = text.replace(old, new)
+        subprocess.run(["sh", "-ec", text], cwd=tmp_path, check=True, timeout=60)
+
+    saved = client.put_record(example, "www", "A", ["192.0.2.1"]).wait(60).serial
+    shell(block(BACKUP, "What to keep"))
+    later = client.put_record(example, "www", "A", ["192.0.2.2"]).wait(60).serial
+    restore, say = blocks_in(BACKUP, "Restoring it")
+    shell(restore)
+    restored = {"DNSWORKER_DATABASE_URL": f"{server}/restored"}
+    try:
+        for line in say.splitlines():
+            assert "dnsworker:" not in typed(own, line, env=restored), line
+        found = json.loads(typed(own, "dnsworker zone list --json", env=restored))
+        assert [zone["serial"] for zone in found if zone["name"] == example] == [saved]
+        assert saved != later
+    finally:
+        own.postgresql.drop_database("restored")
 
 
 def test_what_a_zone_was_is_shown_and_brought_back_by_the_documented_commands(
@@ -342,6 +373,21 @@ def test_the_documented_message_over_http_is_carried_out(own: Stack, example: st
     )
     assert done.stdout == '{"routed":true}'
     wait_for(lambda: texts(own.bind, f"www.{example}", "A") == ["192.0.2.3"], "the record")
+
+
+def test_the_raw_message_is_carried_out_and_its_outcome_is_where_the_page_says(
+    own: Stack, example: str
+) -> None:
+    url = urlsplit(own.env["DNSWORKER_BROKER_URL"])
+    text = block(SUBMITTING, "Raw AMQP").replace("rabbit.example.net:5672", f"{url.hostname}:{url.port}")
+    text = text.replace('userid="shop", password="secret"', f'userid="dnsworker", password="{url.password}"')
+    text = text.replace('virtual_host="/"', f'virtual_host="{url.path[1:]}"')
+    key = f"celery-task-meta-{as_program(own, text).strip()}"
+    with redis.Redis.from_url(own.env["DNSWORKER_RESULT_URL"]) as results:
+        wait_for(lambda: results.exists(key), "the outcome")
+        found = json.loads(results.get(key))
+    assert (found["status"], found["result"]["status"]) == ("SUCCESS", "ACTIVE")
+    assert texts(own.bind, f"www.{example}", "A") == ["192.0.2.3"]
 
 
 def test_the_fastapi_example_does_what_it_says(own: Stack, example: str) -> None:
