@@ -306,19 +306,17 @@ def test_the_backlog_that_keda_scales_by_can_be_asked_for(own: Stack) -> None:
 
 # --- Submitting ---------------------------------------------------------------------------------------------
 
-SUBMITTING = "docs/submitting.md"
-
 
 def test_the_client_example_does_what_it_says(own: Stack, client: Client, example: str) -> None:
     client.put_record(example, "@", "CAA", ['0 issue "ca.example.net"']).wait(60)
-    assert as_program(own, block(SUBMITTING, "Client")).startswith("ACTIVE ")
+    assert as_program(own, block("docs/submitting/client.md", "Client")).startswith("ACTIVE ")
     for name, address in (("www", "192.0.2.3"), ("mail", "192.0.2.25")):
         assert texts(own.bind, f"{name}.{example}", "A") == [address]
     assert not texts(own.bind, example, "CAA")
 
 
 def test_the_asynchronous_example_does_what_it_says(own: Stack, example: str) -> None:
-    said = as_program(own, block(SUBMITTING, "AsyncClient"))
+    said = as_program(own, block("docs/submitting/client.md", "AsyncClient"))
     assert [line.split()[0] for line in said.splitlines()] == ["ACTIVE"] * 3
     assert texts(own.powerdns, f"host2.{example}", "A") == ["192.0.2.9"]
 
@@ -329,7 +327,7 @@ def test_the_example_of_an_outbox_does_what_it_says(own: Stack, example: str) ->
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE customer (id int, host text)"))
         connection.execute(sa.text("INSERT INTO customer VALUES (7, '')"))
-    assert as_program(own, block(SUBMITTING, "In your own transaction")) == "ACTIVE\n"
+    assert as_program(own, block("docs/submitting/outbox.md", "In your own transaction")) == "ACTIVE\n"
     assert texts(own.bind, f"shop.{example}", "A") == ["192.0.2.8"]
     with engine.begin() as connection:
         assert connection.execute(sa.text("SELECT host FROM customer")).scalar() == "shop"
@@ -338,13 +336,15 @@ def test_the_example_of_an_outbox_does_what_it_says(own: Stack, example: str) ->
 
 
 def test_the_celery_example_does_what_it_says(own: Stack, example: str) -> None:
-    said = as_program(own, block(SUBMITTING, "Plain Celery") + '\nprint(outcome["status"], zone["name"])')
+    said = as_program(
+        own, block("docs/submitting/celery.md", "Plain Celery") + '\nprint(outcome["status"], zone["name"])'
+    )
     assert said == f"ACTIVE {ZONE}\n"
 
 
 def test_the_documented_user_may_submit_and_nothing_else(own: Stack, example: str) -> None:
     vhost = own.env["DNSWORKER_BROKER_URL"].rpartition("/")[2]
-    add, permit = block(SUBMITTING, "A user who may only submit").splitlines()
+    add, permit = block("docs/submitting/celery.md", "A user who may only submit").splitlines()
     own.rabbitmq.control(*shlex.split(add, comments=True)[1:], text="secret\n")
     words = shlex.split(permit, comments=True)[1:]
     own.rabbitmq.control(words[0], "--vhost", vhost, *words[1:])
@@ -354,13 +354,13 @@ def test_the_documented_user_may_submit_and_nothing_else(own: Stack, example: st
 
 
 def test_the_documented_message_is_of_the_schema(own: Stack) -> None:
-    schema = json.loads(typed(own, block(SUBMITTING, "The messages").removeprefix("$ ")))
-    ((), arguments, _) = json.loads(block(SUBMITTING, "The messages", 2))
+    schema = json.loads(typed(own, block("docs/submitting/amqp.md", "The messages").removeprefix("$ ")))
+    ((), arguments, _) = json.loads(block("docs/submitting/amqp.md", "The messages", 2))
     jsonschema.validate(arguments, schema["dnsworker.put_record"])
 
 
 def test_the_documented_message_over_http_is_carried_out(own: Stack, example: str, tmp_path: Path) -> None:
-    message, command = blocks_in(SUBMITTING, "Other languages")
+    message, command = blocks_in("docs/submitting/amqp.md", "HTTP")
     operation = str(uuid.uuid4())
     old = json.loads(message)["properties"]["correlation_id"]
     message = message.replace(old, operation).replace('"shop"', '"dnsworker"')
@@ -379,7 +379,9 @@ def test_the_raw_message_is_carried_out_and_its_outcome_is_where_the_page_says(
     own: Stack, example: str
 ) -> None:
     url = urlsplit(own.env["DNSWORKER_BROKER_URL"])
-    text = block(SUBMITTING, "Raw AMQP").replace("rabbit.example.net:5672", f"{url.hostname}:{url.port}")
+    text = block("docs/submitting/amqp.md", "Raw AMQP").replace(
+        "rabbit.example.net:5672", f"{url.hostname}:{url.port}"
+    )
     text = text.replace('userid="shop", password="secret"', f'userid="dnsworker", password="{url.password}"')
     text = text.replace('virtual_host="/"', f'virtual_host="{url.path[1:]}"')
     key = f"celery-task-meta-{as_program(own, text).strip()}"
@@ -391,7 +393,7 @@ def test_the_raw_message_is_carried_out_and_its_outcome_is_where_the_page_says(
 
 
 def test_the_fastapi_example_does_what_it_says(own: Stack, example: str) -> None:
-    text = block(SUBMITTING, "FastAPI") + textwrap.dedent("""
+    text = block("docs/submitting/fastapi.md", "FastAPI") + textwrap.dedent("""
         from fastapi.testclient import TestClient
         with TestClient(app) as http:
             put = http.put("/hosts/web", params={"address": "192.0.2.7"})
@@ -429,13 +431,13 @@ def test_the_django_example_does_what_it_says(own: Stack, example: str) -> None:
         except RuntimeError:
             print(Shop.objects.count())
         """)
-    assert as_program(own, settings + block(SUBMITTING, "Django") + use) == "1\n"
+    assert as_program(own, settings + block("docs/submitting/django.md", "Django") + use) == "1\n"
     assert texts(own.bind, f"corner.{example}", "A") == ["192.0.2.80"]
     assert not texts(own.bind, f"never.{example}", "A")
 
 
 def test_the_example_of_a_dry_run_says_what_would_be(own: Stack, example: str) -> None:
-    said = as_program(own, block(SUBMITTING, "Dry runs"))
+    said = as_program(own, block("docs/submitting/client.md", "Dry runs"))
     assert said.splitlines()[0].endswith("1 0 0")
     assert "www" in said
     assert not texts(own.bind, f"www.{example}", "A")

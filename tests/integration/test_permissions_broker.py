@@ -60,7 +60,7 @@ class System:
         return Client(self.url(user), self.result_url, **options)
 
     def celery(self, user: str) -> Celery:
-        """As docs/submitting.md has it."""
+        """As docs/submitting/celery.md has it."""
         app = Celery(user, broker=self.url(user), backend=self.result_url, set_as_current=False)
         app.conf.task_routes = {"dnsworker.*": {"exchange": "dns.submit", "routing_key": "intake"}}
         app.conf.task_create_missing_queues = False

@@ -195,7 +195,7 @@ def test_every_error_is_explained() -> None:
 
 
 def test_every_task_is_in_the_submitters_table() -> None:
-    text = (ROOT / "docs" / "submitting.md").read_text("utf-8")
+    text = (ROOT / "docs" / "submitting" / "README.md").read_text("utf-8")
     assert {f"dnsworker.{name}" for name in re.findall(r"^\| `dnsworker\.(\w+)` \|", text, re.MULTILINE)} == (
         queues.SUBMITTABLE | queues.ASKABLE
     )
