@@ -244,6 +244,21 @@ def test_a_zone_is_imported_by_each_of_the_documented_commands(
         assert "ACTIVE" in typed(own, line, **places), line
 
 
+def test_submissions_wait_for_an_upgrade_by_the_documented_commands(
+    own: Stack, client: Client, example: str
+) -> None:
+    for worker in own.workers:
+        worker.stop()
+    operation = client.put_record(example, "www", "A", ["192.0.2.1"])  # returns: RabbitMQ has it
+    for line in block("docs/operating/upgrades.md", "With another schema").splitlines():
+        said = typed(own, line, **{"pools.yaml": own.env["DNSWORKER_POOLS"]})
+        assert "dnsworker:" not in said, said
+    assert texts(own.bind, f"www.{example}", "A") == []
+    for worker in own.workers:
+        worker.start()
+    assert operation.wait(60).status == "ACTIVE"
+
+
 @pytest.mark.skipif(DATABASE != "postgresql", reason="shows PostgreSQL")
 def test_a_backup_is_made_and_restored_by_the_documented_commands(
     own: Stack, client: Client, example: str, tmp_path: Path
