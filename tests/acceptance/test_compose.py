@@ -168,7 +168,7 @@ def test_permissions_are_taken_from_the_folder_that_the_page_names(house: House,
     refused = house.rooms["intake-1"].exec(
         "env", "-u", "DNSWORKER_BROKER_URL_FILE", stranger, "dnsworker", *put
     )
-    assert "Forbidden: stranger may not put A" in refused.stdout, refused
+    assert "Forbidden: stranger may not put A" in refused.stderr, refused
 
 
 def test_nothing_of_ours_is_root_or_writes_to_its_image(house: House) -> None:
