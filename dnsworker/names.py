@@ -20,6 +20,8 @@ Name = NewType("Name", str)
 ROOT = Name(".")
 MAX_LABEL_OCTETS = 63  # RFC 1035, section 2.3.4
 MAX_NAME_OCTETS = 255  # the same; counts a length octet per label and the root's
+#: No name is written longer, with each octet as `\DDD`: what is longer isn't taken apart, which takes long.
+LONGEST_TEXT = 4 * MAX_NAME_OCTETS
 
 #: Text that is canonical as it stands: most names; a wildcard only as the first whole label.
 _CANONICAL = re.compile(r"(?:\*\.)?(?:[a-z0-9_-]{1,63}\.)*")
@@ -203,6 +205,8 @@ def _parse(text: str) -> tuple[list[bytes], bool]:
         raise InvalidName("the name is empty")
     if text == ".":
         return [], True
+    if len(text) > LONGEST_TEXT:
+        raise InvalidName(f"{shown(text)}: {len(text):,} characters are more than a name can have")
     if not text.isascii():
         text = text.translate(_IDEOGRAPHIC_DOTS)
     written = _split_at_dots(text)

@@ -268,3 +268,13 @@ def test_a_sort_key_reads_from_the_root_down() -> None:
     assert names.sort_key(Name("www.example.org.")) == "org example www "
     assert names.sort_key(Name(r"a\032b.org.")) == r"org a\032b "
     assert names.sort_key(names.ROOT) == ""
+
+
+def test_what_is_longer_than_any_name_is_not_even_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With each octet escaped that took a time that grew with the square of the length."""
+    longest = ".".join([r"\000" * 63] * 3 + [r"\000" * 61]) + "."
+    assert names.wire_size(names.absolute_name(longest)) == names.MAX_NAME_OCTETS
+    monkeypatch.setattr(names, "_split_at_dots", lambda text: pytest.fail("taken apart"))
+    for text in ("\\" * 1_000_000, "a." * 600, "ä" * 1_021):
+        with pytest.raises(InvalidName, match="characters are more than a name can have"):
+            names.absolute_name(text)
