@@ -48,10 +48,14 @@ class NameserverCard:
     #: The target whose contents it serves; None: all.
     target: str | None
     lag: Lag
-    #: When it last answered about one of the zones that were changed lately.
+    #: When it was last asked about one of the zones that were changed lately, and how long ago that is.
     seen_at: datetime | None
-    #: Why it didn't, where its last answer was none.
-    error: str | None
+    seen_s_ago: float | None
+    #: What was wrong when it was last asked, and when; None: nothing.
+    error: str | None = None
+    error_at: datetime | None = None
+    #: The target that can't be reached, on which it waits: `report` of its card. It isn't asked meanwhile.
+    cut_off_by: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def read(connection: sa.Connection, last_hour: LastHour) -> Overview:
     return Overview(
         status=status,
         targets=tuple(_targets(connection, status["targets"], changed)),
-        nameservers=tuple(_nameservers(connection, changed)),
+        nameservers=tuple(_nameservers(connection, status, changed)),
         oldest=tuple(reports.show_operations(connection, operations.oldest_open(connection, OLDEST_SHOWN))),
         ended=tuple(ended[:ENDED_SHOWN]),
         hour=last_hour.read(connection),
@@ -98,25 +102,42 @@ def _targets(
     return cards
 
 
-def _nameservers(connection: sa.Connection, changed: Collection[int]) -> list[NameserverCard]:
+def _nameservers(
+    connection: sa.Connection, status: Mapping[str, Any], changed: Collection[int]
+) -> list[NameserverCard]:
     every = {known.id: known for known in pools.read(connection)}
     servers = {key: _asked(known) for key, known in every.items()}
-    found = lags.of_nameservers(connection, servers)
+    found = lags.of_nameservers(connection, servers, pools.target_ids(connection).values())
     latest: dict[str, Observation] = {}
     for seen in observations.of_zones(connection, changed).values():
         for name, one in seen.items():
             before = latest.get(name)
             if one.seen_at and (before is None or before.seen_at is None or before.seen_at < one.seen_at):
                 latest[name] = one
-    cards = []
+    now, cards = datetime.fromisoformat(status["at"]), []
     for key, known in every.items():
+        targets = [one for one in status["targets"] if one["pool"] == known.pool.name]
         for name, target in servers[key].items():
             lag, last = found[key, name], latest.get(name)
-            error = lag.error or (last.error if last else None)
+            seen_at = last.seen_at if last else None
+            error, error_at = lag.error, lag.error_at
+            if error is None and last is not None and last.error is not None:
+                error, error_at = last.error, last.seen_at
             cards.append(
-                NameserverCard(known.pool.name, name, target, lag, last.seen_at if last else None, error)
-            )
+                NameserverCard(
+                    known.pool.name, name, target, lag, seen_at,
+                    max(0.0, (now - seen_at).total_seconds()) if seen_at else None,
+                    error, error_at, _out_of_reach(targets, target),
+                )
+            )  # fmt: skip
     return sorted(cards, key=lambda one: (one.pool, one.name))
+
+
+def _out_of_reach(targets: Sequence[Mapping[str, Any]], target: str | None) -> Mapping[str, Any] | None:
+    """The target without which the nameserver gets nothing, if it can't be reached; None: it has one."""
+    sources = [one for one in targets if target in (None, one["name"])]
+    failing = [one for one in sources if one["failures"]]
+    return failing[0] if failing and len(failing) == len(sources) else None
 
 
 def _asked(known: KnownPool) -> dict[str, str | None]:

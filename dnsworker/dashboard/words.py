@@ -26,6 +26,9 @@ LEVELS = {
     "DEGRADED": "warn", "ERROR": "bad", "DELETED": "idle",
 }  # fmt: skip
 
+#: How long an answer that was right is taken for how the nameserver is.
+PROVES_FOR_S = 900.0
+
 WAITING = {
     Status.PENDING: "submitted; no worker has taken it in yet",
     Status.HELD: "waits for an earlier operation of its client on this zone",
@@ -46,7 +49,7 @@ def target_state(card: TargetCard) -> State:
         (one["rests_until"], "warn", "rests"),
         (one["blocked"], "bad", "held"),
         (one["purging_since"], "busy", "being emptied"),
-        (one["failing"], "warn", "failing"),
+        (one["failing"] or one["failures"], "warn", "failing"),
         (one["backlog"], "busy", "working"),
     ):
         if is_so:
@@ -55,12 +58,18 @@ def target_state(card: TargetCard) -> State:
 
 
 def nameserver_state(card: NameserverCard) -> State:
-    """How a nameserver is: by the zones that it doesn't answer for as it should yet."""
+    """How a nameserver is: by what came of asking it last, and by what it can't have got.
+
+    "In step" is said of one that was asked a while ago at most: an older answer proves nothing.
+    """
+    trouble = "bad" if card.lag.zones else "warn"
     if card.error:
-        return State("bad" if card.lag.zones else "warn", "failing")
+        return State(trouble, "failing")
+    if card.cut_off_by:
+        return State(trouble, "cut off")
     if card.lag.zones:
         return State("busy", "behind")
-    if card.seen_at is None:
+    if card.seen_s_ago is None or card.seen_s_ago > PROVES_FOR_S:
         return State("idle", "not asked lately")
     return State("good", "in step")
 

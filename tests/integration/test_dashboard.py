@@ -23,7 +23,9 @@ from dnsworker.dashboard.serving import listening, server_of
 from dnsworker.dashboard.site import Site
 from dnsworker.dashboard.zones import OPERATIONS_ON_A_PAGE, ZONES_ON_A_PAGE
 from dnsworker.errors import RecordRejected
+from dnsworker.names import Name
 from dnsworker.settings import Settings
+from tests.stubserver import StubNameserver, failing, showing
 from tests.world import World, a_world
 
 LOGIN = ("ops", "correct horse")
@@ -170,6 +172,39 @@ def test_the_overview_shows_what_fails_and_why(world: World, client: httpx.Clien
     assert "nobody answers" in two
     assert re.search(r"Behind \S+ \S+ UTC", two), "since when"
     assert waiting in page
+
+
+def test_a_nameserver_is_in_step_only_while_nothing_speaks_against_it(tmp_path: Path) -> None:
+    def reply(query: Any) -> Any:
+        zone = world.servers["one"].zones.get(Name("example.org."))
+        addresses = {key[0].split(".")[0]: one.data[0] for key, one in zone.rrsets.items()} if zone else {}
+        return showing(zone.soa.serial if zone else 1, **addresses)(query)
+
+    with StubNameserver(reply) as asked:
+        server = {"host": "127.0.0.1", "port": asked.port, "target": "one"}
+        with a_world(tmp_path, "one", pool={"nameservers": [server]}) as world, client_of(world) as client:
+            client.auth = LOGIN
+
+            def card() -> str:
+                return words(read(client, "/").partition('id="nameservers"')[2].partition("</ul>")[0])
+
+            world.create()
+            assert "in step" in card()
+            world.servers["one"].is_down = True
+            waiting = world.put("www", "192.0.2.1")
+            world.until(lambda: world.show(waiting).targets[0].attempts > 1, "no attempt")
+            assert "in step" not in card()
+            assert re.search(r"cut off .* Not there yet 1 zones Behind \S+ \S+ UTC", card())
+            assert re.search(r"target one: nobody answers \S+ \S+ UTC", card()), "what, and when"
+            asked.reply = failing
+            world.servers["one"].is_down = False
+            world.until(lambda: world.zone()["targets"][0]["is_current"], "not delivered")
+            world.until(lambda: bool(world.zone()["nameservers"][0]["error"]), "not asked")
+            assert re.search(r"failing .* Not there yet 1 zones", card())
+            assert re.search(r"SERVFAIL\S* \S+ \S+ UTC", card()), "what, and when"
+            asked.reply = reply
+            world.end_of(waiting)
+            assert "in step" in card()
 
 
 def test_what_waits_says_why(world: World, client: httpx.Client) -> None:

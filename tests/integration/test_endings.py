@@ -15,7 +15,7 @@ from dnsworker.names import Name
 from dnsworker.store import endings, lags, pools, timeline
 from dnsworker.store.observations import Observation
 from dnsworker.store.observations import put as put_observations
-from dnsworker.tables import delivery, journal, operation, zone
+from dnsworker.tables import delivery, journal, observation, operation, zone
 from tests.world import World, a_world
 
 
@@ -128,11 +128,31 @@ def test_a_nameserver_is_behind_with_what_is_being_asked_about(world: World) -> 
                 Observation(b.id, server, 0, None, None, "timed out"),
             ],
         )
-        found = lags.of_nameservers(connection, {pool_id: [server, "192.0.2.54:53"]})
+        found = lags.of_nameservers(connection, {pool_id: [server, "192.0.2.54:53"]}, [])
         first = sa.select(sa.func.min(journal.c.at)).where(journal.c.zone_id == b.id)
-        assert found[pool_id, server] == lags.Lag(1, connection.execute(first).scalar_one(), "timed out")
+        asked_at = sa.select(observation.c.seen_at).where(observation.c.zone_id == b.id)
+        since, at = (connection.execute(one).scalar_one() for one in (first, asked_at))
+        assert found[pool_id, server] == lags.Lag(1, since, "timed out", at)
         assert found[pool_id, "192.0.2.54:53"].zones == 2, "it was never asked"
-        assert lags.of_nameservers(connection, {pool_id: []}) == {}
+        assert lags.of_nameservers(connection, {pool_id: []}, []) == {}
+
+
+def test_a_nameserver_is_behind_with_what_has_not_arrived_at_its_target(world: World) -> None:
+    for name in ("a.example.", "b.example."):
+        world.create(name)
+    world.servers["two"].is_down = True
+    world.put("www", "192.0.2.1", zone="a.example.")
+    world.until(lambda: world.zone("a.example.")["targets"][0]["is_current"], "one is behind")
+    with world.engine.begin() as connection:
+        by_name = {row.name: row for row in connection.execute(sa.select(zone))}
+        connection.execute(sa.update(zone).values(look_at=None))  # there is nobody to ask yet
+        a, b = by_name["a.example."], by_name["b.example."]
+        server, pool_id = "192.0.2.53:53", a.pool_id
+        seen = [Observation(one.id, server, 1, one.serial, None, None) for one in (a, b)]
+        put_observations(connection, seen)
+        lag = lags.of_nameservers(connection, {pool_id: [server]}, pools.target_ids(connection).values())
+        last = sa.select(sa.func.max(journal.c.at)).where(journal.c.zone_id == a.id)
+        assert lag[pool_id, server] == lags.Lag(1, connection.execute(last).scalar_one())
 
 
 def test_of_a_long_backlog_a_bounded_part_is_read_and_it_is_said(
@@ -146,8 +166,10 @@ def test_of_a_long_backlog_a_bounded_part_is_read_and_it_is_said(
         lag = lags.of_targets(connection, [target_id])[target_id]
         assert (lag.zones, lag.is_all) == (2, False)
         pool_id = connection.execute(sa.select(zone.c.pool_id).limit(1)).scalar_one()
-        lag = lags.of_nameservers(connection, {pool_id: ["192.0.2.53:53"]})[pool_id, "192.0.2.53:53"]
-        assert (lag.zones, lag.is_all) == (2, False)
+        for target_ids in ([], [target_id]):
+            found = lags.of_nameservers(connection, {pool_id: ["192.0.2.53:53"]}, target_ids)
+            lag = found[pool_id, "192.0.2.53:53"]
+            assert (lag.zones, lag.is_all) == (2, False)
 
 
 def test_names_are_known_with_whether_a_zone_of_theirs_lives(world: World) -> None:

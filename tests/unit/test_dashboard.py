@@ -313,7 +313,7 @@ def test_a_large_difference_is_cut_and_says_so() -> None:
 
 def target_card(**values: Any) -> TargetCard:
     plain = {"paused": None, "breaker": "closed", "rests_until": None, "blocked": 0, "purging_since": None}
-    return TargetCard({**plain, "failing": 0, "backlog": 0, **values}, Lag(0), None)
+    return TargetCard({**plain, "failing": 0, "failures": 0, "backlog": 0, **values}, Lag(0), None)
 
 
 @pytest.mark.parametrize(
@@ -322,6 +322,7 @@ def target_card(**values: Any) -> TargetCard:
         ({}, ("good", "in step")),
         ({"backlog": 2}, ("busy", "working")),
         ({"backlog": 2, "failing": 1}, ("warn", "failing")),
+        ({"failures": 1}, ("warn", "failing")),  # a look at it, while nothing is due there
         ({"breaker": "open", "failing": 1, "backlog": 2}, ("bad", "breaker open")),
         ({"breaker": "open", "paused": "paused by hand"}, ("warn", "paused")),
         ({"blocked": 1}, ("bad", "held")),
@@ -332,13 +333,27 @@ def test_a_target_is_what_matters_most_about_it(values: dict[str, Any], state: t
     assert words.target_state(target_card(**values)) == state
 
 
+AWAY = {"name": "ns1", "last_error": "Connection refused", "last_error_at": NOON}
+
+
 @pytest.mark.parametrize(
-    ("lag", "seen_at", "error", "word"),
+    ("lag", "seen_s_ago", "error", "cut_off_by", "state"),
     [
-        (Lag(0), NOON, None, "in step"), (Lag(0), None, None, "not asked lately"),
-        (Lag(3, NOON), NOON, None, "behind"), (Lag(3, NOON, "timed out"), NOON, "timed out", "failing"),
+        (Lag(0), 3.0, None, None, ("good", "in step")),
+        (Lag(0), None, None, None, ("idle", "not asked lately")),
+        (Lag(0), 3600.0, None, None, ("idle", "not asked lately")),
+        (Lag(3, NOON), 3.0, None, None, ("busy", "behind")),
+        (Lag(3, NOON, "timed out"), 3.0, "timed out", None, ("bad", "failing")),
+        (Lag(0), 3.0, "timed out", None, ("warn", "failing")),
+        (Lag(0), 3.0, None, AWAY, ("warn", "cut off")),
+        (Lag(3, NOON), 3.0, None, AWAY, ("bad", "cut off")),
+        (Lag(3, NOON), 3.0, "timed out", AWAY, ("bad", "failing")),
     ],
-)  # fmt: skip
-def test_a_nameserver_is_what_it_answers(lag: Lag, seen_at: Any, error: str | None, word: str) -> None:
-    card = NameserverCard("default", "192.0.2.53:53", None, lag, seen_at, error)
-    assert words.nameserver_state(card).word == word
+)
+def test_a_nameserver_is_what_it_answered_last_and_no_more(
+    lag: Lag, seen_s_ago: float | None, error: str | None, cut_off_by: Any, state: tuple[str, str]
+) -> None:
+    card = NameserverCard(
+        "default", "192.0.2.53:53", "ns1", lag, NOON, seen_s_ago, error, NOON, cut_off_by
+    )
+    assert words.nameserver_state(card) == state
