@@ -43,6 +43,12 @@ class Screen:
 DESKTOP, PHONE = Screen(1280, 800), Screen(390, 844, is_phone=True, density=2.0)
 
 
+def without_login(url: str) -> str:
+    """`http://user:password@host/` as `http://host/`."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
 class Browser:
     """One window. `with Browser() as browser: browser.open(url)`."""
 
@@ -88,6 +94,12 @@ class Browser:
         """A URL may carry a login, `http://user:password@host/`."""
         self.driver.get(url)
 
+    def log_in(self, url: str) -> str:
+        """Answer the place's question for a login with the one that the URL carries, which the browser then
+        remembers. The URL without it, as somebody has it who typed the login."""
+        self.open(url)
+        return without_login(url)
+
     def find(self, css: str) -> WebElement:
         """The first element of a CSS selector, as soon as there is one. Raises `TimeoutException`."""
         return self.until(lambda: self.driver.find_element(By.CSS_SELECTOR, css), f"an element {css}")
@@ -107,7 +119,7 @@ class Browser:
         try:
             return waiting.until(lambda _: holds())
         except Exception as exc:
-            exc.add_note(f"waited for {what} at {self.driver.current_url.rpartition('@')[2]}")
+            exc.add_note(f"waited for {what} at {without_login(self.driver.current_url)}")
             raise
 
     def runs(self, script: str, *arguments: Any) -> Any:

@@ -16,9 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
+from dev import greeting
 from dev.pool import pool_of, to_yaml
 from dev.program import ROOT, Program
 from dev.servers import (
@@ -120,6 +122,7 @@ class Stack:
             program.wait_ready()
         if self._wants_flower:  # last: it asks the workers who they are
             self._new_flower().start()
+            self._have_workers_tell()
         if self._wants_dashboard:  # after Flower, to which it has links
             self._new_dashboard().start()
         return self
@@ -151,8 +154,11 @@ class Stack:
 
     def run(self, *arguments: str, check: bool = True, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
         """One `dnsworker` command; what it prints. Raises `ServerError` when it fails and `check` is on."""
+        return self._spoken("dnsworker", *arguments, check=check, timeout_s=timeout_s)
+
+    def _spoken(self, *arguments: str, check: bool = True, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "dnsworker", *arguments],
+            [sys.executable, "-m", *arguments],
             cwd=ROOT,
             env=self.process_env(),
             capture_output=True,
@@ -161,9 +167,7 @@ class Stack:
             check=False,
         )
         if check and done.returncode:
-            raise ServerError(
-                f"dnsworker {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}"
-            )
+            raise ServerError(f"{' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
     def run_json(self, *arguments: str) -> Any:
@@ -262,8 +266,14 @@ class Stack:
         self.flower_url = f"http://dnsworker:{password}@{ADDRESS}:{port}/"
         options = (f"--address={ADDRESS}", f"--port={port}", f"--db={self.folder / 'flower.db'}")
         arguments = ("celery", "-A", "dnsworker.app", "flower", *options)
-        self.flower = self._program("flower", arguments, "Visit me")
+        self.flower = self._program("flower", arguments, "Connected to")
         return self.flower
+
+    def _have_workers_tell(self) -> None:
+        """Flower asks the workers to tell of tasks when it has run for five seconds: of those before it would
+        know nothing."""
+        if self.workers:
+            self._spoken("celery", "-A", "dnsworker.app", "control", "enable_events")
 
     def _new_dashboard(self) -> Program:
         port, password = claim_port(), secrets.token_urlsafe(12)
@@ -281,13 +291,19 @@ def main() -> int:
     parser.add_argument("--no-dashboard", action="store_true", help="without the status page")
     parser.add_argument("--only-servers", action="store_true", help="no worker, no beat, no web page")
     parser.add_argument("--database", choices=DATABASES, default="postgresql", help="instead of PostgreSQL")
+    parser.add_argument("--settings", type=Path, default=ROOT / "build" / "stack.env", metavar="FILE",
+                        help="where another terminal finds them, instead of build/stack.env")  # fmt: skip
     options = parser.parse_args()
     stop_in_order()
     name = DATABASES[options.database].__name__
     print(f"starting RabbitMQ, {name}, Redis, BIND, PowerDNS and the workers …", flush=True)
     try:
-        with DATABASES[options.database]() as database, _wanted_stack(options, database) as stack:
-            print(_greeting(stack), flush=True)
+        with (
+            DATABASES[options.database]() as database,
+            _wanted_stack(options, database) as stack,
+            greeting.settings_at(options.settings, greeting.settings_of(stack)),
+        ):
+            print(greeting.of(stack, options.settings), flush=True)
             _watch([*stack.workers, *filter(None, (stack.beat, stack.flower, stack.dashboard))])
     except ServerError as exc:
         print(exc, file=sys.stderr)
@@ -329,23 +345,6 @@ def _watch(programs: list[Program]) -> NoReturn:
         for program in [program for program in programs if not program.is_running]:
             print(f"{program.name} ended:\n{tail(program.log_path)}", file=sys.stderr, flush=True)
             programs.remove(program)
-
-
-def _greeting(stack: Stack) -> str:
-    lines = [f"export {name}='{value}'" for name, value in stack.env.items() if name.startswith("DNSWORKER_")]
-    lines += [
-        "",
-        f"BIND      dig @{stack.bind.address} -p {stack.bind.port} example.org SOA",
-        f"PowerDNS  dig @{stack.powerdns.address} -p {stack.powerdns.port} example.org SOA",
-        *([f"Status    {stack.dashboard_url}"] if stack.dashboard_url else []),
-        *([f"Flower    {stack.flower_url}"] if stack.flower_url else []),
-        f"logs      {stack.folder}",
-        "",
-        "In another terminal: paste the export lines, then",
-        "  dnsworker zone create example.org --email hostmaster@example.org",
-        "Ctrl-C stops everything.",
-    ]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

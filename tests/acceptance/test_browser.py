@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from dev.browser import DESKTOP, PHONE, Browser, Screen
+from dev.browser import DESKTOP, PHONE, Browser, Screen, without_login
 from dev.stack import Stack
 from dnsworker import Client
 from dnsworker.errors import OperationFailed
 from tests.acceptance.comparison import client_of
 
 SMALL = Screen(360, 740, is_phone=True, density=2.0)
+SCREENS = (DESKTOP, PHONE, SMALL)
 SCRIPT = "<script>document.title='taken'</script>"
 
 
@@ -43,7 +44,7 @@ def browser(system: Stack, client: Client) -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(params=[DESKTOP, PHONE, SMALL], ids=["desktop", "phone", "small phone"])
+@pytest.fixture(params=SCREENS, ids=["desktop", "phone", "small phone"])
 def page(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Browser]:
     """A browser that hasn't complained when the test is over, with nothing beside the screen."""
     browser.look_at(request.param)
@@ -97,16 +98,87 @@ def test_an_operation_is_found_by_its_id_and_leads_to_its_task(
     page: Browser, system: Stack, client: Client
 ) -> None:
     operation_id, reason = failure(client)
-    page.open(system.flower_url)  # once, for its login
+    page.log_in(system.flower_url)
     page.open(system.dashboard_url)
     page.find("#q").send_keys(operation_id, Keys.ENTER)
     assert reason in page.text("#head .reason")
     page.find("#head a.out").click()
     page.until(lambda: f"/task/{operation_id}" in page.driver.current_url, "the task in Flower")
     said = page.text("body")
-    assert "dnsworker.create_record" in said
+    assert "create_record" in said
     assert re.search(r"example\.org\.? www\S* A", said.replace("\n", " "))
     assert reason in said
+
+
+# --- Flower -----------------------------------------------------------------------------------------------
+
+
+def test_flower_shows_nothing_without_the_login(system: Stack) -> None:
+    with Browser() as stranger:  # one that never had it
+        for path in ("", "tasks", "broker", "api/workers"):
+            stranger.open(without_login(system.flower_url) + path)
+            assert any("401" in one for one in stranger.complaints()), path
+            said = stranger.text("body")
+            assert "worker" not in said, path
+            assert "dns." not in said, path
+
+
+def test_flower_shows_every_worker_online(page: Browser, system: Stack) -> None:
+    page.open(page.log_in(system.flower_url))
+    page.until(lambda: len(page.find_all("#workers-table tbody tr")) == len(system.workers), "the workers")
+    for row in page.find_all("#workers-table tbody tr"):
+        assert "@localhost" in row.text
+        assert "Online" in row.text
+    assert page.text("#workers-table tfoot").startswith("Total")
+
+
+def test_flower_finds_an_operation_by_its_id_and_says_in_the_list_why_it_failed(
+    page: Browser, system: Stack, client: Client
+) -> None:
+    done = client.put_record("example.org", "api", "TXT", ['"a-token-to-keep"'])
+    done.wait(60)
+    failed, reason = failure(client)
+    page.open(page.log_in(system.flower_url) + "tasks")
+    page.until(lambda: failed[:8] in page.text("#tasks-table tbody"), "the latest tasks")
+    assert "sweep" not in page.text("#tasks-table tbody"), "there is one every two seconds"
+    row = found_in_flower(page, failed)
+    assert "create_record" in row
+    assert "example.org. www.example.org. A" in row
+    assert "FAILURE" in row
+    assert "RecordExists: www.example.org. A exists" in row
+    assert_headings_stand_over_their_columns(page)
+    row = found_in_flower(page, done.id)
+    assert "put_record example.org. api.example.org. TXT SUCCESS ACCEPTED serial" in row
+    assert "a-token-to-keep" not in row
+    page.find("#tasks-table tbody td a").click()
+    page.until(lambda: f"/task/{done.id}" in page.driver.current_url, "the task")
+    said = page.text("body")
+    assert "example.org. api.example.org. TXT" in said
+    assert "a-token-to-keep" not in page.driver.page_source
+    page.open(without_login(system.flower_url) + f"task/{failed}")
+    assert reason in page.text("body"), "all of it"
+
+
+def found_in_flower(page: Browser, operation_id: str) -> str:
+    """The one row of the list that is left when the id is searched for."""
+    field = page.find("#tasks-table_filter input")
+    field.clear()
+    field.send_keys(operation_id)
+    link = f"#tasks-table tbody tr:only-child a[href$='/task/{operation_id}']"
+    page.until(lambda: page.find_all(link), f"{operation_id} alone")
+    return " ".join(page.text("#tasks-table tbody tr").split())
+
+
+def assert_headings_stand_over_their_columns(page: Browser) -> None:
+    edges = """return [...document.querySelectorAll(arguments[0])].map(
+        (one) => Math.round(one.getBoundingClientRect().left))"""
+    headings = page.runs(edges, ".dataTables_scrollHead th")
+    cells = page.runs(edges, "#tasks-table tbody tr:first-child td")
+    assert len(headings) == len(cells) == 6
+    assert max(abs(one - other) for one, other in zip(headings, cells, strict=True)) <= 1
+
+
+# --- The status page on a desktop alone; servers are stopped ------------------------------------------------
 
 
 def test_the_keyboard_reaches_the_search_and_the_contents(browser: Browser, system: Stack) -> None:
@@ -138,3 +210,25 @@ def test_the_page_says_that_the_database_is_away_and_goes_on(browser: Browser, s
     finally:
         system.database.start()
     browser.until(lambda: not browser.find_all("#notices .bad"), "the notice to go")
+
+
+def test_flower_shows_how_long_each_queue_is(browser: Browser, system: Stack, client: Client) -> None:
+    place = browser.log_in(system.flower_url) + "broker"
+    system.worker(0).stop()  # so that something waits
+    try:
+        waiting = client.put_record("example.org", "queued", "A", ["192.0.2.1"])
+        for screen in SCREENS:
+            browser.look_at(screen)
+            browser.until(lambda: _ready_in_intake(browser, place) == "1", "RabbitMQ to have counted it")
+            assert f"dnsworker:**@{system.rabbitmq.address}" in browser.text(".broker-url"), "no password"
+            assert browser.runs("return document.documentElement.scrollWidth") <= screen.width
+    finally:
+        system.worker(0).start()
+    waiting.wait(60)
+    browser.until(lambda: _ready_in_intake(browser, place) == "0", "RabbitMQ to have counted again")
+
+
+def _ready_in_intake(browser: Browser, place: str) -> str:
+    browser.open(place)
+    row = browser.find(r"#dns\.intake")
+    return row.find_elements("css selector", "td")[3].text

@@ -26,6 +26,7 @@ import redis
 import sqlalchemy as sa
 import yaml
 
+from dev import greeting
 from dev.pool import pool_of, to_yaml
 from dev.program import ROOT
 from dev.stack import Stack
@@ -130,6 +131,7 @@ def as_program(own: Stack, text: str, **more: str) -> str:
 def test_the_makefile_knows_what_the_readme_makes_and_does_it() -> None:
     pages = (
         block("README.md", "See it"),
+        block("README.md", "See it with real servers"),
         block("docs/quick-start.md", "Python alone"),
         block("docs/quick-start.md", "Real servers on this machine"),
     )
@@ -162,6 +164,30 @@ def test_the_shell_does_as_the_readme_shows_with_a_server_down_as_well(own: Stac
 def test_the_first_commands_of_the_quick_start_work(own: Stack) -> None:
     for line in block("docs/quick-start.md", "Python alone", 2).splitlines():
         assert "ACTIVE" in typed(own, line), line
+
+
+@pytest.mark.usefixtures("no_example")
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (block("README.md", "See it with real servers", 2), ["192.0.2.1"]),
+        (block("docs/quick-start.md", "Real servers on this machine", 2), ["192.0.2.1", "192.0.2.1"]),
+    ],
+    ids=["README", "quick start"],
+)
+def test_the_steps_with_real_servers_lead_to_an_answer(
+    own: Stack, tmp_path: Path, steps: str, said: list[str]
+) -> None:
+    """As typed into a terminal that has nothing of ours but the file."""
+    settings = tmp_path / "stack.env"
+    with greeting.settings_at(settings, greeting.settings_of(own)):
+        done = subprocess.run(
+            ["bash", "-c", steps.replace("build/stack.env", str(settings))],
+            cwd=tmp_path, env={**_clean(), "PYTHONPATH": str(ROOT)}, capture_output=True,
+            text=True, timeout=90, check=False,
+        )  # fmt: skip
+    assert [line for line in done.stdout.splitlines() if line[0].isdigit()] == said, done.stdout + done.stderr
+    assert "192.0.2.9" not in steps or "RecordExists" in done.stdout + done.stderr
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import stat
 import subprocess
 import sys
 import urllib.error
@@ -22,10 +23,12 @@ from dev.stack import Stack
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_stack_leaves_no_process_and_no_folder(number: signal.Signals) -> None:
+def test_a_stopped_stack_leaves_no_process_and_no_folder(number: signal.Signals, tmp_path: Path) -> None:
+    settings = tmp_path / "stack.env"
     parent = subprocess.Popen(
-        [sys.executable, "-m", "dev.stack", "--only-servers"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "dev.stack", "--only-servers", "--settings", settings],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
     assert parent.stdout is not None
     with parent.stdout as output:
         said = _read_until(output, "Ctrl-C stops everything")
@@ -33,19 +36,23 @@ def test_a_stopped_stack_leaves_no_process_and_no_folder(number: signal.Signals)
         folder = Path(said.partition("logs")[2].split()[0])
         assert len(family) > 8, "BIND, PowerDNS, Redis, epmd, RabbitMQ and PostgreSQL with children"
         assert folder.is_dir()
+        told = settings.read_text()
+        assert stat.S_IMODE(settings.stat().st_mode) == 0o600, "there are passwords in it"
         parent.send_signal(number)
         output.read()
     assert parent.wait(60) == 0
     tree.wait_gone(family, timeout_s=1)
     assert not folder.exists()
+    assert not settings.exists()
     for name in ("BROKER_URL", "DATABASE_URL", "RESULT_URL", "REDIS_URL", "POOLS"):
-        assert f"export DNSWORKER_{name}=" in said
+        assert f"export DNSWORKER_{name}=" in told
 
 
-def test_flower_asks_for_a_password() -> None:
+def test_flower_asks_for_a_password(tmp_path: Path) -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-m", "dev.stack"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "dev.stack", "--settings", tmp_path / "stack.env"],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
     assert parent.stdout is not None
     with parent.stdout as output:
         said = _read_until(output, "Ctrl-C stops everything")

@@ -353,7 +353,5 @@ AWAY = {"name": "ns1", "last_error": "Connection refused", "last_error_at": NOON
 def test_a_nameserver_is_what_it_answered_last_and_no_more(
     lag: Lag, seen_s_ago: float | None, error: str | None, cut_off_by: Any, state: tuple[str, str]
 ) -> None:
-    card = NameserverCard(
-        "default", "192.0.2.53:53", "ns1", lag, NOON, seen_s_ago, error, NOON, cut_off_by
-    )
+    card = NameserverCard("default", "192.0.2.53:53", "ns1", lag, NOON, seen_s_ago, error, NOON, cut_off_by)
     assert words.nameserver_state(card) == state
