@@ -49,7 +49,10 @@ def main() -> int:
         with PostgreSQL() as database, Stack(database=database, flower=True, dashboard=True) as stack:
             refused = _change(stack)
             with Browser() as browser:
-                for name in _pictures(stack, browser, refused, folder):
+                for name in (
+                    *_pictures(stack, browser, refused, folder),
+                    *_flower_pictures(stack, browser, refused, folder),
+                ):
                     print(f"{folder / name}.png", flush=True)
     except ServerError as exc:
         print(exc, file=sys.stderr)
@@ -142,6 +145,22 @@ def _pictures(stack: Stack, browser: Browser, refused: str, folder: Path) -> Ite
         browser.until(lambda: browser.text("#pulse") == "Live", "the page to be live")
         height = PHONE_HEIGHT if screen.is_phone else DESKTOP_HEIGHT
         browser.picture(folder / f"{name}.png", height=height)
+        yield name
+
+
+def _flower_pictures(stack: Stack, browser: Browser, refused: str, folder: Path) -> Iterator[str]:
+    site = browser.log_in(stack.flower_url)
+    pages = [
+        ("flower-workers", "workers", "#workers-table td", DESKTOP),
+        ("flower-tasks", "tasks", "#tasks-table td a", DESKTOP),
+        ("flower-task", f"task/{refused}", ".task-details-card", DESKTOP),
+        ("flower-tasks-phone", "tasks", "#tasks-table td a", PHONE),
+    ]
+    for name, path, contents, screen in pages:
+        browser.look_at(screen)
+        browser.open(site + path)
+        browser.find(contents)
+        browser.picture(folder / f"{name}.png")
         yield name
 
 
