@@ -66,8 +66,8 @@ def of_nameservers(
     samples = [looked_at.order_by(zone.c.look_at).limit(SAMPLE + 1).subquery()]
     samples += [_due(target_id, delivery.c.zone_id) for target_id in target_ids]
     wanted = sa.union(*(sa.select(one.c.zone_id) for one in samples)).subquery()
-    asked = sa.select(zone.c.id, zone.c.pool_id, zone.c.revision).join(wanted, wanted.c.zone_id == zone.c.id)
-    asked = asked.subquery()
+    columns = (zone.c.id, zone.c.pool_id, zone.c.revision)
+    asked = sa.select(*columns).join(wanted, wanted.c.zone_id == zone.c.id).subquery()
     verified = sa.func.coalesce(observation.c.verified_revision, 0)
     of_pair = sa.and_(observation.c.zone_id == asked.c.id, observation.c.nameserver == known.c.name)
     query = (
