@@ -10,8 +10,8 @@ from typing import Any
 #: worker and runtime as well, what came of it would be beside the screen.
 tasks_columns = "uuid,name,kwargs,state,result,received"
 natural_time = True
-#: Of a reason in the table; all of it is on the task's page.
-LONGEST_REASON = 48
+#: Characters of a reason, which is whole on the task's page, and of what a question was answered.
+LONGEST = 48
 
 
 def format_task(task: Any) -> Any:
@@ -21,11 +21,15 @@ def format_task(task: Any) -> Any:
     if task.exception and not task.result:
         task.result = _reason(task.exception)
     elif task.result:
-        task.result = task.result.strip("'")
+        is_answer = task.result.startswith(("{", "["))
+        task.result = _cut(task.result) if is_answer else task.result.strip("'")
     return task
 
 
 def _reason(exception: str) -> str:
     """`OperationFailed('RecordExists: …')` without the exception's name."""
-    text = exception.partition("(")[2].rstrip(")").strip("'\"") or exception
-    return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 1]}…"
+    return _cut(exception.partition("(")[2].rstrip(")").strip("'\"") or exception)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -27,6 +27,8 @@ ZONES = 60
 CHANGES = 240
 #: Of the pictures: what is below isn't of interest at that size.
 DESKTOP_HEIGHT, PHONE_HEIGHT = 1250, 1500
+#: On which the whole of Flower's list is to be seen.
+WIDE = Screen(1500, 640)
 WAIT_S = 120.0
 SPREAD = """
     UPDATE operation SET received_at = received_at - moved.by, accepted_at = accepted_at - moved.by,
@@ -47,12 +49,9 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with PostgreSQL() as database, Stack(database=database, flower=True, dashboard=True) as stack:
-            refused = _change(stack)
-            with Browser() as browser:
-                for name in (
-                    *_pictures(stack, browser, refused, folder),
-                    *_flower_pictures(stack, browser, refused, folder),
-                ):
+            broker, result = (stack.env[f"DNSWORKER_{name}_URL"] for name in ("BROKER", "RESULT"))
+            with Client(broker, result) as client, Browser() as browser:
+                for name in _all(stack, client, browser, folder):
                     print(f"{folder / name}.png", flush=True)
     except ServerError as exc:
         print(exc, file=sys.stderr)
@@ -62,14 +61,13 @@ def main() -> int:
     return 0
 
 
-def _change(stack: Stack) -> str:
-    """What there is to see; the id of an operation that was refused."""
-    broker, result = (stack.env[f"DNSWORKER_{name}_URL"] for name in ("BROKER", "RESULT"))
-    with Client(broker, result) as client:
-        refused = _fill(client)
-        _spread(stack)
-        _trouble(stack, client)
-    return refused
+def _all(stack: Stack, client: Client, browser: Browser, folder: Path) -> Iterator[str]:
+    refused = _fill(client)
+    # Before there is trouble: then Flower has little but attempts at the server that is away.
+    yield from _flower_pictures(stack, browser, refused, folder)
+    _spread(stack)
+    _trouble(stack, client)
+    yield from _pictures(stack, browser, refused, folder)
 
 
 def _fill(client: Client) -> str:
@@ -152,7 +150,7 @@ def _flower_pictures(stack: Stack, browser: Browser, refused: str, folder: Path)
     site = browser.log_in(stack.flower_url)
     pages = [
         ("flower-workers", "workers", "#workers-table td", DESKTOP),
-        ("flower-tasks", "tasks", "#tasks-table td a", DESKTOP),
+        ("flower-tasks", "tasks", "#tasks-table td a", WIDE),
         ("flower-task", f"task/{refused}", ".task-details-card", DESKTOP),
         ("flower-tasks-phone", "tasks", "#tasks-table td a", PHONE),
     ]
