@@ -152,7 +152,6 @@ def _flower_pictures(stack: Stack, browser: Browser, refused: str, folder: Path)
         ("flower-workers", "workers", "#workers-table td", DESKTOP),
         ("flower-tasks", "tasks", "#tasks-table td a", WIDE),
         ("flower-task", f"task/{refused}", ".task-details-card", DESKTOP),
-        ("flower-tasks-phone", "tasks", "#tasks-table td a", PHONE),
     ]
     for name, path, contents, screen in pages:
         browser.look_at(screen)
