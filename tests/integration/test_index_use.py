@@ -19,6 +19,7 @@ from dnsworker import history, reports
 from dnsworker.dashboard import overview
 from dnsworker.dashboard import zones as pages
 from dnsworker.dashboard.hour import LastHour
+from dnsworker.monitoring import state
 from dnsworker.names import Name
 from dnsworker.requests import parse_query
 from dnsworker.retention import Retention
@@ -243,6 +244,8 @@ REPORTS: dict[str, Callable[[sa.Connection], object]] = {
         connection, pages.View.FAILED, None
     ),
     "search": lambda connection: pages.zone_of(connection, "www.deep.z77.example"),
+    # What the exporter tells of the database, at each scrape.
+    "metrics": lambda connection: state.read(connection),
     "show_history": lambda connection: history.show_history(connection, WHOLE_HISTORY),
     "show_history of a name": lambda connection: history.show_history(connection, ONE_NAME),
 }

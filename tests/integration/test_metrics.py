@@ -166,6 +166,9 @@ def test_sweeps_are_counted_with_what_they_find(world: World) -> None:
     world.runtime.sweep()
     again = counted(world).by("dnsworker_sweep_findings_total", "finding")
     assert again["targets"] == told.get("targets", 0) + 2, "both have something due"
+    text = (ROOT / "docs" / "metrics.md").read_text("utf-8")
+    (row,) = re.findall(r"^\| `dnsworker_sweep_findings_total`.*$", text, re.MULTILINE)
+    assert all(f"`{finding}`" in row for finding in findings)
 
 
 def test_the_lag_is_that_of_the_oldest_change_which_the_target_hasnt_got(world: World) -> None:
