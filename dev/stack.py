@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from dev import greeting
+from dev.commands import run_here
 from dev.pool import pool_of, to_yaml
 from dev.program import ROOT, Program
 from dev.servers import (
@@ -110,7 +111,8 @@ class Stack:
         """All of it, up to workers that take messages. Raises `ServerError` with the log of what failed."""
         start_all(*self.servers)
         self._prepare()
-        self.run("db", "upgrade")
+        if self._template is None:
+            self.run("db", "upgrade")
         self.apply_pool(self.pool_yaml or to_yaml(pool_of({"bind": self.bind, "powerdns": self.powerdns})))
         self.run("queues", "declare")
         programs = [self._new_worker(queues) for queues in self._wanted]
@@ -152,21 +154,27 @@ class Stack:
         self.env["DNSWORKER_POOLS"] = str(path)
         self.run("pool", "apply")
 
-    def run(self, *arguments: str, check: bool = True, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
+    def run(self, *arguments: str, check: bool = True) -> str:
         """One `dnsworker` command; what it prints. Raises `ServerError` when it fails and `check` is on."""
-        return self._spoken("dnsworker", *arguments, check=check, timeout_s=timeout_s)
+        said = run_here(arguments, self.process_env())
+        if check and said.code:
+            raise ServerError(
+                f"dnsworker {' '.join(arguments)}: {said.stderr.strip() or said.stdout.strip()}"
+            )
+        return said.stdout
 
-    def _spoken(self, *arguments: str, check: bool = True, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
+    def _spoken(self, *arguments: str) -> str:
+        """One command that isn't ours, by its module."""
         done = subprocess.run(
             [sys.executable, "-m", *arguments],
             cwd=ROOT,
             env=self.process_env(),
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            timeout=COMMAND_TIMEOUT_S,
             check=False,
         )
-        if check and done.returncode:
+        if done.returncode:
             raise ServerError(f"{' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 

@@ -27,6 +27,7 @@ import sqlalchemy as sa
 import yaml
 
 from dev import greeting
+from dev.commands import run_here
 from dev.pool import pool_of, to_yaml
 from dev.program import ROOT
 from dev.stack import Stack
@@ -96,12 +97,7 @@ def typed(own: Stack, line: str, env: dict[str, str] | None = None, **paths: str
         line = line.replace(old, new)
     program, *arguments = shlex.split(line, comments=True)
     assert program == "dnsworker"
-    done = subprocess.run(
-        [sys.executable, "-m", "dnsworker", *arguments],
-        cwd=ROOT, env={**own.process_env(), **(env or {})}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=90, check=False,
-    )  # fmt: skip
-    return done.stdout
+    return run_here(arguments, {**own.process_env(), **(env or {})}).both
 
 
 def assert_as_shown(own: Stack, transcript: str) -> None:
@@ -502,14 +498,10 @@ def test_designates_file_is_judged_as_the_page_shows(tmp_path: Path) -> None:
 
 def _pool_apply(folder: Path, text: str, command: str) -> str:
     (folder / "pools.yaml").write_text(text)
-    environment = {**_clean(), "DNSWORKER_DATA_DIR": str(folder), "PYTHONPATH": str(ROOT)}
-    words = [["db", "upgrade"], command.split()[2:]]
-    for each in words:
-        done = subprocess.run(
-            [sys.executable, "-m", "dnsworker", *each], cwd=folder, env=environment,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False,
-        )  # fmt: skip
-    return done.stdout
+    environment = {**_clean(), "DNSWORKER_DATA_DIR": str(folder)}
+    with contextlib.chdir(folder):
+        run_here(["db", "upgrade"], environment)
+        return run_here(command.split()[2:], environment).both
 
 
 # --- Performance --------------------------------------------------------------------------------------------
