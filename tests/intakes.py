@@ -16,6 +16,7 @@ from dnsworker.settings import load_settings
 from dnsworker.store import pools, zones
 from dnsworker.store.pools import PoolDirectory
 from dnsworker.store.rows import ZoneRow
+from tests.schema import have_schema
 
 POOLS = [
     {
@@ -33,7 +34,7 @@ class Bench:
     """An intake, and what it leaves in the database."""
 
     def __init__(self, url: str) -> None:
-        database.upgrade(url)
+        have_schema(url)
         self.engine = database.connect(url)
         with self.engine.begin() as connection:
             pools.apply(connection, [Pool.model_validate(one) for one in POOLS])

@@ -36,6 +36,7 @@ from dnsworker.settings import load_settings
 from dnsworker.settlement import Settled
 from dnsworker.store import pools, zones
 from dnsworker.store.pools import KnownPool
+from tests.schema import have_schema
 
 DEADLINE_S = 60.0
 
@@ -230,7 +231,7 @@ class World:
         self.settings = load_settings(
             database_url=url, retry_base_s=0.01, retry_cap_s=0.2, ordering_grace_s=30.0, **settings
         )
-        database.upgrade(url)
+        have_schema(url)
         self.engine = database.connect(url)
         document = {
             "name": "default",

@@ -20,6 +20,7 @@ from dnsworker.serving import DatabaseSource
 from dnsworker.store import served
 from dnsworker.tables import served_rrset, served_zone
 from dnsworker.testing import BackendConformance, ServerUnderTest
+from tests.schema import have_schema
 
 TARGET = "test"
 
@@ -57,7 +58,7 @@ class ServedTables(ServerUnderTest):
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedTables]:
     path: Path = tmp_path_factory.mktemp("builtin") / "dnsworker.sqlite"
     url = f"sqlite:///{path}"
-    database.upgrade(url)
+    have_schema(url)
     server = ServedTables(url)
     yield server
     server.close()

@@ -26,6 +26,7 @@ from dnsworker.pools import Pool
 from dnsworker.redis_budget import KEY
 from dnsworker.store import pools
 from dnsworker.tables import target
+from tests.schema import have_schema
 from tests.unit.test_budget import assert_kept
 
 TARGET, TARGET_ID = "one", 1
@@ -51,7 +52,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         url = str(request.getfixturevalue("mariadb_url"))
     else:
         url = f"sqlite:///{tmp_path / 'db'}"
-        database.upgrade(url)
+        have_schema(url)
     engine = database.connect(url)
     document = {
         "name": "default",

@@ -17,6 +17,7 @@ from dnsworker.pools import Pool
 from dnsworker.records import RRset
 from dnsworker.store import journal, operations, pools, zones
 from dnsworker.store.journal import Appended
+from tests.schema import have_schema
 
 #: More than one statement takes.
 MANY = 10_500
@@ -32,7 +33,7 @@ POOL = {
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'rows.db'}"
-        database.upgrade(url)
+        have_schema(url)
     else:
         url = request.getfixturevalue("mariadb_url" if request.param == "mariadb" else "database_url")
     engine = database.connect(url)

@@ -21,6 +21,7 @@ from dnsworker.errors import ConfigError, OperationNotFound, ZoneNotFound
 from dnsworker.operations import Outcome
 from dnsworker.settings import Settings
 from dnsworker.tables import operation as operations
+from tests.schema import have_schema
 
 #: Seconds: what a client that hangs would take at least, and a busy machine never takes.
 HANG_S = 15.0
@@ -41,7 +42,7 @@ run_worker(settings, on_ready=lambda: print("READY", flush=True))
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     url = f"sqlite:///{tmp_path / 'dnsworker.db'}"
-    database.upgrade(url)
+    have_schema(url)
     return url
 
 

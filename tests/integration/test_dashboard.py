@@ -16,7 +16,6 @@ import sqlalchemy as sa
 
 from dev.servers import PostgreSQL
 from dev.servers.process import wait_until
-from dnsworker import database
 from dnsworker.dashboard.guard import HEADERS
 from dnsworker.dashboard.login import Login
 from dnsworker.dashboard.serving import listening, server_of
@@ -25,6 +24,7 @@ from dnsworker.dashboard.zones import OPERATIONS_ON_A_PAGE, ZONES_ON_A_PAGE
 from dnsworker.errors import RecordRejected
 from dnsworker.names import Name
 from dnsworker.settings import Settings
+from tests.schema import have_schema
 from tests.stubserver import StubNameserver, failing, showing
 from tests.world import World, a_world
 
@@ -148,7 +148,7 @@ def test_no_page_has_a_script_or_style_of_its_own(world: World, client: httpx.Cl
 
 def test_an_empty_system_says_what_to_do(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'empty.db'}"
-    database.upgrade(url)
+    have_schema(url)
     with serving(url, None) as client:
         page = words(read(client, "/"))
         assert "run dnsworker pool apply" in page

@@ -20,6 +20,7 @@ from dnsworker.settings import load_settings
 from dnsworker.store import operations, pools
 from dnsworker.store.pools import PoolDirectory
 from dnsworker.tables import metadata, zone
+from tests.schema import have_schema
 
 POOLS = [
     {
@@ -36,7 +37,7 @@ class Bench:
     """An intake whose database can be compared as a whole."""
 
     def __init__(self, url: str) -> None:
-        database.upgrade(url)
+        have_schema(url)
         self.engine = database.connect(url)
         with self.engine.begin() as connection:
             pools.apply(connection, [Pool.model_validate(one) for one in POOLS])

@@ -22,6 +22,7 @@ from dnsworker.pools import Pool
 from dnsworker.settings import load_settings
 from dnsworker.store import operations, pools, zones
 from dnsworker.store.pools import PoolDirectory
+from tests.schema import have_schema
 
 ACTIONS = ("create_record", "update_record", "put_record", "delete_record")
 NAMES = ("a", "b")
@@ -62,7 +63,7 @@ class Message:
 
 
 def make_bench(url: str) -> Bench:
-    database.upgrade(url)
+    have_schema(url)
     engine = database.connect(url)
     with engine.begin() as connection:
         pools.apply(connection, [Pool.model_validate(POOL)])

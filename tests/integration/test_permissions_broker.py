@@ -28,6 +28,7 @@ from dnsworker.permissions.file import LOOK_EVERY_S
 from dnsworker.pools import Pool
 from dnsworker.store import pools
 from tasks.batches import LONG
+from tests.schema import have_schema
 
 SUBMITTER = {"configure": "^$", "write": r"^dns\.submit$", "read": "^$"}
 RULES = """\
@@ -75,7 +76,7 @@ def system(rabbitmq: RabbitMQ, redis: Redis, tmp_path_factory: pytest.TempPathFa
     rules = folder / "permissions.yaml"
     rules.write_text(RULES, encoding="utf-8")
     url = f"sqlite:///{folder / 'dnsworker.db'}"
-    database.upgrade(url)
+    have_schema(url)
     engine = database.connect(url)
     (folder / "zones").mkdir()
     target = {"name": "files", "type": "zonefile", "options": {"folder": str(folder / "zones")}}

@@ -55,6 +55,10 @@ def test_the_models_equal_what_the_migrations_make(url: str) -> None:
 
 def test_an_upgrade_that_was_done_changes_nothing(url: str) -> None:
     assert database.upgrade(url) == database.upgrade(url) == database.code_version()
+    engine = database.connect(url)
+    with engine.connect() as connection:
+        assert database.database_version(connection) == database.code_version(), "as Alembic counts"
+    engine.dispose()
 
 
 def test_all_tables_are_gone_after_the_way_back(url: str) -> None:
