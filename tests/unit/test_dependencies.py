@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -69,10 +71,16 @@ def _imported(path: Path) -> set[str]:
     return {name.split(".")[0] for name in names} - OURS - set(sys.stdlib_module_names)
 
 
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    """By top-level package; to find out means to read a file of everything that is installed."""
+    return packages_distributions()
+
+
 @pytest.mark.parametrize("where", EXTRAS)
 def test_every_import_is_declared(where: str) -> None:
     declared = set().union(*(_declared(extra) for extra in EXTRAS[where]))
-    distributions = packages_distributions()
+    distributions = _distributions()
     files = [ROOT / where] if where.endswith(".py") else sorted((ROOT / where).rglob("*.py"))
     assert files
     missing = {}
