@@ -63,7 +63,7 @@ def moto() -> Iterator[Moto]:
     with Moto() as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL_ROUTE_53", server.url)
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")  # which AWS' own endpoint doesn't ask for
-        # octodns-route53 has a new botocore session for each provider, which reads the whole of AWS anew: that
+        # octodns-route53 has a new botocore session for each provider, which reads all of AWS anew: that
         # was most of the time of these tests.
         patch.setattr(botocore.session, "create_loader", functools.cache(botocore.loaders.create_loader))
         yield server
