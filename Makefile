@@ -41,8 +41,8 @@ stack: servers ## real RabbitMQ, PostgreSQL, Redis, BIND, PowerDNS, workers, bea
 # needs more of the machine.
 test: servers ## every test, against real servers that it starts and stops
 ifeq ($(TESTS),tests)
-	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore tests/acceptance --ignore tests/chaos tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/acceptance tests/chaos
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/acceptance --ignore tests/chaos tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/acceptance tests/chaos
 else
 	$(BIN)/python -m pytest $(TESTS)
 endif

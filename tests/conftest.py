@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -37,6 +38,7 @@ def _start_rabbitmq() -> RabbitMQ:
     return RabbitMQ(management=True, settings="management_agent.disable_metrics_collector = true")
 
 
+TESTS = Path(__file__).parent
 #: Fixtures that need a server which they don't name as a fixture of their own would go here too.
 KINDS: dict[str, Callable[[], Server]] = {
     "bind": Bind,
@@ -61,6 +63,25 @@ hypothesis.settings.load_profile("untimed")
 _servers: dict[str, Future[Server]] = {}
 _starting = ThreadPoolExecutor(max_workers=len(KINDS), thread_name_prefix="start")
 _numbers = itertools.count(1)
+
+
+#: The files that take longest, those first: begun with last, one would keep a worker of xdist busy for long
+#: after the others have nothing left.
+LONGEST = (
+    "faults/test_fault_matrix.py", "integration/test_contended_zones.py", "conformance/test_powerdns.py",
+    "conformance/test_bind9.py", "integration/test_intake.py", "integration/test_broker.py",
+    "integration/test_endings.py", "integration/test_comparisons.py", "integration/test_faults.py",
+    "integration/test_dev_stack.py", "integration/test_metrics.py", "integration/test_mariadb.py",
+    "integration/test_tls.py", "integration/test_cli_up.py",
+    "acceptance/test_bench.py", "acceptance/test_documented.py", "acceptance/test_monitoring.py",
+    "chaos/test_sabotage.py", "chaos/test_chaos.py", "acceptance/test_compose.py", "acceptance/test_moves.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Needs `--no-loadscope-reorder` to matter: by itself xdist begins with the files of the most tests."""
+    places = {str(TESTS / name): place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(str(item.path), len(places)))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
