@@ -32,6 +32,7 @@ from dnsworker.errors import (
     Behind,
     OutcomeUnknown,
     RecordRejected,
+    ServerFailure,
     UnsafeChange,
     Unsupported,
     ZoneChanged,
@@ -151,9 +152,21 @@ class Convergence:
             doubt.raise_if_alive(work, self._backend.read_zone(work.zone.name))
         if work.zone.leaves_by is not None:
             doubt.raise_if_it_is_the_other_pools(self._ledger, work, self._backend)
+        if not self._capabilities.sets_serial:
+            self._note_what_it_shows(work)
         with self._ledger.writing():
             self._backend.delete_zone(work.zone.name)
         return self._ledger.finish(work, "absent" if self._capabilities.creates_zones else "emptied", None)
+
+    def _note_what_it_shows(self, work: Work) -> None:
+        """Somebody may have raised the serial there unseen: a zone that is made anew must be above."""
+        try:
+            soa = self._backend.read_soa(work.zone.name)
+        except ServerFailure as exc:  # a zone that it can't load has shown nothing lately, and is to go
+            log.info("zone %s at %s: %s", work.zone.name, self._ledger.claim.target, exc)
+            return
+        if soa is not None and serials.is_ahead(soa.serial, work.zone.serial):
+            self._ledger.foresee(soa.serial)
 
     def _begin(self, work: Work) -> bool:
         """The target never had our zone: make sure that it has nobody else's."""

@@ -471,6 +471,13 @@ def test_a_down_target_is_explained(world: World) -> None:
     assert "nobody answers" in world.zone()["reason"]
 
 
+def test_a_serial_that_somebody_has_raised_unseen_is_not_undercut_by_a_new_zone(world: World) -> None:
+    world.servers["one"].edit("example.org.", serial=2_026_112_701)  # a date, later than Unix time
+    world.succeed("delete_zone")
+    world.create()
+    assert world.servers["one"].serials[Name("example.org.")][-1] > 2_026_112_701
+
+
 def test_an_operation_that_changes_nothing_is_active_at_once(world: World) -> None:
     world.end_of(world.put("www", "192.0.2.1"))
     world.wait_for_zone("ACTIVE")
