@@ -22,6 +22,8 @@ from dnsworker.store.rows import insert_or_ignore
 from dnsworker.tables import delivery, now, pool, target, zone
 
 REFRESH_S = 2.0
+#: So much later zones are judged by a new pool: a look that has begun by the old one has ended then.
+LOOK_AFTER_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -221,11 +223,12 @@ def _store(connection: sa.Connection, wanted: Pool, current: KnownPool | None) -
         connection.execute(
             sa.update(pool).where(pool.c.id == current.id).values(version=current.version + 1, **values)
         )
-        # Other nameservers or another threshold: what isn't right yet may be right by them.
+        # Other nameservers or another threshold: what isn't right yet may be right by them. Not before all
+        # workers know of it: who looks with the old pool finds nothing to ask, and then nobody looks again.
         connection.execute(
             sa.update(zone)
             .where(zone.c.pool_id == current.id, zone.c.status.not_in(("ACTIVE", "DELETED")))
-            .values(look_at=now(), looks=0)
+            .values(look_at=now(REFRESH_S + LOOK_AFTER_S), looks=0)
         )
     pool_id = connection.execute(sa.select(pool.c.id).where(pool.c.name == wanted.name)).scalar_one()
     said = []

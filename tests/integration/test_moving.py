@@ -394,6 +394,8 @@ def test_a_server_that_both_pools_have_keeps_the_zone(world: World) -> None:
     other = {"targets": [{"name": "other", "type": "memory"}]}
     with world.engine.begin() as connection:
         pools.apply(connection, [Pool.model_validate(document | other)], detach=True)
+    with world.engine.begin() as connection:  # a worker that doesn't know it yet would find nobody to ask
+        assert zones.take_for_a_look(connection, 10, 30.0) == []
     world.runtime.reload_pools()
     assert world.end_of(operation).status is Status.ACTIVE
     assert "delete" not in world.servers["one"].requests
