@@ -31,6 +31,7 @@ from dnsworker.convergence.work import Work
 from dnsworker.errors import (
     Behind,
     OutcomeUnknown,
+    Permanent,
     RecordRejected,
     ServerFailure,
     UnsafeChange,
@@ -162,7 +163,7 @@ class Convergence:
         """Somebody may have raised the serial there unseen: a zone that is made anew must be above."""
         try:
             soa = self._backend.read_soa(work.zone.name)
-        except ServerFailure as exc:  # a zone that it can't load has shown nothing lately, and is to go
+        except (ServerFailure, Permanent) as exc:  # it shows nothing to us, and is to go all the same
             log.info("zone %s at %s: %s", work.zone.name, self._ledger.claim.target, exc)
             return
         if soa is not None and serials.is_ahead(soa.serial, work.zone.serial):
