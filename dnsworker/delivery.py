@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
 from dnsworker.backend import Backend
 from dnsworker.claiming import Claiming
-from dnsworker.convergence import Convergence, Convoy, Outcome, Resting, look
+from dnsworker.convergence import Convergence, Convoy, Outcome, Resting, look, storable
 from dnsworker.database import AWAY, reading
 from dnsworker.errors import BackendError, ClaimLost, ConfigError, OutcomeUnknown
 from dnsworker.lineage import Lineage
@@ -29,6 +30,8 @@ from dnsworker.shelf import Shelf
 from dnsworker.store import breakers, deliveries, zones
 from dnsworker.store.claims import Claim
 from dnsworker.store.pools import KnownPool, PoolDirectory
+from dnsworker.tracing.notes import Delivery, Leg
+from dnsworker.tracing.tracing import Tracing
 from dnsworker.turnstile import Turnstile
 
 log = logging.getLogger(__name__)
@@ -56,13 +59,14 @@ class Deliverer:
         on_retry: Callable[[str, float], None],
         call_later: Callable[[float, Callable[[], None]], None],
         events: Events,
+        tracing: Tracing,
     ) -> None:
         """Raises `ConfigError`."""
         self._engine, self._reading = engine, reading(engine)
         self._directory, self._settings = directory, settings
         self._on_progress, self._on_retry = on_progress, on_retry
         self._guard = threading.Lock()
-        self._events = events
+        self._events, self._tracing = events, tracing
         self._turnstile = Turnstile(engine, settings, events, on_retry=on_retry)
         self._precedence = Precedence(settings, self._turnstile.come_back)
         self._slots: dict[str, Slots] = defaultdict(Slots)
@@ -136,9 +140,16 @@ class Deliverer:
             self._precedence.ended(claim)
 
     def _deliver_together(self, known: KnownPool, target: str, convoy: Convoy) -> list[bool]:
+        begun_ns = time.time_ns()
         try:
             with self._shelf.borrow(known, target) as backend:
                 outcome = convoy.run(backend)
+            if self._tracing.is_on:
+                self._note_spans(target, begun_ns, convoy.legs(outcome.arrived))
+                self._note_spans(target, begun_ns, convoy.legs(outcome.doubtful), READ_FIRST)
+                if outcome.error is not None:
+                    failed = convoy.legs(outcome.unreached[:1])
+                    self._note_spans(target, begun_ns, failed, outcome.error.code, str(outcome.error))
             if outcome.unreached and outcome.error is not None:
                 with about():
                     self._setbacks.failed(outcome.unreached[0], outcome.error, None)
@@ -170,6 +181,7 @@ class Deliverer:
     def _deliver(self, known: KnownPool, claim: Claim) -> bool:
         """Whether it came to its end; that of a look is to have looked, whatever was seen."""
         convergence: Convergence | None = None
+        begun_ns = time.time_ns()
         try:
             with self._shelf.borrow(known, claim.target) as backend:
                 budget = known.pool.target(claim.target).limits.budget
@@ -186,6 +198,8 @@ class Deliverer:
             if not claim.is_look:
                 self._events.delivered(claim.target)
                 self._hasten_followers(known, claim)
+            if self._tracing.is_on and convergence is not None:
+                self._note_spans(claim.target, begun_ns, convergence.legs)
         except ClaimLost as exc:
             log.warning("%s", exc)
             self._setbacks.doubt(claim)
@@ -195,6 +209,7 @@ class Deliverer:
             return False
         except (BackendError, ConfigError) as exc:
             self._setbacks.failed(claim, exc, convergence)
+            self._note_failure(claim, begun_ns, convergence, exc)
             return False
         except AWAY:
             self._setbacks.keep_unended(claim)
@@ -202,7 +217,9 @@ class Deliverer:
         except Exception as exc:  # not ours to foresee: an adapter may be anybody's
             log.exception("%s: a delivery broke", claim.target)
             words = (str(exc).strip() or "no reason given").splitlines()[0]
-            self._setbacks.failed(claim, Unforeseen(f"{type(exc).__name__}: {words}"), convergence)
+            error = Unforeseen(f"{type(exc).__name__}: {words}")
+            self._setbacks.failed(claim, error, convergence)
+            self._note_failure(claim, begun_ns, convergence, error)
             return False
         finally:
             if convergence is not None and convergence.repairs:
@@ -210,6 +227,19 @@ class Deliverer:
             if not claim.is_look:
                 self._on_progress(claim.zone_id)
         return True
+
+    def _note_failure(
+        self, claim: Claim, begun_ns: int, convergence: Convergence | None, error: BackendError | ConfigError
+    ) -> None:
+        if self._tracing.is_on and convergence is not None:
+            words = storable(error.message)
+            self._note_spans(claim.target, begun_ns, convergence.legs, error.code, words)
+
+    def _note_spans(
+        self, target: str, begun_ns: int, legs: Sequence[Leg], code: str | None = None, words: str = ""
+    ) -> None:
+        if legs:
+            self._tracing.note(Delivery(begun_ns, time.time_ns(), target, legs, code, words))
 
     def _hasten_followers(self, known: KnownPool, claim: Claim) -> None:
         """Wake the targets that were waiting for their primary, which may be the one that was just done."""

@@ -6,6 +6,7 @@ two transactions, each for as many zones as have come up.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -23,6 +24,8 @@ from dnsworker.store import observations, zones
 from dnsworker.store.observations import Observation
 from dnsworker.store.pools import KnownPool, PoolDirectory
 from dnsworker.store.rows import ZoneRow
+from dnsworker.tracing.notes import Verification
+from dnsworker.tracing.tracing import Tracing
 
 #: Seconds between looks at a zone that isn't right yet; the last one repeats.
 PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, *[30.0] * 20, 60.0, 120.0, 300.0)
@@ -45,6 +48,7 @@ class Examination:
     zone: ZoneRow
     inquiries: list[Inquiry]
     seen: list[Observation] = field(default_factory=list)
+    begun_ns: int = field(default_factory=time.time_ns)
 
 
 class Examiner:
@@ -56,10 +60,12 @@ class Examiner:
         directory: PoolDirectory,
         on_settled: Callable[[sa.Connection, Sequence[Settled]], Callable[[], None]],
         events: Events,
+        tracing: Tracing,
     ) -> None:
         """`on_settled` is called within the transaction that settles zones, and what it returns after it."""
         self._engine, self._reading = engine, reading(engine)
-        self._directory, self._on_settled, self._events = directory, on_settled, events
+        self._directory, self._on_settled = directory, on_settled
+        self._events, self._tracing = events, tracing
 
     def prepare(self, zone_ids: Sequence[int]) -> list[Examination]:
         with self._reading.connect() as connection:
@@ -117,8 +123,21 @@ class Examiner:
             zones.note_looks(connection, rows)
             tell = self._on_settled(connection, settled)
         self._events.served(served)
+        if self._tracing.is_on:
+            begun = {one.zone.id: one.begun_ns for one in examinations}
+            for result in settled:
+                self._note_spans(result, risen[result.zone.id], begun[result.zone.id])
         tell()
         return pauses
+
+    def _note_spans(self, settled: Settled, risen: Iterable[Rise], begun_ns: int) -> None:
+        zone, ended_ns = settled.zone, time.time_ns()
+        for nameserver, low, high in risen:
+            ids = [row.id for row in settled.accepted if low < row.revision <= high]
+            if ids:
+                self._tracing.note(
+                    Verification(begun_ns, ended_ns, nameserver, zone.name, ids, zone.looks + 1)
+                )
 
 
 def _pause(settled: Settled, looks: int) -> float | None:

@@ -47,6 +47,8 @@ class Message:
     wants_result: bool = False
     #: Whether a message that no queue takes is an error.
     must_be_routed: bool = True
+    #: The submitter's place in a trace (W3C), where it has one.
+    traceparent: str | None = None
 
     def body(self) -> str:
         embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
@@ -54,7 +56,7 @@ class Message:
 
     def headers(self) -> dict[str, Any]:
         # What is Celery's default is left out: a worker takes 2 microseconds for each of them.
-        return {
+        found = {
             "lang": "py",
             "task": self.task,
             "id": self.id,
@@ -65,6 +67,9 @@ class Message:
             "origin": f"{os.getpid()}@{socket.gethostname()}",
             "ignore_result": not self.wants_result,
         }
+        if self.traceparent is not None:
+            found["traceparent"] = self.traceparent
+        return found
 
     def properties(self, user: str | None) -> dict[str, Any]:
         """`user` is vouched for by the broker: it refuses another name than the connection's."""

@@ -29,6 +29,9 @@ from dnsworker.settings import Settings
 from dnsworker.settlement import Settled
 from dnsworker.store import agenda, census, claims, comparisons, operations, purges, zones
 from dnsworker.store.pools import PoolDirectory
+from dnsworker.tracing.notes import End
+from dnsworker.tracing.notes import Intake as IntakeNote
+from dnsworker.tracing.tracing import Tracing
 from dnsworker.verification import Verifier
 
 log = logging.getLogger(__name__)
@@ -53,10 +56,17 @@ class Signals(Protocol):
 
 
 class Runtime:
-    def __init__(self, settings: Settings, signals: Signals, events: Events | None = None) -> None:
-        """`events`: where to count what happens, for who shows it."""
+    def __init__(
+        self,
+        settings: Settings,
+        signals: Signals,
+        events: Events | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
+        """`events`: where to count what happens, for who shows it. `tracing`: as the environment says."""
         self._settings, self._signals = settings, signals
         self.events = events or Events()
+        self._tracing = tracing or Tracing()
         self._engine = database.connect(settings.database(), pool_size=settings.concurrency + 8)
         self._reading = database.reading(self._engine)
         self._directory = PoolDirectory(self._engine)
@@ -67,11 +77,13 @@ class Runtime:
         self._permissions = PermissionsFile(settings.permissions)
         self._intake = Intake(self._engine, self._directory, settings, self._permissions)
         self._retention = Retention(self._engine, settings)
-        self._verifier = Verifier(self._engine, self._directory, settings, self._settled, self.events)
+        self._verifier = Verifier(
+            self._engine, self._directory, settings, self._settled, self.events, self._tracing
+        )
         self._deliverer = Deliverer(
             self._engine, self._directory, settings, self._lock, self._lineage,
             on_progress=self._verifier.look, on_retry=self._wake_later,
-            call_later=self._verifier.call_later, events=self.events,
+            call_later=self._verifier.call_later, events=self.events, tracing=self._tracing,
         )  # fmt: skip
 
     def start(self) -> None:
@@ -82,21 +94,28 @@ class Runtime:
         self._lock.take()
         self._lineage.recall()
         self._verifier.start()
+        self._tracing.start(self._engine)
 
     def stop(self) -> None:
         self._deliverer.stop()
         self._verifier.stop()
         self._lock.release()
         self._lineage.close()
+        self._tracing.stop()
         self._engine.dispose()
 
     # --- what tasks call -------------------------------------------------------------------------------
 
     def receive(
-        self, operation_id: str, kind: str, arguments: Mapping[str, Any], user: str | None
+        self,
+        operation_id: str,
+        kind: str,
+        arguments: Mapping[str, Any],
+        user: str | None,
+        traceparent: str | None = None,
     ) -> Outcome:
         """Take in one submission. Raises `OperationIdReused`; any other refusal is in the outcome."""
-        taken = self.receive_all([Arrival(operation_id, kind, arguments, user)])
+        taken = self.receive_all([Arrival(operation_id, kind, arguments, user, traceparent)])
         if operation_id in taken.reused:
             raise taken.reused[operation_id]
         if operation_id in taken.failed:
@@ -106,8 +125,9 @@ class Runtime:
 
     def receive_all(self, arrivals: Sequence[Arrival], *, wait: bool = True) -> Taken:
         """Take in many submissions at once; see `Intake.receive`."""
+        begun_ns = time.time_ns()
         taken = self._intake.receive(arrivals, wait=wait)
-        self._spread(taken)
+        self._spread(taken, begun_ns, arrivals)
         for one in arrivals if taken.reused else ():
             if error := taken.reused.get(one.operation_id):
                 log.warning(
@@ -118,7 +138,8 @@ class Runtime:
 
     def take_in(self) -> None:
         """Take in what was submitted straight into the database."""
-        self._spread(self._intake.take_in())
+        begun_ns = time.time_ns()
+        self._spread(self._intake.take_in(), begun_ns)
 
     def deliver(self, target: str) -> str:
         """Handle what is due for the target; returns a summary for people."""
@@ -194,8 +215,9 @@ class Runtime:
         self._lock.take()  # a lock lost with its connection is taken anew
         self._lineage.look()
         self._deliverer.give_back_unended()
+        begun_ns = time.time_ns()
         closed = self._intake.close_gaps() if self._may_close_gaps() else Taken()
-        self._spread(closed)
+        self._spread(closed, begun_ns)
         self.take_in()
         self._advance_purges()
         with self._reading.connect() as connection:
@@ -211,7 +233,8 @@ class Runtime:
             self._signals.wake_delivery(target)
         for zone_id in looks:
             self._verifier.look(zone_id)
-        self._tell(untold)
+        # An operator has ended them, or somebody who died before telling: what is told twice is one span.
+        self._note_ends(self._tell(untold))
         purged = self._retention.advance()
         found = {
             "gaps": len(closed.ended),
@@ -259,8 +282,13 @@ class Runtime:
 
     # --- spreading the word ----------------------------------------------------------------------------
 
-    def _spread(self, taken: Taken) -> None:
+    def _spread(self, taken: Taken, begun_ns: int, arrivals: Sequence[Arrival] = ()) -> None:
+        """`arrivals`: the messages that came just now."""
         self.events.took_in(taken.decisions)
+        if self._tracing.is_on and taken.decisions:
+            ids = {one.operation_id for one in arrivals}
+            by_message = {id_ for id_, one in taken.decisions.items() if one.is_first and id_ in ids}
+            self._tracing.note(IntakeNote(begun_ns, time.time_ns(), taken.decisions, by_message))
         refused = {key for key, one in taken.decisions.items() if one.status is Status.ERROR}
         for target in taken.targets:
             self._signals.wake_delivery(target)
@@ -276,6 +304,7 @@ class Runtime:
             self.events.ended(outcomes)
             for outcome in outcomes:
                 _log_end(outcome)
+            self._note_ends(outcomes)
             for target in {target: None for one in settled for target in one.targets}:
                 self._signals.wake_delivery(target)
             self._publish(outcomes)
@@ -285,20 +314,27 @@ class Runtime:
     def _wake_later(self, target: str, delay_s: float) -> None:
         self._verifier.call_later(delay_s, lambda: self._signals.wake_delivery(target))
 
-    def _tell(self, operation_ids: Iterable[str], *, ends: Container[str] = ()) -> None:
+    def _tell(self, operation_ids: Iterable[str], *, ends: Container[str] = ()) -> list[Outcome]:
         """Tell waiters of ends. What can't be told stays in the outbox for the sweep.
 
-        `ends`: those of the operations that have ended just now.
+        `ends`: those of the operations that have ended just now. Returns all that have ended.
         """
         ids = list(operation_ids)
         if not ids:
-            return
+            return []
         with self._reading.connect() as connection:
             outcomes = reports.show_operations(connection, ids)
-        for outcome in outcomes:
-            if outcome.id in ends:
-                _log_end(outcome)
-        self._publish([outcome for outcome in outcomes if outcome.status.is_final])
+        ended = [outcome for outcome in outcomes if outcome.id in ends]
+        for outcome in ended:
+            _log_end(outcome)
+        self._note_ends(ended)
+        final = [outcome for outcome in outcomes if outcome.status.is_final]
+        self._publish(final)
+        return final
+
+    def _note_ends(self, outcomes: Sequence[Outcome]) -> None:
+        if self._tracing.is_on and outcomes:
+            self._tracing.note(End(outcomes))
 
     def _publish(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:

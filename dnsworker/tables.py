@@ -218,6 +218,7 @@ operation = sa.Table(
     sa.Column("skips", sa.JSON),
     sa.Column("submitter", sa.String(255)),  # the AMQP user that the broker vouches for
     sa.Column("comment", sa.String(500)),
+    sa.Column("traceparent", sa.String(55)),  # its submitter's place in a trace (W3C)
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("revision", sa.BigInteger),
     sa.Column("serial", sa.BigInteger),

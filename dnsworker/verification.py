@@ -33,6 +33,7 @@ from dnsworker.silence import Silence
 from dnsworker.store.observations import Observation
 from dnsworker.store.pools import PoolDirectory
 from dnsworker.store.rows import ZoneRow
+from dnsworker.tracing.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +65,11 @@ class Verifier:
         settings: Settings,
         on_settled: Callable[[sa.Connection, Sequence[Settled]], Callable[[], None]],
         events: Events,
+        tracing: Tracing,
     ) -> None:
         """`on_settled` is called within the transaction that settles zones, and what it returns after it."""
         self._settings, self._events = settings, events
-        self._examiner = Examiner(engine, directory, on_settled, events)
+        self._examiner = Examiner(engine, directory, on_settled, events, tracing)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="verifier", daemon=True)
         self._database = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="verifier-db")

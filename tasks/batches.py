@@ -23,6 +23,7 @@ from dnsworker.errors import OperationIdReused
 from dnsworker.intake import Arrival, Fate, Taken
 from dnsworker.operations import Status
 from dnsworker.requests import POSITIONAL, PREFIX
+from dnsworker.tracing.context import readable
 from tasks.patience import ATTEMPTS, patiently, pause_after
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,9 @@ class SmallSubmission:
         args, kwargs, _ = self._message.payload
         arguments = {POSITIONAL: len(args)} if args else kwargs
         user = (self._message.properties or {}).get("user_id")
-        return Waiting(Arrival(self._id, self._task.removeprefix(PREFIX), arguments, user), self.done)
+        traceparent = readable(self._message.headers.get("traceparent"))
+        kind = self._task.removeprefix(PREFIX)
+        return Waiting(Arrival(self._id, kind, arguments, user, traceparent), self.done)
 
     def done(self, result: Fate | Exception) -> None:
         state.total_count.update({self._task: 1})

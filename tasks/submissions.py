@@ -12,6 +12,7 @@ from celery import shared_task
 from dnsworker.errors import InvalidRequest, OperationFailed
 from dnsworker.operations import Status
 from dnsworker.requests import OPERATIONS, POSITIONAL, PREFIX
+from dnsworker.tracing.context import readable
 from tasks.batches import told
 from tasks.patience import KeptTask, patiently
 
@@ -28,8 +29,11 @@ def _submission(kind: str) -> Any:
     def submission(self: Any, /, *args: Any, **kwargs: Any) -> str:
         arguments = {POSITIONAL: len(args)} if args else kwargs
         user = (self.request.properties or {}).get("user_id")
+        traceparent = readable(self.request.get("traceparent"))
         try:
-            outcome = patiently(lambda: self.app.runtime.receive(self.request.id, kind, arguments, user))
+            outcome = patiently(
+                lambda: self.app.runtime.receive(self.request.id, kind, arguments, user, traceparent)
+            )
         except InvalidRequest as exc:
             # The id is another operation's, whose outcome stands.
             raise OperationFailed(exc.code, exc.message) from None

@@ -36,6 +36,7 @@ from dnsworker.settings import load_settings
 from dnsworker.settlement import Settled
 from dnsworker.store import pools, zones
 from dnsworker.store.pools import KnownPool
+from dnsworker.tracing.tracing import Tracing
 from tests.schema import have_schema
 
 DEADLINE_S = 60.0
@@ -226,7 +227,13 @@ class World:
     """One worker, its database, and the servers of its targets."""
 
     def __init__(
-        self, url: str, targets: Iterable[str], *, pool: Mapping[str, Any] | None = None, **settings: Any
+        self,
+        url: str,
+        targets: Iterable[str],
+        *,
+        pool: Mapping[str, Any] | None = None,
+        tracing: Tracing | None = None,
+        **settings: Any,
     ):
         self.settings = load_settings(
             database_url=url, retry_base_s=0.01, retry_cap_s=0.2, ordering_grace_s=30.0, **settings
@@ -244,7 +251,7 @@ class World:
         MemoryBackend.servers = {name: MemoryServer() for name in targets}
         self.servers = MemoryBackend.servers
         self.signals = StubSignals()
-        self.runtime = Runtime(self.settings, self.signals)
+        self.runtime = Runtime(self.settings, self.signals, tracing=tracing)
         self.runtime.start()
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ from dnsworker.permissions import PermissionsFile
 from dnsworker.requests import Request
 from dnsworker.settings import EMBEDDED_BROKER, Settings
 from dnsworker.store.pools import PoolDirectory
+from dnsworker.tracing import submitting
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +76,19 @@ class Local:
 
     def submit(self, operation_id: str, request: Request) -> None:
         """Raises `SubmissionFailed` when the database is away, or what the caller's connection raises."""
+        way = submitting.INTO_DATABASE
+        with submitting.sending(way, operation_id, request.kind, request.zone) as traceparent:
+            self._insert(operation_id, request, traceparent)
+        if self._connection is None and self._waker is not None:
+            self._waker.wake()
+
+    def _insert(self, operation_id: str, request: Request, traceparent: str | None) -> None:
         if self._connection is not None:
-            intake.submit(self._connection, operation_id, request)
+            intake.submit(self._connection, operation_id, request, traceparent=traceparent)
             return
         try:
             with self._engine.begin() as connection:
-                intake.submit(connection, operation_id, request)
+                intake.submit(connection, operation_id, request, traceparent=traceparent)
         except database.AWAY as exc:
             # A commit whose answer was lost may have happened.
             raise SubmissionFailed(
@@ -88,8 +96,6 @@ class Local:
                 may_have_arrived=True,
                 operation_id=operation_id,
             ) from exc
-        if self._waker is not None:
-            self._waker.wake()
 
     @cached_property
     def _intake(self) -> intake.Intake:

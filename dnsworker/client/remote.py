@@ -25,6 +25,7 @@ from dnsworker.messages import Message
 from dnsworker.operations import Outcome
 from dnsworker.queues import INTAKE_KEY, QUERY_KEY, SUBMIT
 from dnsworker.requests import PREFIX, Request
+from dnsworker.tracing import submitting
 
 if TYPE_CHECKING:
     from dnsworker.client.mailbox import Mailbox, Watch
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 #: The outcome is pushed; asking is for the case that the push was lost.
 FIRST_QUESTION_S, LAST_QUESTION_S = 3.0, 15.0
+WAY = submitting.over_rabbitmq(SUBMIT.name, INTAKE_KEY)
 
 
 class Remote:
@@ -66,19 +68,21 @@ class Remote:
     def _publish(
         self, operation_id: str, request: Request, order: dict[str, Any] | None, timeout_s: float
     ) -> None:
-        message = Message(
-            PREFIX + request.kind,
-            operation_id,
-            request.payload() | ({"order": order} if order else {}),
-            SUBMIT.name,
-            INTAKE_KEY,
-            summary=request.summary(),
-        )
-        try:
-            self._publisher.publish(message, max(0.001, timeout_s))
-        except SubmissionFailed as exc:
-            exc.operation_id = operation_id
-            raise
+        with submitting.sending(WAY, operation_id, request.kind, request.zone) as traceparent:
+            message = Message(
+                PREFIX + request.kind,
+                operation_id,
+                request.payload() | ({"order": order} if order else {}),
+                SUBMIT.name,
+                INTAKE_KEY,
+                summary=request.summary(),
+                traceparent=traceparent,
+            )
+            try:
+                self._publisher.publish(message, max(0.001, timeout_s))
+            except SubmissionFailed as exc:
+                exc.operation_id = operation_id
+                raise
 
     def ask(self, kind: str, arguments: dict[str, Any]) -> Any:
         """A worker's answer. Raises `InvalidRequest`, or `NoAnswer` when none came within `timeout_s`."""

@@ -30,6 +30,7 @@ from dnsworker.store.claims import Claim
 from dnsworker.store.deliveries import DeliveryRow
 from dnsworker.store.pools import KnownPool
 from dnsworker.store.rows import ZoneRow
+from dnsworker.tracing.notes import Leg
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +153,11 @@ class Convoy:
     @property
     def claims(self) -> list[Claim]:
         return list(self._works)
+
+    def legs(self, claims: Sequence[Claim]) -> list[Leg]:
+        """From where to where these zones went, or were to go."""
+        works = [self._works[claim] for claim in claims]
+        return [work.leg() for work in works if work is not None]
 
     def run(self, backend: Backend) -> Outcome:
         """Have the zones changed, make sure of it, and write it down."""

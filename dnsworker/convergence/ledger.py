@@ -94,6 +94,8 @@ class Ledger:
         self._taken: list[str] = []
         #: Those that are in the row, and that it hasn't spread yet.
         self._spreading: list[Any] | None = None
+        #: What was read first, and last.
+        self.works: tuple[Work, Work] | None = None
 
     def read(self) -> Work:
         """All that a turn needs, as of one moment. Raises `ClaimLost`, `Stopped`."""
@@ -107,7 +109,9 @@ class Ledger:
             entries = []
             if row.goal == "present":
                 entries = journal.since(connection, row.zone_id, row.delivered_revision, zone.revision)
-        return Work(zone, row, entries, {one.key: one for one in withheld})
+        work = Work(zone, row, entries, {one.key: one for one in withheld})
+        self.works = (work if self.works is None else self.works[0], work)
+        return work
 
     def renew(self) -> None:
         """Hold the claim for another lease. Raises `Resting` when the target is to be left alone by now."""

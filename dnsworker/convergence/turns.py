@@ -48,6 +48,7 @@ from dnsworker.store.claims import Claim
 from dnsworker.store.deliveries import AWAY, THERE
 from dnsworker.store.journal import Entry
 from dnsworker.store.pools import KnownPool
+from dnsworker.tracing.notes import Leg
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +125,14 @@ class Convergence:
     def repairs(self) -> int:
         """How often was put right what somebody else had changed there."""
         return self._ledger.repairs
+
+    @property
+    def legs(self) -> list[Leg]:
+        """From where to where it went, or meant to go."""
+        if self._ledger.works is None:
+            return []
+        first, last = self._ledger.works
+        return [last.leg(first.delivery.delivered_revision)]
 
     # --- turns ---------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from dnsworker.store.deliveries import DeliveryRow
 from dnsworker.store.journal import Entry
 from dnsworker.store.rows import ZoneRow
 from dnsworker.store.withholding import Withheld
+from dnsworker.tracing.notes import Leg
 
 #: After so many ServerFailures in a row the contents are suspected, not the server.
 SUSPECT_AFTER = 2
@@ -29,6 +30,13 @@ class Work:
     def groups(self) -> list[list[Entry]]:
         """The journal since the target's last state, operation by operation."""
         return [list(group) for _, group in groupby(self.entries, key=lambda entry: entry.revision)]
+
+    def leg(self, low: int | None = None) -> Leg:
+        """What is to be done, or was; `low`: from where, if it was begun before."""
+        at = self.delivery.delivered_revision
+        is_whole = low in (None, at)
+        ids = dict.fromkeys(entry.operation_id for entry in self.entries) if is_whole else ()
+        return Leg(self.zone.id, at if low is None else low, self.zone.revision, tuple(ids))
 
     @property
     def current_soa(self) -> SOA:

@@ -32,12 +32,19 @@ CONTENDED_S = 0.01
 REHEARSAL_S = 4.0
 
 
-def submit(connection: sa.Connection, operation_id: str, request: Request, user: str | None = None) -> None:
+def submit(
+    connection: sa.Connection,
+    operation_id: str,
+    request: Request,
+    user: str | None = None,
+    *,
+    traceparent: str | None = None,
+) -> None:
     """Write an operation down as PENDING, for a worker to take in. Part of the caller's transaction.
 
     Raises `OperationIdReused` when the id is known with another payload; the same one changes nothing.
     """
-    arrival = Arrival(operation_id, request.kind, {}, user)
+    arrival = Arrival(operation_id, request.kind, {}, user, traceparent)
     row = row_of(arrival, Submission(operation_id, request.zone, arrival, request, None, request.order))
     if operations.insert(connection, {**row, "status": Status.PENDING.value, "is_untold": False}):
         return

@@ -27,6 +27,8 @@ class Arrival:
     arguments: Mapping[str, Any]
     #: Whom the broker vouches for.
     user: str | None = None
+    #: Where its submitter is in a trace: `tracing.context.readable`.
+    traceparent: str | None = None
 
 
 @dataclass(slots=True)
@@ -64,7 +66,7 @@ class Submission:
 def row_of(arrival: Arrival, one: Submission) -> dict[str, Any]:
     """The operation's row, but for what becomes of it."""
     payload = one.payload()
-    return {
+    row = {
         "id": arrival.operation_id,
         "kind": arrival.kind,
         "zone": one.zone,
@@ -77,6 +79,9 @@ def row_of(arrival: Arrival, one: Submission) -> dict[str, Any]:
         "submitter": arrival.user,
         "comment": one.request.comment if one.request is not None else None,
     }
+    if arrival.traceparent is not None:
+        row["traceparent"] = arrival.traceparent
+    return row
 
 
 def reused(known: Any) -> OperationIdReused:

@@ -30,6 +30,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "dnsworker/mariadb.py": ("mariadb",),
     "dnsworker/monitoring": ("worker",),
     "dnsworker/testing": ("testing",),
+    "dnsworker/tracing": ("otel",),
     "tasks": ("worker",),
     "backends": ("worker",),
     # What is known of single providers is asked only where they are installed.
