@@ -15,6 +15,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -55,7 +56,7 @@ class Spans:
         trace_id = context.trace_id_of(operation_id) if came_from is None else came_from.trace_id
         parent = None if came_from is None else set_span_in_context(_remote(came_from))
         sampled = self._provider.sampler.should_sample(parent, trace_id, kind, SpanKind.INTERNAL)
-        return Place(trace_id, context.span_id_of(operation_id), sampled.decision.is_sampled())
+        return Place(trace_id, context.span_id_of(operation_id), sampled.decision is Decision.RECORD_AND_SAMPLE)
 
     def make(
         self,

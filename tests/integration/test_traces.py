@@ -1,4 +1,4 @@
-"""What a worker's spans say of operations, with an exporter in memory: one trace each, and what belongs where."""
+"""What a worker's spans say of operations, with an exporter in memory: one trace each, all in place."""
 
 from __future__ import annotations
 
