@@ -56,7 +56,8 @@ class Spans:
         trace_id = context.trace_id_of(operation_id) if came_from is None else came_from.trace_id
         parent = None if came_from is None else set_span_in_context(_remote(came_from))
         sampled = self._provider.sampler.should_sample(parent, trace_id, kind, SpanKind.INTERNAL)
-        return Place(trace_id, context.span_id_of(operation_id), sampled.decision is Decision.RECORD_AND_SAMPLE)
+        is_sampled = sampled.decision is Decision.RECORD_AND_SAMPLE
+        return Place(trace_id, context.span_id_of(operation_id), is_sampled)
 
     def make(
         self,
