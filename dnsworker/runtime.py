@@ -287,7 +287,7 @@ class Runtime:
         self.events.took_in(taken.decisions)
         if self._tracing.is_on and taken.decisions:
             ids = {one.operation_id for one in arrivals}
-            by_message = {id_ for id_, one in taken.decisions.items() if one.is_first and id_ in ids}
+            by_message = ids & taken.decisions.keys()
             self._tracing.note(IntakeNote(begun_ns, time.time_ns(), taken.decisions, by_message))
         refused = {key for key, one in taken.decisions.items() if one.status is Status.ERROR}
         for target in taken.targets:
