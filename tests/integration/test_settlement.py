@@ -231,7 +231,7 @@ def test_an_operation_that_changes_nothing_ends_though_its_worker_died_before_lo
     world.wait_for_zone("ACTIVE")
     monkeypatch.setattr("dnsworker.desired.writing.LOOK_GUARD_S", 0.05)
     with monkeypatch.context() as broken:
-        broken.setattr(world.runtime, "_spread", lambda taken: None)
+        broken.setattr(world.runtime, "_spread", lambda *_: None)
         operation = world.put("www", GOOD)
     assert world.end_of(operation).status is Status.ACTIVE
 
