@@ -40,7 +40,12 @@ class StubRuntime:
         self._notes.rpush("stopped", os.getpid())
 
     def receive(
-        self, operation_id: str, kind: str, arguments: Mapping[str, Any], user: str | None
+        self,
+        operation_id: str,
+        kind: str,
+        arguments: Mapping[str, Any],
+        user: str | None,
+        traceparent: str | None = None,
     ) -> Outcome:
         note = {"id": operation_id, "kind": kind, "arguments": arguments, "user": user}
         self._notes.rpush("received", json.dumps(note))
