@@ -45,7 +45,7 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 is_ours = self.path == PATH
                 if is_ours:
-                    receiver._take(dict(self.headers), body)
+                    receiver._take({name.lower(): value for name, value in self.headers.items()}, body)
                 self.send_response(200 if is_ours else 404)
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.end_headers()
