@@ -15,7 +15,8 @@ from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA
-from dnsworker.requests import SETTABLE, HistoryQuery
+from dnsworker.requests.questions import HistoryQuery
+from dnsworker.requests.zones import SETTABLE
 from dnsworker.store import history, pools, zones
 from dnsworker.store.history import Made
 from dnsworker.store.pools import KnownPool

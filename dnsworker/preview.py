@@ -17,7 +17,7 @@ from dnsworker.intake import Arrival, Batch, Intake
 from dnsworker.operations import Preview, Status
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
-from dnsworker.requests import DryRunQuery
+from dnsworker.requests.questions import DryRunQuery
 from dnsworker.store import history, operations, pools, zones
 from dnsworker.store.rows import ZoneRow
 

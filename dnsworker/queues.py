@@ -15,7 +15,9 @@ from __future__ import annotations
 from kombu import Exchange, Queue
 
 from dnsworker.errors import ConfigError
-from dnsworker.requests import OPERATIONS, PREFIX, QUERIES
+from dnsworker.requests.kinds import OPERATIONS
+from dnsworker.requests.questions import QUERIES
+from dnsworker.requests.request import PREFIX
 
 SUBMIT = Exchange("dns.submit", type="direct", durable=True)
 INTERNAL = Exchange("dns.internal", type="direct", durable=True)

@@ -23,7 +23,7 @@ from dnsworker.monitoring.events import Events
 from dnsworker.names import Name
 from dnsworker.operations import Outcome, Preview, Status
 from dnsworker.permissions import PermissionsFile
-from dnsworker.requests import DryRunQuery, parse_query
+from dnsworker.requests.questions import DryRunQuery, parse_query
 from dnsworker.retention import Retention
 from dnsworker.settings import Settings
 from dnsworker.settlement import Settled

@@ -22,7 +22,7 @@ from dnsworker.committer import Committer, Waiting
 from dnsworker.errors import OperationIdReused
 from dnsworker.intake import Arrival, Fate, Taken
 from dnsworker.operations import Status
-from dnsworker.requests import POSITIONAL, PREFIX
+from dnsworker.requests.request import POSITIONAL, PREFIX
 from dnsworker.tracing.context import readable
 from tasks.patience import ATTEMPTS, patiently, pause_after
 

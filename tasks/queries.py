@@ -8,7 +8,8 @@ from celery import shared_task
 
 from dnsworker.database import AWAY
 from dnsworker.errors import DNSWorkerError, InvalidRequest, NoAnswer
-from dnsworker.requests import POSITIONAL, PREFIX, QUERIES
+from dnsworker.requests.questions import QUERIES
+from dnsworker.requests.request import POSITIONAL, PREFIX
 
 
 def _query(kind: str) -> Any:

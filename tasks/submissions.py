@@ -11,7 +11,8 @@ from celery import shared_task
 
 from dnsworker.errors import InvalidRequest, OperationFailed
 from dnsworker.operations import Status
-from dnsworker.requests import OPERATIONS, POSITIONAL, PREFIX
+from dnsworker.requests.kinds import OPERATIONS
+from dnsworker.requests.request import POSITIONAL, PREFIX
 from dnsworker.tracing.context import readable
 from tasks.batches import told
 from tasks.patience import KeptTask, patiently

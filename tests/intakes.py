@@ -11,7 +11,7 @@ from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.permissions import PermissionsFile
 from dnsworker.pools import Pool
-from dnsworker.requests import parse_query
+from dnsworker.requests.questions import parse_query
 from dnsworker.settings import load_settings
 from dnsworker.store import pools, zones
 from dnsworker.store.pools import PoolDirectory

@@ -46,7 +46,7 @@ def capabilities_table(*, only_built_in: bool = False) -> str:
 @with_session
 def schema(session: Session) -> None:
     """Print the JSON Schema of every task."""
-    from dnsworker.requests import json_schema
+    from dnsworker.requests.schema import json_schema
 
     output.print_json(json_schema())
 

@@ -9,13 +9,15 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from dnsworker import requests, tls
+from dnsworker import tls
 from dnsworker.client.ids import new_id
 from dnsworker.client.operation import DryRun, Operation
 from dnsworker.client.remote import Remote
 from dnsworker.errors import ConfigError
 from dnsworker.operations import Change, Outcome, Preview
-from dnsworker.requests import Request
+from dnsworker.requests.kinds import parse_request
+from dnsworker.requests.questions import parse_query
+from dnsworker.requests.request import Request
 from dnsworker.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -344,7 +346,7 @@ class Client:
         elif "data" in arguments:
             arguments["data"] = list(arguments["data"])
         dry_run = arguments.pop("dry_run")
-        request = requests.parse_request(kind, arguments)
+        request = parse_request(kind, arguments)
         if dry_run:
             asked = {"task": kind, "arguments": request.payload(), "id": operation_id}
             preview = Preview.model_validate(self._way.ask("dry_run", asked))
@@ -353,7 +355,7 @@ class Client:
         return Operation(self._way, operation_id, kind, request.zone, request.digest())
 
     def _ask(self, kind: str, given: dict[str, Any]) -> Any:
-        query = requests.parse_query(kind, self._arguments(given))
+        query = parse_query(kind, self._arguments(given))
         return self._way.ask(kind, query.model_dump(exclude_none=True))
 
     def _arguments(self, given: dict[str, Any]) -> dict[str, Any]:

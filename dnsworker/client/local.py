@@ -15,14 +15,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from dnsworker import broker, database, history, intake, preview, reports, requests
+from dnsworker import broker, database, history, intake, preview, reports
 from dnsworker.client import mailbox
 from dnsworker.client.mailbox import Mailbox
 from dnsworker.client.waker import Waker
 from dnsworker.errors import ConfigError, OperationNotFound, SubmissionFailed
 from dnsworker.operations import Outcome
 from dnsworker.permissions import PermissionsFile
-from dnsworker.requests import Request
+from dnsworker.requests.questions import parse_query
+from dnsworker.requests.request import Request
 from dnsworker.settings import EMBEDDED_BROKER, Settings
 from dnsworker.store.pools import PoolDirectory
 from dnsworker.tracing import submitting
@@ -113,7 +114,7 @@ class Local:
             self._waker.wake(after_s=0.25)
 
     def ask(self, kind: str, arguments: dict[str, Any]) -> Any:
-        query = requests.parse_query(kind, arguments)
+        query = parse_query(kind, arguments)
         if kind == "dry_run":
             return preview.foresee(self._intake, query, None, self._connection).model_dump(mode="json")
         with self._reading() as connection:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from dnsworker.client.ids import new_id
 from dnsworker.errors import SubmissionFailed
-from dnsworker.requests import Order
+from dnsworker.requests.request import Order
 
 #: Beyond this many operations of unknown fate on one zone, numbering begins anew as another client.
 MAX_SKIPS = 5_000

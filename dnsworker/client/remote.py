@@ -24,7 +24,7 @@ from dnsworker.errors import (
 from dnsworker.messages import Message
 from dnsworker.operations import Outcome
 from dnsworker.queues import INTAKE_KEY, QUERY_KEY, SUBMIT
-from dnsworker.requests import PREFIX, Request
+from dnsworker.requests.request import PREFIX, Request
 from dnsworker.tracing import submitting
 
 if TYPE_CHECKING:

@@ -26,13 +26,13 @@ from dnsworker.names import Name
 from dnsworker.operations import Change
 from dnsworker.placement import names_needed
 from dnsworker.plan import RRsetChange
-from dnsworker.requests import (
+from dnsworker.requests.request import Request
+from dnsworker.requests.zones import (
     SETTABLE,
     CreateZone,
     DeleteZone,
     ImportZone,
     MoveZone,
-    Request,
     RestoreZone,
     UpdateZone,
 )

@@ -10,7 +10,7 @@ from dnsworker import zonefile
 from dnsworker.errors import InvalidRequest, InvalidZoneFile, UnsafeChange
 from dnsworker.names import Name
 from dnsworker.records import SOA, Key, RRset
-from dnsworker.requests import ImportZone
+from dnsworker.requests.zones import ImportZone
 
 TIMERS = ("refresh", "retry", "expire", "minimum")
 #: For records of a file that says nothing about TTLs.

@@ -24,7 +24,7 @@ from dnsworker.desired.writing import Accepted, delete, write
 from dnsworker.errors import ConfigError, InvalidRequest, ZoneIsMoving, ZoneNotFound
 from dnsworker.pools import writes_to
 from dnsworker.records import Key, RRset
-from dnsworker.requests import SETTABLE
+from dnsworker.requests.zones import SETTABLE
 from dnsworker.store import journal, moves, operations, pools, zones
 from dnsworker.store.moves import Move
 from dnsworker.store.pools import KnownPool

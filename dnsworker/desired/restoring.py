@@ -17,7 +17,7 @@ from dnsworker import serials
 from dnsworker.desired.draft import Draft
 from dnsworker.errors import InvalidRequest
 from dnsworker.plan import RRsetChange
-from dnsworker.requests import SETTABLE, RestoreZone
+from dnsworker.requests.zones import SETTABLE, RestoreZone
 from dnsworker.store import history
 from dnsworker.store.history import Moment
 from dnsworker.store.rows import ZoneRow

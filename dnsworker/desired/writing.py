@@ -18,7 +18,7 @@ from dnsworker.desired.rules import check_placement, placeable
 from dnsworker.errors import InvalidRecord
 from dnsworker.plan import RRsetChange
 from dnsworker.records import SOA, Key, RRset
-from dnsworker.requests import SETTABLE
+from dnsworker.requests.zones import SETTABLE
 from dnsworker.store import agenda, deliveries, journal, zones
 from dnsworker.store.deliveries import Wanted
 from dnsworker.store.journal import Entry

@@ -20,7 +20,8 @@ from dnsworker.intake.submission import UNREADABLE, Arrival, Submission, reused,
 from dnsworker.intake.taken import Decision, Fate, Taken
 from dnsworker.names import Name
 from dnsworker.operations import Status
-from dnsworker.requests import Order, Request, parse_request
+from dnsworker.requests.kinds import parse_request
+from dnsworker.requests.request import Order, Request
 from dnsworker.store import operations, zones
 from dnsworker.store.rows import ZoneRow
 

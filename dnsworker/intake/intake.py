@@ -17,7 +17,7 @@ from dnsworker.intake.submission import Arrival, Submission, reused, row_of
 from dnsworker.intake.taken import Taken
 from dnsworker.operations import Status
 from dnsworker.permissions import PermissionsFile
-from dnsworker.requests import Request
+from dnsworker.requests.request import Request
 from dnsworker.settings import Settings
 from dnsworker.store import operations
 from dnsworker.store.pools import PoolDirectory

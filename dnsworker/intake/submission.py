@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from dnsworker import names
 from dnsworker.errors import InvalidRequest, OperationIdReused
-from dnsworker.requests import Order, Request, parse_request
+from dnsworker.requests.kinds import parse_request
+from dnsworker.requests.request import Order, Request
 
 #: The zone of a message that names none.
 UNREADABLE = "?"

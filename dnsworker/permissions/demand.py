@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dnsworker.names import Name
-from dnsworker.requests import MoveZone, RecordQuery, Request, ZoneQuery
+from dnsworker.requests.questions import RecordQuery, ZoneQuery
+from dnsworker.requests.request import Request
+from dnsworker.requests.zones import MoveZone
 
 #: What concerns RRsets, and can be limited to names and types.
 RECORD_WORDS = ("create", "update", "put", "delete")

@@ -15,7 +15,8 @@ from dnsworker.errors import Forbidden
 from dnsworker.names import Name, shown
 from dnsworker.permissions.demand import READ, Demand, demand_of_question, demands_of, reads_of_dry_run
 from dnsworker.permissions.rule import Rule
-from dnsworker.requests import Request, ZoneQuery
+from dnsworker.requests.questions import ZoneQuery
+from dnsworker.requests.request import Request
 
 ANONYMOUS, EVERYBODY = "anonymous", "everybody"
 Default = Literal["open", "closed"]

@@ -12,7 +12,7 @@ from dnsworker.errors import InvalidRequest
 from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.records import Key
-from dnsworker.requests import parse_request
+from dnsworker.requests.kinds import parse_request
 from dnsworker.store import bulk
 from dnsworker.store.rows import IDS, chunks, insert_new
 from dnsworker.tables import MARIADB, now, operation, submission

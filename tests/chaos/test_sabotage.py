@@ -20,7 +20,7 @@ from dnsworker.errors import ClaimLost
 from dnsworker.names import Name
 from dnsworker.plan import Fence, Plan, RRsetChange
 from dnsworker.records import SOA, RRset
-from dnsworker.requests import parse_request
+from dnsworker.requests.kinds import parse_request
 from dnsworker.store import claims, comparisons, convoys
 from tests.world import World, a_world
 

@@ -35,7 +35,9 @@ from dnsworker.nameserver import questions
 from dnsworker.observer import _matching
 from dnsworker.queues import ASKABLE, SUBMITTABLE
 from dnsworker.records import SOA, RRset
-from dnsworker.requests import PREFIX, QUERIES, parse_query, parse_request
+from dnsworker.requests.kinds import parse_request
+from dnsworker.requests.questions import QUERIES, parse_query
+from dnsworker.requests.request import PREFIX
 from dnsworker.zonefile import parse_zone, zone_text
 from tests.samples import SAMPLES
 

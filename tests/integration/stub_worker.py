@@ -18,11 +18,12 @@ from typing import Any
 import redis
 import sqlalchemy as sa
 
-from dnsworker import requests
 from dnsworker.errors import ConfigError, InvalidRequest, OperationNotFound, ZoneNotFound
 from dnsworker.intake import Arrival, Fate, Taken
 from dnsworker.logs import set_up_logging
 from dnsworker.operations import Outcome, Status
+from dnsworker.requests.kinds import parse_request
+from dnsworker.requests.questions import parse_query
 from dnsworker.settings import Settings, load_settings
 from dnsworker.worker import run_worker
 
@@ -58,7 +59,7 @@ class StubRuntime:
         if comment == "broken":
             raise RuntimeError("nobody foresaw this")
         try:
-            request = requests.parse_request(kind, arguments)
+            request = parse_request(kind, arguments)
         except InvalidRequest as exc:
             outcome = Outcome(
                 id=operation_id, kind=kind, zone="", status=Status.ERROR, code=exc.code, message=exc.message
@@ -94,7 +95,7 @@ class StubRuntime:
         return {"woken": len(self.target_names())}
 
     def ask(self, kind: str, arguments: Mapping[str, Any], user: str | None = None) -> Any:
-        query = requests.parse_query(kind, arguments)
+        query = parse_query(kind, arguments)
         if kind == "show_operation":
             found = self._notes.hget("outcomes", query.id)
             if found is None:

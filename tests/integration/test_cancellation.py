@@ -16,7 +16,7 @@ from dnsworker.database import connect
 from dnsworker.errors import OperationNotFound, OutcomeUnknown, TooLate
 from dnsworker.intake import submit
 from dnsworker.operations import Status
-from dnsworker.requests import parse_request
+from dnsworker.requests.kinds import parse_request
 from dnsworker.store import claims, deliveries, stops
 from tests.world import World, a_world
 

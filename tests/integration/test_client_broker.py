@@ -324,7 +324,9 @@ def test_a_refused_operation_raises_its_code_and_outcome(
 ) -> None:
     with Client(broker_url, redis.url) as client:
         # A request that only the worker finds fault with: it passes here and not there.
-        monkeypatch.setattr("dnsworker.requests.Request.payload", lambda self: {"zone": self.zone, "x": 1})
+        monkeypatch.setattr(
+            "dnsworker.requests.request.Request.payload", lambda self: {"zone": self.zone, "x": 1}
+        )
         operation = client.delete_zone("example.org")
         with pytest.raises(OperationFailed, match="x is not an argument") as caught:
             operation.wait(60)

@@ -18,7 +18,7 @@ from dnsworker.backend import load_backend
 from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.pools import build_options
-from dnsworker.requests import parse_request
+from dnsworker.requests.kinds import parse_request
 from tests.stubserver import StubNameserver, failing, showing
 from tests.world import World, a_world
 

@@ -15,7 +15,8 @@ from dnsworker.intake import Arrival, Intake, intake
 from dnsworker.operations import Preview
 from dnsworker.permissions import PermissionsFile
 from dnsworker.pools import Pool
-from dnsworker.requests import OPERATIONS, parse_query
+from dnsworker.requests.kinds import OPERATIONS
+from dnsworker.requests.questions import parse_query
 from dnsworker.settings import load_settings
 from dnsworker.store import operations, pools
 from dnsworker.store.pools import PoolDirectory

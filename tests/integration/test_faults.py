@@ -23,7 +23,7 @@ from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.plan import Plan
 from dnsworker.records import RRset
-from dnsworker.requests import parse_request
+from dnsworker.requests.kinds import parse_request
 from dnsworker.runtime import Runtime
 from dnsworker.store import claims, operations
 from tests.world import MemoryBackend, World, a_world

@@ -21,7 +21,7 @@ from dnsworker.dashboard import zones as pages
 from dnsworker.dashboard.hour import LastHour
 from dnsworker.monitoring import state
 from dnsworker.names import Name
-from dnsworker.requests import parse_query
+from dnsworker.requests.questions import parse_query
 from dnsworker.retention import Retention
 from dnsworker.settings import load_settings
 from dnsworker.store import census

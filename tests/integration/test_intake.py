@@ -15,7 +15,7 @@ from dnsworker.database import AWAY
 from dnsworker.desired import Desired
 from dnsworker.intake import BATCH, Arrival, Intake, Taken, submit
 from dnsworker.operations import Status
-from dnsworker.requests import parse_request
+from dnsworker.requests.kinds import parse_request
 from dnsworker.store import zones
 from tests.world import World, a_world
 

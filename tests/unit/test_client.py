@@ -15,16 +15,7 @@ from typing import Any
 import pytest
 
 import dnsworker
-from dnsworker import (
-    Change,
-    Client,
-    OperationFailed,
-    Outcome,
-    Status,
-    SubmissionFailed,
-    WaitTimeout,
-    requests,
-)
+from dnsworker import Change, Client, OperationFailed, Outcome, Status, SubmissionFailed, WaitTimeout
 from dnsworker.client.ids import new_id
 from dnsworker.client.mailbox import value_of
 from dnsworker.client.numbering import Numbering
@@ -37,7 +28,8 @@ from dnsworker.errors import (
     OperationNotFound,
     ZoneNotFound,
 )
-from dnsworker.requests import Request
+from dnsworker.requests.kinds import OPERATIONS
+from dnsworker.requests.request import Request
 
 
 class MemoryWay:
@@ -107,7 +99,7 @@ def test_every_task_has_a_method_that_submits_it(client: Client, way: MemoryWay)
     client.restore_zone("example.org", to=datetime(2026, 11, 27, 9, 30, tzinfo=UTC))
     assert way.submitted[-1][1].payload()["to"] == "2026-11-27T09:30:00+00:00"
     client.move_zone("example.org", pool="old", to="new")
-    assert {request.kind for _, request in way.submitted} == set(requests.OPERATIONS)
+    assert {request.kind for _, request in way.submitted} == set(OPERATIONS)
 
 
 def test_every_query_has_a_method(client: Client) -> None:
@@ -145,7 +137,7 @@ def test_a_dry_run_is_a_question_and_its_handle_tells_the_answer(client: Client,
 
 
 def test_every_method_that_changes_something_can_only_ask(client: Client) -> None:
-    for kind in requests.OPERATIONS:
+    for kind in OPERATIONS:
         assert "dry_run" in inspect.signature(getattr(Client, kind)).parameters
 
 

@@ -17,7 +17,9 @@ from dnsworker.names import Name
 from dnsworker.permissions import Permissions, demands_of, load
 from dnsworker.permissions.demand import RECORD_WORDS, ZONE_WORDS, Demand
 from dnsworker.permissions.patterns import NamePatterns, ZonePatterns
-from dnsworker.requests import OPERATIONS, QUERIES, Request, ZoneQuery, parse_query, parse_request
+from dnsworker.requests.kinds import OPERATIONS, parse_request
+from dnsworker.requests.questions import QUERIES, ZoneQuery, parse_query
+from dnsworker.requests.request import Request
 
 FILE = """\
 default: closed

@@ -15,7 +15,7 @@ from dnsworker.cli import cli
 from dnsworker.errors import ConfigError
 from dnsworker.permissions import PermissionsFile, load
 from dnsworker.permissions.file import LOOK_EVERY_S
-from dnsworker.requests import parse_request
+from dnsworker.requests.kinds import parse_request
 from tests.documented import block, blocks_in
 from tests.unit.test_permissions import FILE, put, verdict
 

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from dnsworker.errors import InvalidName, InvalidRecord, InvalidRequest
-from dnsworker.requests import OPERATIONS, POSITIONAL, QUERIES, json_schema, parse_query, parse_request
+from dnsworker.requests.kinds import OPERATIONS, parse_request
+from dnsworker.requests.questions import QUERIES, parse_query
+from dnsworker.requests.request import POSITIONAL
+from dnsworker.requests.schema import json_schema
 
 PUT = {"zone": "example.org", "name": "www", "type": "a", "data": ["192.0.2.2", "192.0.2.1", "192.0.2.1"]}
 
