@@ -21,7 +21,7 @@ from bench.submitters import SUBMITTERS, UNFINISHED, Done, Work, add_option, sub
 from bench.system import System, a_system
 from dev.pool import pool_of, to_yaml
 from dev.servers import Bind
-from dnsworker import reports
+from dnsworker.reports.system import show_targets
 
 LIMIT = 1000
 ZONES = 25
@@ -67,7 +67,7 @@ class Bench:
 
     def _raise_unless_behind(self) -> None:
         with self.system.engine.connect() as connection:
-            backlog = {one["name"]: one["backlog"] for one in reports.show_targets(connection)}[DEAD]
+            backlog = {one["name"]: one["backlog"] for one in show_targets(connection)}[DEAD]
         if backlog != len(PAIR):
             raise NothingMeasured(f"{backlog} zones of {len(PAIR)} wait for the target that has died")
 

@@ -34,8 +34,9 @@ from dev.servers.folders import make_folder, remove_folder
 from dev.servers.process import wait_until
 from dev.stack import Stack
 from dev.transfer import axfr, of_text
-from dnsworker import reports
 from dnsworker.names import Name
+from dnsworker.reports.system import show_targets
+from dnsworker.reports.zones import export_zone
 
 RECORDS = (10, 1_000, 100_000, 1_000_000)
 ZONES = (100, 10_000, 100_000)
@@ -181,14 +182,14 @@ class Bench:
     def _raise_unless_equal(self, zone: str) -> None:
         """BIND has what the database wants, to the last record."""
         with self._system.engine.connect() as connection:
-            wanted = of_text(zone, reports.export_zone(connection, Name(zone), None))
+            wanted = of_text(zone, export_zone(connection, Name(zone), None))
         if axfr(self._bind, zone, LOAD_S) != wanted:
             raise NothingMeasured(f"BIND hasn't got {zone} as it is in the database")
 
     def _wait_for_rest(self) -> None:
         def is_at_rest() -> bool:
             with self._system.engine.connect() as connection:
-                return not any(one["backlog"] for one in reports.show_targets(connection))
+                return not any(one["backlog"] for one in show_targets(connection))
 
         wait_until(is_at_rest, PATIENCE_S, "BIND to have everything")
 

@@ -23,7 +23,8 @@ from bench.figures import Figures, table
 from bench.serving import Resolver
 from dev.hybrid import Hybrid, a_hybrid
 from dev.servers.process import wait_until
-from dnsworker import Client, reports
+from dnsworker import Client
+from dnsworker.reports.system import show_status, show_targets
 
 #: Median of the faulty rounds : median of the healthy ones.
 GOAL = 1.2
@@ -116,13 +117,13 @@ class Bench:
 
     def _is_at_rest(self) -> bool:
         with self._engine.connect() as connection:
-            is_open = reports.status(connection)["operations"]
+            is_open = show_status(connection)["operations"]
         return not is_open and not any(self._backlogs().values())
 
     def _backlogs(self) -> dict[str, int]:
         """By target, how many zones wait for it."""
         with self._engine.connect() as connection:
-            return {target["name"]: target["backlog"] for target in reports.show_targets(connection)}
+            return {target["name"]: target["backlog"] for target in show_targets(connection)}
 
 
 @dataclass(frozen=True)

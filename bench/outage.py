@@ -27,7 +27,8 @@ from dev.pool import pool_of, to_yaml
 from dev.servers import PowerDNS
 from dev.servers.process import wait_until
 from dev.stack import Stack
-from dnsworker import Client, reports
+from dnsworker import Client
+from dnsworker.reports.system import show_targets
 
 #: Median while the other target is away with its backlog : median before.
 GOAL = 1.2
@@ -108,7 +109,7 @@ class Bench:
     def backlog(self) -> int:
         """As `dnsworker target show` tells it."""
         with self._engine.connect() as connection:
-            found = {one["name"]: one["backlog"] for one in reports.show_targets(connection)}
+            found = {one["name"]: one["backlog"] for one in show_targets(connection)}
         return int(found[AWAY])
 
     def time_changes(self, resolver: Resolver, changes: int) -> list[float]:

@@ -27,7 +27,8 @@ from dev.pool import pool_of, to_yaml
 from dev.servers import Bind, PowerDNS
 from dev.servers.process import wait_until
 from dev.stack import Stack
-from dnsworker import Client, reports
+from dnsworker import Client
+from dnsworker.reports.system import show_status, show_targets
 
 #: Median while the server is filled again : median before.
 GOAL = 1.5
@@ -104,8 +105,8 @@ class Bench:
     def _wait_for_rest(self) -> None:
         def is_at_rest() -> bool:
             with self._engine.connect() as connection:
-                is_open = reports.status(connection)["operations"]
-                return not is_open and not any(one["backlog"] for one in reports.show_targets(connection))
+                is_open = show_status(connection)["operations"]
+                return not is_open and not any(one["backlog"] for one in show_targets(connection))
 
         wait_until(is_at_rest, self._patience_s, "every zone to be created")
 

@@ -20,9 +20,10 @@ from bench import filling
 from bench.command import Measured, NothingMeasured, count, run, say, writable
 from bench.goals import Row
 from dev.servers import PostgreSQL
-from dnsworker import database, reports
+from dnsworker import database
 from dnsworker.operations import Outcome
 from dnsworker.pools import Pool
+from dnsworker.reports.system import show_status
 from dnsworker.runtime import Runtime
 from dnsworker.settings import load_settings
 from dnsworker.store import census, pools
@@ -83,7 +84,7 @@ class Bench:
 
     def _status(self) -> dict[str, Any]:
         with self.engine.connect() as connection:
-            return reports.status(connection)
+            return show_status(connection)
 
     def backlog(self) -> int:
         return sum(one["backlog"] for one in self._status()["targets"])

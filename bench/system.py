@@ -16,10 +16,12 @@ from dev.servers import Bind, PostgreSQL, PowerDNS
 from dev.servers.process import wait_until
 from dev.stack import SPLIT, Stack
 from dev.transfer import axfr, of_text
-from dnsworker import Client, reports
+from dnsworker import Client
 from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.queues import intake_queue
+from dnsworker.reports.system import show_targets
+from dnsworker.reports.zones import export_zone
 from dnsworker.tables import operation
 
 EMAIL = "hostmaster@example.org"
@@ -106,7 +108,7 @@ class System:
 
         def is_at_rest() -> bool:
             with self.engine.connect() as connection:
-                targets = reports.show_targets(connection)
+                targets = show_targets(connection)
             return not any(one["backlog"] for one in targets if one["name"] not in dead)
 
         wait_until(is_at_rest, PATIENCE_S, "the targets to have everything")
@@ -114,7 +116,7 @@ class System:
     def _raise_unless_equal(self, zone: str) -> None:
         server = self.stack.bind if self.stack.bind.is_running else self.stack.powerdns
         with self.engine.connect() as connection:
-            wanted = of_text(zone, reports.export_zone(connection, Name(zone), None))
+            wanted = of_text(zone, export_zone(connection, Name(zone), None))
         found = axfr(server, zone, TRANSFER_S)
         if found is None:
             raise NothingMeasured(f"{type(server).__name__} hasn't got {zone}")

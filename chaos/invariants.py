@@ -20,12 +20,13 @@ from dev import traces
 from dev.readback import Withheld, differences, holders
 from dev.servers import ServerError
 from dev.servers.process import wait_until
-from dnsworker import queues, reports, serials
+from dnsworker import queues, serials
 from dnsworker.contents import ZoneContents
 from dnsworker.errors import ZoneNotFound
 from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.records import Key, RRset
+from dnsworker.reports.zones import find_zone
 from dnsworker.settings import Settings
 from dnsworker.store import withholding, zones
 from dnsworker.tables import delivery, operation, target, withheld, zone
@@ -325,7 +326,7 @@ def _desired(system: System, name: str) -> tuple[ZoneContents | None, Withheld]:
     """What the zone should hold (None: there should be none), and what targets have instead."""
     with system.engine.connect() as connection:
         try:
-            row, _ = reports.find_zone(connection, Name(name), None)
+            row, _ = find_zone(connection, Name(name), None)
         except ZoneNotFound:
             return None, {}
         targets = dict(connection.execute(sa.select(target.c.id, target.c.name)).tuples().all())

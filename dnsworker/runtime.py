@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from dnsworker import database, history, names, preview, reports
+from dnsworker import database, history, names, preview
 from dnsworker.claiming import free_dead_owner
 from dnsworker.delivery import Deliverer
 from dnsworker.errors import DNSWorkerError, OperationIdReused, OperationNotFound
@@ -23,6 +23,8 @@ from dnsworker.monitoring.events import Events
 from dnsworker.names import Name
 from dnsworker.operations import Outcome, Preview, Status
 from dnsworker.permissions import PermissionsFile
+from dnsworker.reports.outcomes import show_ended, show_operation, show_operations
+from dnsworker.reports.zones import export_zone, list_records, show_zone
 from dnsworker.requests.questions import DryRunQuery, parse_query
 from dnsworker.retention import Retention
 from dnsworker.settings import Settings
@@ -121,7 +123,7 @@ class Runtime:
         if operation_id in taken.failed:
             raise taken.failed[operation_id]
         with self._reading.connect() as connection:
-            return reports.show_operation(connection, operation_id)
+            return show_operation(connection, operation_id)
 
     def receive_all(self, arrivals: Sequence[Arrival], *, wait: bool = True) -> Taken:
         """Take in many submissions at once; see `Intake.receive`."""
@@ -159,15 +161,15 @@ class Runtime:
             if kind == "show_history":
                 return history.show_history(connection, query)
             if kind == "show_zone":
-                return reports.show_zone(connection, query.zone, query.pool)
+                return show_zone(connection, query.zone, query.pool)
             if kind == "export_zone":
-                return reports.export_zone(connection, query.zone, query.pool)
-            return reports.list_records(connection, query.zone, query.pool, query.owner, query.type)
+                return export_zone(connection, query.zone, query.pool)
+            return list_records(connection, query.zone, query.pool, query.owner, query.type)
 
     def _show_operation(self, operation_id: str, user: str | None) -> Outcome:
         """Everybody may see their own; another's only who may read its zone, to others there is none."""
         with self._reading.connect() as connection:
-            outcome = reports.show_operation(connection, operation_id)
+            outcome = show_operation(connection, operation_id)
         if self._may_read(user, outcome):
             return outcome
         if not user or outcome.submitter != user:
@@ -298,7 +300,7 @@ class Runtime:
 
     def _settled(self, connection: sa.Connection, settled: Sequence[Settled]) -> Callable[[], None]:
         """What is to be told is read within the transaction, and told after it."""
-        outcomes = reports.show_ended(connection, settled)
+        outcomes = show_ended(connection, settled)
 
         def tell() -> None:
             self.events.ended(outcomes)
@@ -323,7 +325,7 @@ class Runtime:
         if not ids:
             return []
         with self._reading.connect() as connection:
-            outcomes = reports.show_operations(connection, ids)
+            outcomes = show_operations(connection, ids)
         ended = [outcome for outcome in outcomes if outcome.id in ends]
         for outcome in ended:
             _log_end(outcome)

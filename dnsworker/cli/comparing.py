@@ -81,11 +81,11 @@ def diff(session: Session, name: str, target: str | None, pool: str | None) -> N
 
 def find(session: Session, name: str, pool: str | None) -> tuple[ZoneRow, KnownPool]:
     """The zone by the words of the command line. Raises `InvalidName`, `ZoneNotFound`, `AmbiguousZone`."""
-    from dnsworker import reports
     from dnsworker.names import Name, zone_name
+    from dnsworker.reports.zones import find_zone
 
     with session.connection() as connection:
-        return reports.find_zone(connection, Name(zone_name(name)), pool)
+        return find_zone(connection, Name(zone_name(name)), pool)
 
 
 def targets_of(known: KnownPool, name: str | None) -> list[str]:

@@ -29,14 +29,14 @@ def freeze(session: Session, name: str, reason: str | None, pool: str | None) ->
 
     Operations are still taken in, and wait. A delivery under way stops before its next request.
     """
-    from dnsworker import reports
     from dnsworker.names import Name, zone_name
+    from dnsworker.reports.zones import find_zone
     from dnsworker.store import stops, zones
     from dnsworker.tables import delivery
 
     wanted = Name(zone_name(name))
     with session.connection(writes=True) as connection:
-        found, _ = reports.find_zone(connection, wanted, pool)
+        found, _ = find_zone(connection, wanted, pool)
         sides = _sides(connection, found)
         for one in zones.lock_all(connection, sides):
             stops.freeze(connection, one.id, reason)
@@ -83,7 +83,7 @@ def _sides(connection: Any, found: ZoneRow) -> set[int]:
 
 def _frozen(connection: Any, name: Any, pool: str | None) -> ZoneRow:
     """The zone of that name, which may have been deleted while it was frozen."""
-    from dnsworker import reports
+    from dnsworker.reports.zones import find_zone
     from dnsworker.store import pools, zones
 
     ids = [one.id for one in pools.read(connection) if pool in (None, one.pool.name)]
@@ -91,6 +91,6 @@ def _frozen(connection: Any, name: Any, pool: str | None) -> ZoneRow:
     if len(frozen) == 1:
         return frozen[0]
     try:
-        return reports.find_zone(connection, name, pool)[0]
+        return find_zone(connection, name, pool)[0]
     except ZoneNotFound:
         raise ZoneNotFound(f"there is no zone {name} that is frozen") from None

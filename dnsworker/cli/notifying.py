@@ -36,14 +36,14 @@ def notify(session: Session, name: str, pool: str | None) -> None:
 
     Runs where the targets can be reached and their credentials read: beside the workers.
     """
-    from dnsworker import reports
     from dnsworker.database import reading
     from dnsworker.names import Name, zone_name
+    from dnsworker.reports.zones import find_zone
 
     wanted = Name(zone_name(name))
     with session.engine() as engine:
         with reading(engine).connect() as connection:
-            zone, known = reports.find_zone(connection, wanted, pool)
+            zone, known = find_zone(connection, wanted, pool)
         found = notify_targets(engine, session.settings, zone, known.pool.targets, known.target_ids)
     if session.as_json:
         output.print_json({"zone": wanted, "targets": found})

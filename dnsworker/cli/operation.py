@@ -40,13 +40,12 @@ def show(session: Session, id: str) -> None:
 @with_session
 def list_(session: Session, zone: str | None, status: str | None, limit: int) -> None:
     """The latest operations, newest first (asks the database)."""
-    from dnsworker import names, reports
+    from dnsworker import names
+    from dnsworker.reports.outcomes import list_operations
 
     wanted = names.zone_name(zone) if zone else None
     with session.connection() as connection:
-        found = reports.list_operations(
-            connection, zone_name=wanted, status=status and status.upper(), limit=limit
-        )
+        found = list_operations(connection, zone_name=wanted, status=status and status.upper(), limit=limit)
     if session.as_json:
         output.print_json(found)
         return

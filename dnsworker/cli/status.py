@@ -20,10 +20,10 @@ def status(session: Session) -> None:
     Zones by status, backlog and breaker per target, the oldest unfinished operation, dead letters. Exit
     code 1 while nothing is repaired because so many zones are ahead of the database.
     """
-    from dnsworker import reports
+    from dnsworker.reports.system import show_status
 
     with session.connection() as connection:
-        found: dict[str, Any] = dict(reports.status(connection))
+        found: dict[str, Any] = dict(show_status(connection))
     found["dead_letters"] = None
     broker_error = None
     if not session.settings.is_embedded:

@@ -60,11 +60,11 @@ def target() -> None:
 @with_session
 def show_target(session: Session, name: str | None) -> None:
     """What each target (or one) is doing: backlog, breaker, last error."""
-    from dnsworker import reports
+    from dnsworker.reports.system import show_targets
     from dnsworker.store import stops
 
     with session.connection() as connection:
-        found = reports.show_targets(connection)
+        found = show_targets(connection)
         everything = stops.of_all(connection)
     if name is not None:
         one = next((each for each in found if each["name"] == name), None)

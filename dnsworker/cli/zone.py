@@ -169,10 +169,10 @@ def show(session: Session, name: str, pool: str | None) -> None:
 @with_session
 def list_(session: Session, pool: str | None, status: str | None, limit: int) -> None:
     """All zones (asks the database)."""
-    from dnsworker import reports
+    from dnsworker.reports.zones import list_zones
 
     with session.connection() as connection:
-        zones = reports.list_zones(connection, pool_name=pool, status=status and status.upper(), limit=limit)
+        zones = list_zones(connection, pool_name=pool, status=status and status.upper(), limit=limit)
     if session.as_json:
         output.print_json(zones)
         return

@@ -15,13 +15,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from dnsworker import broker, database, history, intake, preview, reports
+from dnsworker import broker, database, history, intake, preview
 from dnsworker.client import mailbox
 from dnsworker.client.mailbox import Mailbox
 from dnsworker.client.waker import Waker
 from dnsworker.errors import ConfigError, OperationNotFound, SubmissionFailed
 from dnsworker.operations import Outcome
 from dnsworker.permissions import PermissionsFile
+from dnsworker.reports.outcomes import show_operation
+from dnsworker.reports.zones import export_zone, list_records, show_zone
 from dnsworker.requests.questions import parse_query
 from dnsworker.requests.request import Request
 from dnsworker.settings import EMBEDDED_BROKER, Settings
@@ -121,15 +123,15 @@ class Local:
             if kind == "show_history":
                 return history.show_history(connection, query)
             if kind == "show_zone":
-                return reports.show_zone(connection, query.zone, query.pool)
+                return show_zone(connection, query.zone, query.pool)
             if kind == "export_zone":
-                return reports.export_zone(connection, query.zone, query.pool)
+                return export_zone(connection, query.zone, query.pool)
             assert kind == "list_records", kind
-            return reports.list_records(connection, query.zone, query.pool, query.owner, query.type)
+            return list_records(connection, query.zone, query.pool, query.owner, query.type)
 
     def show(self, operation_id: str) -> Outcome:
         with self._reading() as connection:
-            return reports.show_operation(connection, operation_id)
+            return show_operation(connection, operation_id)
 
     def wait(self, operation_id: str, timeout_s: float) -> Outcome | None:
         """The outcome, final or the last that was known; None if there is no such row yet."""
@@ -163,7 +165,7 @@ class Local:
     def _show_apart(self, operation_id: str) -> Outcome:
         # Not on the caller's connection, whose transaction may see an old state for as long as it is open.
         with database.reading(self._engine).connect() as connection:
-            return reports.show_operation(connection, operation_id)
+            return show_operation(connection, operation_id)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

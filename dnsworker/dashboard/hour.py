@@ -12,7 +12,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from dnsworker.operations import Status
-from dnsworker.reports import submitted_at
+from dnsworker.reports.values import submitted_at
 from dnsworker.store import endings
 from dnsworker.tables import now
 

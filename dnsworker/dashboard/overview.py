@@ -1,6 +1,6 @@
 """The whole system as the first page shows it: read in one snapshot, as values for the template.
 
-Separate from `reports.status`, which it contains, because a page can show more than a screen of text: how far
+Separate from `show_status`, which it contains, because a page can show more than a screen of text: how far
 each server is behind, what is oldest, and the last hour.
 """
 
@@ -13,9 +13,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dnsworker import reports
 from dnsworker.dashboard.hour import Hour, LastHour
 from dnsworker.operations import Outcome
+from dnsworker.reports.outcomes import show_operations
+from dnsworker.reports.system import show_status
 from dnsworker.standing import witnesses_of
 from dnsworker.store import deliveries, endings, lags, observations, operations, pools
 from dnsworker.store.lags import Lag
@@ -32,7 +33,7 @@ LOOKED_AT = 40
 class TargetCard:
     """One target, and what there is to say of it."""
 
-    #: A row of `reports.show_targets`.
+    #: A row of `show_targets`.
     report: Mapping[str, Any]
     lag: Lag
     #: When a change last arrived there, of those of the operations that have just ended.
@@ -62,7 +63,7 @@ class NameserverCard:
 class Overview:
     """The system at one moment."""
 
-    #: `reports.status`.
+    #: `show_status`.
     status: Mapping[str, Any]
     targets: tuple[TargetCard, ...]
     nameservers: tuple[NameserverCard, ...]
@@ -73,14 +74,14 @@ class Overview:
 
 def read(connection: sa.Connection, last_hour: LastHour) -> Overview:
     """All of it."""
-    status = reports.status(connection)
+    status = show_status(connection)
     ended = endings.latest(connection, LOOKED_AT)
     changed = sorted({row.zone_id for row in ended if row.zone_id is not None})
     return Overview(
         status=status,
         targets=tuple(_targets(connection, status["targets"], changed)),
         nameservers=tuple(_nameservers(connection, status, changed)),
-        oldest=tuple(reports.show_operations(connection, operations.oldest_open(connection, OLDEST_SHOWN))),
+        oldest=tuple(show_operations(connection, operations.oldest_open(connection, OLDEST_SHOWN))),
         ended=tuple(ended[:ENDED_SHOWN]),
         hour=last_hour.read(connection),
     )

@@ -13,11 +13,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dnsworker import reports
 from dnsworker.dashboard.diffs import Diff, diffs
 from dnsworker.errors import InvalidName, ZoneNotFound
 from dnsworker.names import ROOT, Name, ancestors, name_in_file, zone_name
 from dnsworker.operations import Outcome
+from dnsworker.reports.outcomes import show_operation, show_operations
+from dnsworker.reports.values import submitted_at
+from dnsworker.reports.zones import zone_report
 from dnsworker.store import endings, operations, pools, timeline, zones
 from dnsworker.store.rows import ZoneRow
 
@@ -110,7 +112,7 @@ def page_of_zone(connection: sa.Connection, text: str, pool: str | None, before:
     found = timeline.operations(connection, name, OPERATIONS_ON_A_PAGE + 1, before=before)
     last = found[OPERATIONS_ON_A_PAGE - 1] if len(found) > OPERATIONS_ON_A_PAGE else None
     return ZonePage(
-        reports.zone_report(connection, row, directory[row.pool_id]),
+        zone_report(connection, row, directory[row.pool_id]),
         sorted(rows),
         [_did(connection, one) for one in found[:OPERATIONS_ON_A_PAGE]],
         (last.received_at, last.id) if last is not None else None,
@@ -119,7 +121,7 @@ def page_of_zone(connection: sa.Connection, text: str, pool: str | None, before:
 
 def page_of_operation(connection: sa.Connection, operation_id: str) -> OperationPage:
     """An operation by its id. Raises `OperationNotFound`."""
-    outcome = reports.show_operation(connection, operation_id)
+    outcome = show_operation(connection, operation_id)
     rows, more = _changes(connection, operation_id, CHANGES_ON_A_PAGE)
     return OperationPage(outcome, rows, more, bool(zones.find(connection, Name(outcome.zone))))
 
@@ -128,7 +130,7 @@ def page_of_operations(connection: sa.Connection, view: View, before: Cursor | N
     """Operations of all zones. Of those that wait there is one page: they are told by why they wait."""
     if view is View.WAITING:
         ids = operations.oldest_open(connection, OPERATIONS_ON_A_PAGE)
-        return OperationList(reports.show_operations(connection, ids), (), None)
+        return OperationList(show_operations(connection, ids), (), None)
     statuses = ("ERROR",) if view is View.FAILED else endings.ENDS
     found = endings.latest(connection, ZONES_ON_A_PAGE + 1, statuses=statuses, before=before)
     last = found[ZONES_ON_A_PAGE - 1] if len(found) > ZONES_ON_A_PAGE else None
@@ -154,7 +156,7 @@ def _pool_where_it_lives(rows: Mapping[str, ZoneRow]) -> str | None:
 
 def _did(connection: sa.Connection, row: Any) -> Did:
     changes, more = _changes(connection, row.id, CHANGES_SHOWN)
-    return Did(row, reports.submitted_at(row), changes, more)
+    return Did(row, submitted_at(row), changes, more)
 
 
 def _changes(connection: sa.Connection, operation_id: str, limit: int) -> tuple[list[Diff], int]:

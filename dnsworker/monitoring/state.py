@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dnsworker import reports
 from dnsworker.database import AWAY, snapshot
 from dnsworker.monitoring.depth import Depth
 from dnsworker.operations import ZoneStatus
+from dnsworker.reports.system import show_targets
 from dnsworker.store import comparisons, lags, operations, pools, stops
 from dnsworker.store.census import Census
 from dnsworker.tables import now
@@ -64,7 +64,7 @@ def read(connection: sa.Connection) -> tuple[list[Metric], list[str]]:
     census = Census(connection)
     moment = connection.execute(sa.select(now())).scalar_one()
     found = [*_zones(connection, census), *_operations(connection, census, moment)]
-    targets = reports.show_targets(connection, census)
+    targets = show_targets(connection, census)
     found += _targets(connection, targets, moment)
     age = 0.0 if census.counted_at is None else (moment - census.counted_at).total_seconds()
     found.append(_gauge("census_age_seconds", "How old the oldest of the large numbers is.", age))

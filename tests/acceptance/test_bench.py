@@ -25,7 +25,7 @@ from bench.system import System, a_system
 from dev.program import ROOT
 from dev.servers import PostgreSQL, Process, RabbitMQ, Redis, tree
 from dev.servers.process import wait_until
-from dnsworker import reports
+from dnsworker.reports.system import show_status
 
 MET, NOT_MET, REFUSED = 0, 1, 2
 SVG = "{http://www.w3.org/2000/svg}"
@@ -88,7 +88,7 @@ def test_a_database_is_filled_and_its_sweep_and_status_are_timed(postgresql: Pos
     with scale.a_bench(postgresql) as bench:
         found = scale.measure(bench, 200, 2)
         with bench.engine.connect() as connection:
-            status = reports.status(connection)
+            status = show_status(connection)
     assert status["zones"] == {"DEGRADED": 200}
     assert [one["backlog"] for one in status["targets"]] == [0, 200]
     assert {row.key for row in found.rows} == {"scale.sweep", "scale.status"}

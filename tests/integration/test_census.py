@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dnsworker import reports
+from dnsworker.reports.system import show_status
 from dnsworker.store import census, comparisons
 from tests.world import World, a_world
 
@@ -57,7 +57,7 @@ def _told(world: World) -> dict[str, Any]:
 
 def _status(world: World) -> dict[str, Any]:
     with world.engine.connect() as connection:
-        return reports.status(connection)
+        return show_status(connection)
 
 
 def _write(world: World, statement: str) -> None:

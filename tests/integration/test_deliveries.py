@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from dnsworker import reports
 from dnsworker.backend import Capabilities
 from dnsworker.contents import ZoneContents
 from dnsworker.convergence import Convergence
@@ -16,6 +15,7 @@ from dnsworker.errors import BackendError, ClaimLost, OperationIdReused, RecordR
 from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.records import SOA, RRset
+from dnsworker.reports.system import show_status
 from dnsworker.store import claims, deliveries
 from tests.stubserver import StubNameserver, showing
 from tests.world import MemoryBackend, World, a_world
@@ -123,7 +123,7 @@ def test_what_one_target_of_two_refuses_is_withheld_there_and_shown(two: World) 
     two.until(lambda: words in (two.zone()["reason"] or ""), "the refusal was not shown")
     assert two.zone()["status"] == "DEGRADED"
     with two.engine.connect() as connection:
-        refused = reports.status(connection)["withheld"]
+        refused = show_status(connection)["withheld"]
     assert refused["rrsets"] == 1
     latest = {key: refused["latest"][0][key] for key in ("target", "name", "type", "message")}
     assert latest == {"target": "two", "name": WWW[0], "type": "A", "message": "no such addresses here"}

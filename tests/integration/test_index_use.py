@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dnsworker import history, reports
+from dnsworker import history
 from dnsworker.dashboard import overview
 from dnsworker.dashboard import zones as pages
 from dnsworker.dashboard.hour import LastHour
 from dnsworker.monitoring import state
 from dnsworker.names import Name
+from dnsworker.reports.outcomes import show_operation
+from dnsworker.reports.system import show_status
+from dnsworker.reports.zones import show_zone
 from dnsworker.requests.questions import parse_query
 from dnsworker.retention import Retention
 from dnsworker.settings import load_settings
@@ -225,9 +228,9 @@ def test_work_is_found_without_reading_what_is_not_due(large: World, what: str) 
 WHOLE_HISTORY = parse_query("show_history", {"zone": "z77.example."})
 ONE_NAME = parse_query("show_history", {"zone": "z77.example.", "name": "www", "before": 2})
 REPORTS: dict[str, Callable[[sa.Connection], object]] = {
-    "status": reports.status,
-    "show_zone": lambda connection: reports.show_zone(connection, Name("z77.example."), None),
-    "show_operation": lambda connection: reports.show_operation(connection, "o77"),
+    "status": show_status,
+    "show_zone": lambda connection: show_zone(connection, Name("z77.example."), None),
+    "show_operation": lambda connection: show_operation(connection, "o77"),
     # The pages of `dnsworker dashboard`.
     "overview": lambda connection: overview.read(connection, LastHour()),
     "zones": lambda connection: pages.page_of_zones(connection, status=None, since="z4", after=None),

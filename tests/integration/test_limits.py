@@ -15,12 +15,13 @@ import pytest
 import sqlalchemy as sa
 
 from dev.servers import Redis
-from dnsworker import metering, reports
+from dnsworker import metering
 from dnsworker.capabilities import Capabilities
 from dnsworker.errors import BackendError, RateLimited
 from dnsworker.operations import Status
 from dnsworker.pools import Pool
 from dnsworker.records import RRset
+from dnsworker.reports.system import show_status, show_targets
 from dnsworker.runtime import Runtime
 from dnsworker.store import breakers, claims, pools
 from dnsworker.tables import delivery, now, target
@@ -225,8 +226,8 @@ def test_a_target_that_asks_for_fewer_requests_gets_none_from_any_worker(
         zone = world.zone("z1.example.")
         assert zone["targets"][0]["last_error"] == "asked for fewer requests: 429: slow down"
         with world.engine.connect() as connection:
-            moment = datetime.fromisoformat(reports.status(connection)["at"])
-            (shown,) = reports.show_targets(connection)
+            moment = datetime.fromisoformat(show_status(connection)["at"])
+            (shown,) = show_targets(connection)
         rest_s = (datetime.fromisoformat(shown["rests_until"]) - moment).total_seconds()
         assert 1800 - DEADLINE_S < rest_s <= 1800
         assert zone["targets"][0]["next_attempt_at"] is not None

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from dnsworker import reports
 from dnsworker.cancellation import cancel
 from dnsworker.errors import ConfigError
 from dnsworker.names import Name
 from dnsworker.operations import Status
 from dnsworker.pools import Pool
 from dnsworker.records import RRset
+from dnsworker.reports.system import show_targets
 from dnsworker.store import pools, purges
 from tests.world import World, a_world
 
@@ -54,7 +54,7 @@ def apply(world: World, *targets: str, pool: str = "default", **options: bool) -
 
 def shown(world: World, target: str = "two") -> dict[str, Any] | None:
     with world.engine.connect() as connection:
-        return next((one for one in reports.show_targets(connection) if one["name"] == target), None)
+        return next((one for one in show_targets(connection) if one["name"] == target), None)
 
 
 def until_purged(world: World) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from dnsworker import reports
 from dnsworker.backend import Capabilities
 from dnsworker.operations import Status
 from dnsworker.pools import Pool
+from dnsworker.reports.system import show_status
 from dnsworker.store import pools, stops, zones
 from dnsworker.tables import delivery, now, target, zone
 from tests.world import MemoryServer, World, a_world
@@ -114,7 +114,7 @@ def test_a_pause_is_told_wherever_somebody_waits_for_it(world: World) -> None:
     assert told.startswith("paused until 20")
     assert world.zone()["reason"].startswith(f"target one: {told}; target two: {told}")
     with world.engine.connect() as connection:
-        found = reports.status(connection)
+        found = show_status(connection)
     assert [one["paused"] for one in found["targets"]] == [told, told]
     pause(world, "one")
     assert world.show(operation).targets[0].last_error == "paused by operator until resumed"
@@ -148,7 +148,7 @@ def test_all_targets_are_paused_also_those_that_are_added_meanwhile(world: World
         world.show(operation).message or ""
     )
     with world.engine.begin() as connection:
-        assert reports.status(connection)["all_paused"]["until"] is None
+        assert show_status(connection)["all_paused"]["until"] is None
         assert stops.resume_all(connection)
     assert world.end_of(operation).status is Status.ACTIVE
     world.until(lambda: len(world.servers["three"].zones) == 1, "the new target was not delivered to")
@@ -246,7 +246,7 @@ def test_a_frozen_zone_takes_operations_in_and_sends_one_change_when_it_is_thawe
     assert world.zone()["frozen"] == "frozen by operator: being audited"
     assert "frozen by operator: being audited" in world.zone()["reason"]
     with world.engine.connect() as connection:
-        assert reports.status(connection)["frozen"]["zones"] == 1
+        assert show_status(connection)["frozen"]["zones"] == 1
     assert world.served("one") == world.served("two") == {}
     asked = len(world.servers["one"].requests)
     thaw(world)

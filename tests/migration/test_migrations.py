@@ -13,8 +13,9 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from dnsworker import database, reports
+from dnsworker import database
 from dnsworker.errors import ConfigError
+from dnsworker.reports.system import show_status
 from dnsworker.store import census as store_census
 from dnsworker.tables import census, metadata, pool, zone
 
@@ -136,8 +137,8 @@ def test_a_filled_database_is_counted_after_the_upgrade(url: str) -> None:
         connection.execute(sa.insert(zone), rows)
     database.upgrade(url)
     with engine.begin() as connection:
-        assert reports.status(connection)["zones"] == {"ACTIVE": zones}
+        assert show_status(connection)["zones"] == {"ACTIVE": zones}
         store_census.note(connection, store_census.count_on(connection))
         assert connection.execute(sa.select(sa.func.count()).select_from(census)).scalar_one() > 0
-        assert reports.status(connection)["zones"] == {"ACTIVE": zones}
+        assert show_status(connection)["zones"] == {"ACTIVE": zones}
     engine.dispose()
