@@ -7,34 +7,20 @@ import weakref
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from dnsworker import tls
 from dnsworker.client.ids import new_id
 from dnsworker.client.operation import DryRun, Operation
-from dnsworker.client.remote import Remote
-from dnsworker.errors import ConfigError
+from dnsworker.client.way import way_in
 from dnsworker.operations import Change, Outcome, Preview
 from dnsworker.requests.kinds import parse_request
 from dnsworker.requests.questions import parse_query
-from dnsworker.requests.request import Request
 from dnsworker.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 DEFAULT_TIMEOUT_S = 5.0
-
-
-class Way(Protocol):
-    """A way in: over the broker, or straight into the database."""
-
-    def submit(self, operation_id: str, request: Request) -> None: ...
-    def ask(self, kind: str, arguments: dict[str, Any]) -> Any: ...
-    def show(self, operation_id: str) -> Outcome: ...
-    def wait(self, operation_id: str, timeout_s: float) -> Outcome | None: ...
-    def close(self) -> None: ...
-    def after_fork(self) -> None: ...
 
 
 class Client:
@@ -64,33 +50,16 @@ class Client:
         is_ordered: bool = True,
         settings: Settings | None = None,
     ) -> None:
-        settings = settings or load_settings()
         self._pool = pool
-        result_url = tls.redis_url(result_url, settings.ca_bundle) if result_url else settings.result()
-        if broker_url is None and not settings.is_embedded:
-            broker_url = settings.broker()
-        if database is None and connection is None and broker_url is None:
-            database = _database_of(settings)
-        self._way: Way
-        if database is None and connection is None:
-            assert broker_url is not None
-            self._way = Remote(
-                broker_url,
-                result_url,
-                ca_bundle=settings.ca_bundle,
-                timeout_s=timeout_s,
-                is_ordered=is_ordered,
-            )
-        else:
-            self._way = _local_way(
-                database,
-                connection,
-                broker_url=broker_url,
-                result_url=result_url,
-                ca_bundle=settings.ca_bundle,
-                timeout_s=timeout_s,
-                settings=settings,
-            )
+        self._way = way_in(
+            broker_url,
+            result_url,
+            database=database,
+            connection=connection,
+            timeout_s=timeout_s,
+            is_ordered=is_ordered,
+            settings=settings or load_settings(),
+        )
         _clients.add(self)
 
     def create_zone(
@@ -363,26 +332,6 @@ class Client:
         if self._pool is not None:
             arguments.setdefault("pool", self._pool)
         return arguments
-
-
-def _database_of(settings: Settings) -> str:
-    if settings.database_url is None and not (settings.data_dir.expanduser() / "dnsworker.db").exists():
-        raise ConfigError(
-            "no broker: set DNSWORKER_BROKER_URL (or broker_url=), or start an embedded system: dnsworker up"
-        )
-    return settings.database()
-
-
-def _local_way(
-    database: str | Engine | None,
-    connection: Connection | None,
-    **options: Any,
-) -> Way:
-    try:
-        from dnsworker.client.local import Local
-    except ModuleNotFoundError as exc:
-        raise ConfigError("this needs the database client: pip install 'dnsworker[database]'") from exc
-    return Local(database, connection, **options)
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
