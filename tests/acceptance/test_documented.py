@@ -271,13 +271,15 @@ def test_submissions_wait_for_an_upgrade_by_the_documented_commands(
 ) -> None:
     for worker in own.workers:
         worker.stop()
-    operation = client.put_record(example, "www", "A", ["192.0.2.1"])  # returns: RabbitMQ has it
-    for line in block("docs/operating/upgrades.md", "With another schema").splitlines():
-        said = typed(own, line, **{"pools.yaml": own.env["DNSWORKER_POOLS"]})
-        assert "dnsworker:" not in said, said
-    assert texts(own.bind, f"www.{example}", "A") == []
-    for worker in own.workers:
-        worker.start()
+    try:
+        operation = client.put_record(example, "www", "A", ["192.0.2.1"])  # returns: RabbitMQ has it
+        for line in block("docs/operating/upgrades.md", "With another schema").splitlines():
+            said = typed(own, line, **{"pools.yaml": own.env["DNSWORKER_POOLS"]})
+            assert "dnsworker:" not in said, said
+        assert texts(own.bind, f"www.{example}", "A") == []
+    finally:
+        for worker in own.workers:
+            worker.start()
     assert operation.wait(60).status == "ACTIVE"
 
 
