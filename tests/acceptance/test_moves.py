@@ -14,6 +14,7 @@ from dev.pool import pool_of, to_yaml
 from dev.servers import Bind, PowerDNS
 from dev.stack import Stack
 from dnsworker import Client
+from dnsworker.errors import OperationNotFound
 from dnsworker.serials import is_ahead
 from tests.acceptance.comparison import axfr, database, serial, wait_for
 from tests.acceptance.conftest import rows
@@ -102,7 +103,14 @@ def test_the_command_line_moves_shows_and_cancels(stack: Stack, client: Client) 
     stack.powerdns.kill()
     submitted = stack.run_json("zone", "move", zone, "--pool", "new", "--no-wait")
     operation = submitted["id"]
-    wait_for(lambda: "powerdns" in str(client.show_operation(operation).message), "an attempt")
+
+    def was_tried() -> bool:
+        try:
+            return "powerdns" in str(client.show_operation(operation).message)
+        except OperationNotFound:  # not taken in yet
+            return False
+
+    wait_for(was_tried, "an attempt")
     said = stack.run("operation", "show", operation)
     assert "being delivered to pool new; still served by default: target powerdns:" in said
     assert f"being delivered to pool new; still served by default (operation {operation})" in stack.run(
