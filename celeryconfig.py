@@ -65,7 +65,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         # A prefetched message that never started counts as delivered when the worker is killed.
         "worker_prefetch_multiplier": 1,
         # Flower has the workers send them, every five seconds while it runs; without it nobody would read
-        # them, and they cost a tenth of the intake's time. The sent event would be a second publish each.
+        # them, and each is a message. The sent event would be a second publish each.
         "worker_send_task_events": False,
         "task_send_sent_event": False,
         # The file-system transport has no use for remote control but files that pile up.

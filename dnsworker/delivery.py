@@ -149,7 +149,7 @@ class Deliverer:
                 self._note_spans(target, begun_ns, convoy.legs(outcome.doubtful), READ_FIRST)
                 if outcome.error is not None:
                     failed = convoy.legs(outcome.unreached[:1])
-                    self._note_spans(target, begun_ns, failed, outcome.error.code, str(outcome.error))
+                    self._note_spans(target, begun_ns, failed, outcome.error.code, outcome.error.message)
             if outcome.unreached and outcome.error is not None:
                 with about():
                     self._setbacks.failed(outcome.unreached[0], outcome.error, None)
@@ -232,14 +232,13 @@ class Deliverer:
         self, claim: Claim, begun_ns: int, convergence: Convergence | None, error: BackendError | ConfigError
     ) -> None:
         if self._tracing.is_on and convergence is not None:
-            words = storable(error.message)
-            self._note_spans(claim.target, begun_ns, convergence.legs, error.code, words)
+            self._note_spans(claim.target, begun_ns, convergence.legs, error.code, error.message)
 
     def _note_spans(
         self, target: str, begun_ns: int, legs: Sequence[Leg], code: str | None = None, words: str = ""
     ) -> None:
         if legs:
-            self._tracing.note(Delivery(begun_ns, time.time_ns(), target, legs, code, words))
+            self._tracing.note(Delivery(begun_ns, time.time_ns(), target, legs, code, storable(words)))
 
     def _hasten_followers(self, known: KnownPool, claim: Claim) -> None:
         """Wake the targets that were waiting for their primary, which may be the one that was just done."""

@@ -1,4 +1,4 @@
-"""Databases with the current schema, without eleven migrations for each: copies of one that had them.
+"""Databases with the current schema, without all migrations for each: copies of one that had them.
 
 The migrations have tests of their own; here they are what a test has to wait for before it begins.
 """

@@ -71,7 +71,7 @@ class _Change(Passenger):
 
 
 class ClaimSeveral(Protocol):
-    """One of the ways of `deliveries` to claim what goes together."""
+    """One of the ways of `store.convoys` to claim what goes together."""
 
     def __call__(
         self, connection: sa.Connection, target_id: int, target_name: str, *,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,20 +89,31 @@ class PoolDirectory:
             self._read_at = float("-inf")
 
     def get(self, pool_id: int) -> KnownPool:
-        for known in self.all():
-            if known.id == pool_id:
-                return known
-        raise PoolNotFound(f"no pool with id {pool_id}")
+        found = self._find(lambda known: known.id == pool_id)
+        if found is None:
+            raise PoolNotFound(f"no pool with id {pool_id}")
+        return found
 
     def by_name(self, name: str) -> KnownPool:
-        known = {entry.pool.name: entry for entry in self.all()}
-        if name not in known:
-            raise PoolNotFound(f"no pool {name!r}; {_there_are(known)}")
-        return known[name]
+        found = self._find(lambda known: known.pool.name == name)
+        if found is None:
+            raise PoolNotFound(f"no pool {name!r}; {_there_are([known.pool.name for known in self.all()])}")
+        return found
+
+    def _find(self, is_it: Callable[[KnownPool], bool]) -> KnownPool | None:
+        """Before a pool is said to be missing all are read again: it may have been applied a moment ago."""
+        found = next(filter(is_it, self.all()), None)
+        if found is None:
+            self.forget()
+            found = next(filter(is_it, self.all()), None)
+        return found
 
     def default(self) -> KnownPool:
         """The pool for a new zone of which nobody said where: `default`, or the only one."""
         pools = self.all()
+        if not pools:
+            self.forget()
+            pools = self.all()
         named = [known for known in pools if known.pool.name == "default"]
         if named:
             return named[0]
