@@ -386,6 +386,9 @@ def test_a_row_that_somebody_has_locked_is_passed_over_and_nothing_of_it_is_lock
                 "2099-01-01" if wanted == "hasten" else "2026-01-01",
             ),
         )
+        if wanted in ("usual", "new"):  # of few rows MariaDB would rather read the index of owners
+            connection.exec_driver_sql("DELETE FROM delivery WHERE zone_id > 20")
+            connection.exec_driver_sql("ANALYZE TABLE delivery")
     with grown.begin() as owner, grown.begin() as other:
         for table, key in (("delivery", "zone_id"), ("zone", "id")):
             owner.exec_driver_sql(f"SELECT 1 FROM {table} WHERE {key} < 5 FOR UPDATE")
