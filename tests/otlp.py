@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry's: takes spans over HTTP (OTLP, protobuf) and keeps them."""
+"""Both ends of OpenTelemetry: a submitter's own SDK, and a collector that keeps what it gets (OTLP, HTTP)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
+from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 PATH = "/v1/traces"
+
+
+def submitters_own(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """Set a submitter's SDK up, for this test; gives what it exports."""
+    memory = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    return memory
 
 
 @dataclass(frozen=True)

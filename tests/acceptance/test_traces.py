@@ -10,8 +10,7 @@ from urllib.parse import quote
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from dev.program import ROOT
@@ -19,7 +18,7 @@ from dev.stack import Stack
 from dnsworker import Client
 from tests.acceptance.comparison import client_of, wait_for
 from tests.documented import block
-from tests.otlp import Received, Receiver
+from tests.otlp import Received, Receiver, submitters_own
 
 EMAIL = "hostmaster@example.org"
 ZONE = "example.org."
@@ -55,12 +54,7 @@ def traced(shared_servers: dict[str, Any], receiver: Receiver) -> Iterator[Stack
 
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    """A submitter's own SDK, in this process."""
-    memory = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(memory))
-    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
-    return memory
+    return submitters_own(monkeypatch)
 
 
 def tree(spans: list[Received], parent_id: str = "") -> dict[str, Any]:

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
@@ -29,6 +28,7 @@ from dnsworker.tracing.notes import End
 from dnsworker.tracing.spans import Spans
 from dnsworker.tracing.submitting import INTO_DATABASE, over_rabbitmq, sending
 from dnsworker.tracing.tracing import Tracing, is_wanted
+from tests.otlp import submitters_own
 
 PLACE = Place(0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7, True)
 WAY = over_rabbitmq("dns.submit", "intake")
@@ -86,11 +86,7 @@ def test_the_traces_of_operations_are_sampled_at_the_rate_that_is_asked_for(
 
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    memory = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(memory))
-    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
-    return memory
+    return submitters_own(monkeypatch)
 
 
 def test_a_submission_within_a_span_is_a_span_and_is_sent_along(own: InMemorySpanExporter) -> None:
