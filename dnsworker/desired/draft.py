@@ -194,8 +194,15 @@ class Draft:
             forced = force or (before is not None and before.force)
             self._wanted[zone_id, target_id] = Wanted(zone_id, target_id, goal, revision, forced)
 
+    def finish(self) -> None:
+        """Write all of it, and what targets should have last and at once: in parts, its rows would be locked
+        in another order than that of their keys."""
+        self.flush()
+        deliveries.want(self.connection, list(self._wanted.values()))
+        self._wanted = {}
+
     def flush(self) -> None:
-        """Write what has come together, so that the database can be asked."""
+        """Write what zones have become so far, so that the database can be asked."""
         self._before_flush()
         connection = self.connection
         zones.put_rrsets(
@@ -207,8 +214,7 @@ class Draft:
             connection, [self._zones[zone_id] for zone_id in sorted(self._changed)],
             look_s=LOOK_GUARD_S, created=self._created, deleted=self._deleted,
         )  # fmt: skip
-        deliveries.want(connection, list(self._wanted.values()))
-        self._put, self._journal, self._wanted = {}, [], {}
+        self._put, self._journal = {}, []
         self._changed, self._created, self._deleted = set(), set(), set()
 
 
@@ -217,7 +223,7 @@ def drafting(connection: sa.Connection) -> Iterator[Draft]:
     """A draft that is written at the end."""
     draft = Draft(connection)
     yield draft
-    draft.flush()
+    draft.finish()
 
 
 class ZoneAfter:

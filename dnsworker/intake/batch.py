@@ -287,7 +287,7 @@ class Batch:
         self._new, self._decided = {}, {}
 
     def _finish(self) -> None:
-        self._draft.flush()
+        self._draft.finish()
         positions = [
             {
                 "client": client, "zone": zone, "last_number": one.last,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
@@ -101,15 +102,15 @@ def want(connection: sa.Connection, wanted: Sequence[Wanted], *, priority: int =
     As a `REPAIR` it doesn't hold up what is due already as a change. Takes the rows' locks in the order of
     their keys.
     """
-    for force in (False, True):
+    in_order = sorted(wanted, key=lambda one: (one.zone_id, one.target_id))
+    for force, several in groupby(in_order, key=lambda one: one.force):
         rows = [
             {
                 "zone_id": one.zone_id, "target_id": one.target_id, "goal": one.goal,
                 "wanted_revision": one.revision, "state": "never", "delivered_revision": 0,
                 "must_read": False, "force": force, "epoch": 0, "attempts": 0, "priority": priority,
             }
-            for one in sorted(wanted, key=lambda one: (one.zone_id, one.target_id))
-            if one.force is force
+            for one in several
         ]  # fmt: skip
         bulk.put(connection, delivery, rows, update=_wanted_anew(force, priority), at=("due_at",))
 

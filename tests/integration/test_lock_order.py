@@ -10,14 +10,21 @@ import pytest
 import sqlalchemy as sa
 
 from dev.servers.process import wait_until
-from dnsworker.store import convoys
+from dnsworker.desired.draft import Draft
+from dnsworker.store import convoys, deliveries
 from dnsworker.store.claims import Claim
+from dnsworker.store.deliveries import Wanted
 from tests.world import World
 
 WRITES: dict[str, Callable[[sa.Connection, list[Claim]], object]] = {
     "note all creating": convoys.note_all_creating,
     "renew all": lambda connection, claims: convoys.renew_all(connection, claims, 60.0),
     "give all back": lambda connection, claims: convoys.give_back_all(connection, claims, must_read=True),
+    # Of which the one in the middle is forced.
+    "want": lambda connection, claims: deliveries.want(
+        connection,
+        [Wanted(one.zone_id, one.target_id, "present", 9, one is claims[1]) for one in claims],
+    ),
 }
 
 
@@ -66,3 +73,17 @@ def test_claims_are_written_in_the_order_of_their_zones(world: World, write: str
             looker.rollback()
             holder.rollback()
         done.result(timeout=30)
+
+
+def test_what_targets_should_have_is_written_at_the_end_alone(world: World) -> None:
+    """When an operation has to ask the database, deliveries of earlier ones must not be locked by then."""
+    world.submit("create_zone", zone="z.example.", email="hostmaster@example.net")
+    wanted = sa.text("SELECT zone_id, target_id, wanted_revision FROM delivery")
+    with world.engine.begin() as connection:
+        zone_id, target_id, revision = connection.execute(wanted).one()
+        draft = Draft(connection)
+        draft.want(zone_id, [target_id], goal="present", revision=revision + 1, force=False)
+        assert draft.count_rrsets(zone_id, 10) == 1
+        assert connection.execute(wanted).one() == (zone_id, target_id, revision)
+        draft.finish()
+        assert connection.execute(wanted).one() == (zone_id, target_id, revision + 1)
