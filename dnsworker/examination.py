@@ -20,7 +20,7 @@ from dnsworker.monitoring.events import Events
 from dnsworker.operations import submitted_at
 from dnsworker.settlement import Settled
 from dnsworker.standing import read_standings
-from dnsworker.store import observations, zones
+from dnsworker.store import observations, pools, zones
 from dnsworker.store.observations import Observation
 from dnsworker.store.pools import KnownPool, PoolDirectory
 from dnsworker.store.rows import ZoneRow
@@ -108,10 +108,10 @@ class Examiner:
             observations.put(connection, new)
             settled = settlement.settle_all(connection, subjects, seen)
             served = [one for result in settled for one in _served(result, risen[result.zone.id])]
+            pauses |= self._pauses(connection, settled)
             rows = []
             for result in settled:
-                zone = result.zone
-                pause = pauses[zone.id] = _pause(result, zone.looks)
+                zone, pause = result.zone, pauses[result.zone.id]
                 serials_seen = [row.serial for row in new if row.zone_id == zone.id]
                 rows.append({
                     "id": zone.id,
@@ -128,6 +128,15 @@ class Examiner:
             for result in settled:
                 self._note_spans(result, risen[result.zone.id], begun[result.zone.id])
         tell()
+        return pauses
+
+    def _pauses(self, connection: sa.Connection, settled: Sequence[Settled]) -> dict[int, float | None]:
+        pauses = {one.zone.id: _pause(one, one.zone.looks) for one in settled}
+        left = [one for one in settled if one.is_open and pauses[one.zone.id] is None]
+        # Nobody is to be asked about them; by a pool that was applied meanwhile somebody may be.
+        if left and not pools.are_current(connection, [one.standing.known for one in left]):
+            self._directory.forget()
+            pauses |= {one.zone.id: LOOK_AGAIN_S for one in left}
         return pauses
 
     def _note_spans(self, settled: Settled, risen: Iterable[Rise], begun_ns: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,8 +22,6 @@ from dnsworker.store.rows import insert_or_ignore
 from dnsworker.tables import delivery, now, pool, target, zone
 
 REFRESH_S = 2.0
-#: So much later zones are judged by a new pool: a look that has begun by the old one has ended then.
-LOOK_AFTER_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -132,6 +130,13 @@ class PoolDirectory:
         return [name for known in self.all() for name in known.target_ids] + list(self._purging)
 
 
+def are_current(connection: sa.Connection, several: Iterable[KnownPool]) -> bool:
+    """Whether none of them was applied anew since it was read."""
+    versions = {known.id: known.version for known in several}
+    query = sa.select(pool.c.id, pool.c.version).where(pool.c.id.in_(versions))
+    return versions == {row.id: row.version for row in connection.execute(query)}
+
+
 def read(connection: sa.Connection) -> list[KnownPool]:
     """All pools with their targets."""
     rows = connection.execute(sa.select(pool).order_by(pool.c.name)).all()
@@ -234,12 +239,11 @@ def _store(connection: sa.Connection, wanted: Pool, current: KnownPool | None) -
         connection.execute(
             sa.update(pool).where(pool.c.id == current.id).values(version=current.version + 1, **values)
         )
-        # Other nameservers or another threshold: what isn't right yet may be right by them. Not before all
-        # workers know of it: who looks with the old pool finds nothing to ask, and then nobody looks again.
+        # Other nameservers or another threshold: what isn't right yet may be right by them.
         connection.execute(
             sa.update(zone)
             .where(zone.c.pool_id == current.id, zone.c.status.not_in(("ACTIVE", "DELETED")))
-            .values(look_at=now(REFRESH_S + LOOK_AFTER_S), looks=0)
+            .values(look_at=now(), looks=0)
         )
     pool_id = connection.execute(sa.select(pool.c.id).where(pool.c.name == wanted.name)).scalar_one()
     said = []
