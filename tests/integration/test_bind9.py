@@ -585,7 +585,7 @@ def test_a_lost_answer_on_a_kept_connection_is_sent_again_behind_the_fence(
 def test_a_frozen_named_is_no_outcome_but_a_question(
     running: Bind, make_backend: Callable[..., Backend], zone: ZoneContents
 ) -> None:
-    backend = make_backend(timeout_s=0.5)
+    backend = make_backend(timeout_s=2.0)
     backend.create_zone(zone)
     running.pause()
     try:
