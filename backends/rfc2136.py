@@ -59,7 +59,7 @@ class Rfc2136Backend(Backend):
         reads_changes=True,
         fencing="server",
         fences_rrsets=True,
-        pipelined=32,
+        pipelined=64,
     )
     options_model: ClassVar[type[Options]] = Rfc2136Options
 

@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 import sqlalchemy as sa
 
 from dnsworker.backend import Backend
-from dnsworker.claiming import Claiming
+from dnsworker.claiming import Claiming, Gather
 from dnsworker.convergence import Convergence, Convoy, Outcome, Resting, look, storable
 from dnsworker.database import AWAY, reading
+from dnsworker.departures import Departures
 from dnsworker.errors import BackendError, ClaimLost, ConfigError, OutcomeUnknown
 from dnsworker.lineage import Lineage
 from dnsworker.liveness import ProcessLock
@@ -70,6 +71,7 @@ class Deliverer:
         self._turnstile = Turnstile(engine, settings, events, on_retry=on_retry)
         self._precedence = Precedence(settings, self._turnstile.come_back)
         self._slots: dict[str, Slots] = defaultdict(Slots)
+        self._departures: dict[str, Departures] = defaultdict(lambda: Departures(settings.gather_s))
         self._claiming = Claiming(engine, settings, lock, lineage, self._turnstile, self._precedence)
         self._setbacks = Setbacks(
             engine, settings, self._turnstile, events, on_retry=on_retry, call_later=call_later
@@ -117,20 +119,51 @@ class Deliverer:
             return []
         self._setbacks.give_back_unended()
         self._claiming.keep_lock()
-        claim = None
-        if together := self._claiming.ways_together(known, target):
+        together = self._claiming.ways_together(known, target)
+        if together:
+            return self._do_next_of_many(known, target, together, is_first=is_first)
+        claim = self._claiming.claim(known, target, self._precedence.claim)
+        return [] if claim is None else [self._deliver_claimed(known, claim)]
+
+    def _do_next_of_many(
+        self, known: KnownPool, target: str, ways: Sequence[Gather], *, is_first: bool
+    ) -> list[bool]:
+        """The same at a target that takes several deliveries together."""
+        with self._guard:
+            departures = self._departures[target]
+        convoy: Convoy | None = None
+        claim: Claim | None = None
+        ends: list[bool] = []
+        if not departures.enter():
+            if departures.may_look_for_left_behind():
+                claim = self._claim_left_behind(known, target)
+            return [] if claim is None else [self._deliver_claimed(known, claim)]
+        begun, operations = time.monotonic(), 0
+        try:
             # Whoever was woken finds something, as a rule, and whoever comes from that doesn't.
             if not is_first and not self._claiming.is_anything_due(known, target):
                 return []
             if self._precedence.begin_turn(target):
-                claim = self._claiming.claim_next(known, target, self._precedence.claim_left)
-            for way in together if claim is None else ():
+                claim = self._claim_left_behind(known, target)
+            for way in ways if claim is None else ():
                 if (convoy := self._claiming.gather(way, known, target)) is not None:
-                    return self._deliver_together(known, target, convoy)
-            if claim is None and is_first and not self._claiming.is_anything_due(known, target):
+                    departures.set_out(is_full=convoy.is_full)
+                    operations = convoy.operations
+                    ends, claim = self._deliver_together(known, target, convoy)
+                    break
+        finally:
+            is_marked, pause_s = departures.leave(operations, time.monotonic() - begun)
+            # This thread looks again by itself, unless it has found nothing or is kept by one zone.
+            if pause_s or (is_marked and (convoy is None or claim is not None)):
+                self._on_retry(target, pause_s)
+        if claim is None and convoy is None:
+            if is_first and not self._claiming.is_anything_due(known, target):
                 return []
-        claim = claim or self._claiming.claim(known, target, self._precedence.claim)
-        return [] if claim is None else [self._deliver_claimed(known, claim)]
+            claim = self._claiming.claim(known, target, self._precedence.claim)
+        return ends if claim is None else [*ends, self._deliver_claimed(known, claim)]
+
+    def _claim_left_behind(self, known: KnownPool, target: str) -> Claim | None:
+        return self._claiming.claim_next(known, target, self._precedence.claim_left)
 
     def _deliver_claimed(self, known: KnownPool, claim: Claim) -> bool:
         try:
@@ -139,7 +172,12 @@ class Deliverer:
         finally:
             self._precedence.ended(claim)
 
-    def _deliver_together(self, known: KnownPool, target: str, convoy: Convoy) -> list[bool]:
+    def _deliver_together(
+        self, known: KnownPool, target: str, convoy: Convoy
+    ) -> tuple[list[bool], Claim | None]:
+        """Of each zone, whether it came to its end; and a claim that is still held, for a delivery of its
+        own."""
+        apart: Claim | None = None
         begun_ns = time.time_ns()
         try:
             with self._shelf.borrow(known, target) as backend:
@@ -158,8 +196,8 @@ class Deliverer:
                 self._setbacks.let_go(outcome.left, must_read=False)
             ends = [True] * len(outcome.arrived)
             if outcome.unusual:  # one here; each of the others may take long, too, and finds its own slot
-                self._setbacks.let_go(outcome.unusual[1:], must_read=False)
-                ends.append(self._deliver_claimed(known, outcome.unusual[0]))
+                apart, *others = outcome.unusual
+                self._setbacks.let_go(others, must_read=False)
         except AWAY:
             for claim in convoy.claims:
                 self._setbacks.keep_unended(claim)
@@ -173,10 +211,16 @@ class Deliverer:
             self._setbacks.doubt(claim)
         self._events.delivered(target, len(outcome.arrived))
         self._events.retried(target, READ_FIRST, len(outcome.doubtful))
-        for claim in outcome.arrived:
-            self._on_progress(claim.zone_id)
-            self._hasten_followers(known, claim)
-        return ends + [False] * (len(convoy.claims) - len(ends))
+        try:
+            for claim in outcome.arrived:
+                self._on_progress(claim.zone_id)
+                self._hasten_followers(known, claim)
+        except AWAY:
+            if apart is not None:
+                self._setbacks.keep_unended(apart)
+            raise
+        broken_off = len(convoy.claims) - len(ends) - (apart is not None)
+        return ends + [False] * broken_off, apart
 
     def _deliver(self, known: KnownPool, claim: Claim) -> bool:
         """Whether it came to its end; that of a look is to have looked, whatever was seen."""

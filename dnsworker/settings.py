@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     lease_s: float = Field(default=60.0, gt=5)
     #: How often the sweep looks for what is due.
     sweep_interval_s: float = Field(default=2.0, gt=0)
+    #: How long, at most, a busy target's changes are gathered before they go together; 0: never.
+    gather_s: float = Field(default=0.2, ge=0)
     #: Back-off of a failed delivery: full jitter, from `retry_base_s` doubling up to `retry_cap_s`.
     retry_base_s: float = Field(default=0.5, gt=0)
     retry_cap_s: float = Field(default=300.0, gt=0)

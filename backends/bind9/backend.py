@@ -43,7 +43,7 @@ PRIMARY = Capabilities(
     fencing="server",
     fences_rrsets=True,
     notifies=True,
-    pipelined=32,
+    pipelined=64,
     creates_together=16,
 )
 #: As a secondary it is sent nothing but "look". What changed it can tell only if its primary gave it IXFRs.

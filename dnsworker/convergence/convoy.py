@@ -110,6 +110,7 @@ def gather_by(
         if not may_begin(connection):
             return None
         connection.commit()
+    convoy.is_full = len(claimed) == limit
     return convoy
 
 
@@ -138,6 +139,8 @@ def gather(engine: sa.Engine, known: KnownPool, target: str, settings: Settings,
 class Convoy:
     """Claims that were taken together, with all that is needed to carry them out. For one thread."""
 
+    #: As many zones as may go together: others may have been left behind.
+    is_full = False
     #: Whether all that the target has of a zone was read when that zone has arrived.
     _reads_all = False
 
@@ -153,6 +156,12 @@ class Convoy:
     @property
     def claims(self) -> list[Claim]:
         return list(self._works)
+
+    @property
+    def operations(self) -> int:
+        """How many operations it carries, counted once for each zone."""
+        works = [work for work in self._works.values() if work is not None]
+        return sum(len({entry.operation_id for entry in work.entries}) for work in works)
 
     def legs(self, claims: Sequence[Claim]) -> list[Leg]:
         """From where to where these zones went, or were to go."""

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from dnsworker.convergence.convoy import ENTRIES_AT_ONCE
+from dnsworker.departures import BUSY_OPERATIONS
 from dnsworker.errors import RecordRejected
 from dnsworker.names import Name
 from dnsworker.operations import Status
@@ -123,3 +124,34 @@ def test_a_zone_with_very_many_changes_goes_by_itself(world: World) -> None:
     others = [world.put("www", OURS, zone=zone) for zone in ZONES[1:]]
     assert {world.end_of(one).status for one in [large, *others]} == {Status.ACTIVE}
     assert len(world.served("one", ZONES[0])) == len(wishes)
+
+
+def test_what_comes_while_a_convoy_is_under_way_goes_with_the_next(world: World) -> None:
+    came: list[str] = []
+
+    def another(what: str) -> None:
+        if what == "apply" and not came:
+            came.append(world.put("late", OURS, zone=ZONES[-1]))
+            world.runtime.deliver("one")  # whoever was woken for it
+            assert world.served("one", ZONES[-1]).get((Name(f"late.{ZONES[-1]}"), "A")) is None
+
+    world.servers["one"].before_request = another
+    first = world.put("www", OURS, zone=ZONES[0])
+    world.runtime.deliver("one")
+    assert tuple(world.served("one", ZONES[-1])[Name(f"late.{ZONES[-1]}"), "A"]) == (OURS,)
+    assert {world.end_of(one).status for one in (first, *came)} == {Status.ACTIVE}
+
+
+def test_many_changes_are_followed_by_a_pause_that_ends_by_itself(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr(world.runtime._deliverer, "_on_retry", lambda target, delay_s: asked.append(delay_s))
+    for number in range(BUSY_OPERATIONS):
+        world.put(f"h{number}", OURS, zone=ZONES[0])
+    world.runtime.deliver("one")
+    assert len(asked) == 1
+    assert 0 < asked[0] <= 0.2
+    late = world.put("late", OURS, zone=ZONES[0])
+    world.runtime.deliver("one")
+    assert world.end_of(late).status is Status.ACTIVE
