@@ -30,6 +30,11 @@ def used_s(before: dict[str, float], after: dict[str, float]) -> dict[str, float
     return {name: after[name] - before[name] for name in after}
 
 
+def family_s(pid: int) -> float:
+    """CPU seconds that a process and its children have used so far."""
+    return sum(map(_cpu_s, _families([pid])))
+
+
 def worker_mb(stack: Stack) -> dict[str, float]:
     """Megabytes of resident memory now, by worker."""
     return {program.name: _kb(program.pid, "status", "VmRSS") / 1024 for program in stack.workers}

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from bench import processes
 from dev.servers.process import Process, wait_until
 from dev.stack import Stack
 
@@ -32,15 +33,22 @@ def folder(text: str) -> Path:
 
 
 @contextmanager
-def recording(stack: Stack, to: Path | None, name: str) -> Iterator[None]:
-    """Meanwhile every worker is looked at; `<name>-<worker>.svg` each. Without a folder, nothing."""
+def recording(stack: Stack, to: Path | None, name: str) -> Iterator[dict[Path, float]]:
+    """Meanwhile every worker is looked at; `<name>-<worker>.svg` each. Without a folder, nothing.
+
+    At the end what was yielded holds the pictures, with the CPU seconds that each one's process has used.
+    """
+    pictures: dict[Path, float] = {}
     with ExitStack() as ending:
         for worker in stack.workers if to else ():
             assert to
             picture = (to / f"{name}-{worker.name}.svg").absolute()
             picture.unlink(missing_ok=True)
             ending.callback(_end, _start(stack, worker.pid, picture), picture)
-        yield
+            pictures[picture] = -processes.family_s(worker.pid)
+        yield pictures
+        for worker, picture in zip(stack.workers, pictures, strict=False):
+            pictures[picture] += processes.family_s(worker.pid)
 
 
 def _start(stack: Stack, pid: int, picture: Path) -> Process:
@@ -51,6 +59,7 @@ def _start(stack: Stack, pid: int, picture: Path) -> Process:
         str(pid),
         "--rate",
         str(LOOKS_PER_SECOND),
+        "--gil",  # else threads that wait are in the picture, and little else
         "--output",
         str(picture),
     ]

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import processes, profile, raw
+from bench import processes, profile, raw, stages
 from bench.command import Measured, count, new_parser, run, say
 from bench.goals import Row
 from bench.submitters import SUBMITTERS, UNFINISHED, Done, Work, add_option, submit
@@ -48,7 +48,7 @@ class Bench:
     def change(self, key: str, zones: Sequence[str], seconds: float) -> Done:
         """The rate of changes in these zones, and beside it that of plain updates in as many."""
         before = self._plain_rate(len(zones), seconds)
-        with profile.recording(self._stack, self._pictures, key):
+        with profile.recording(self._stack, self._pictures, key) as pictures:
             done = self._submit(Work("changes", zones, seconds=seconds))
         plain = (before, self._plain_rate(len(zones), seconds))
         words = "dnspython, 1 RR a message"
@@ -58,6 +58,10 @@ class Bench:
         self._note(f"{key}: ours in the first half, in the second, /s", done.halves)
         self._note(f"{key}: raw before, after, /s", plain)
         self._note(f"{key}: CPU for 1,000 changes, s", _per_thousand(done))
+        if pictures:
+            self._note(
+                f"{key}: CPU of a change in the workers, µs", stages.times_us(pictures, done.submitted)
+            )
         return done
 
     def change_many(self, seconds: float) -> None:
