@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.command import say
 from bench.goals import GOALS, number
-from bench.machine import describe
+from bench.machine import describe, one_line
 from dev.program import ROOT
 from dev.stack import stop_in_order
 
@@ -98,17 +98,23 @@ class Results:
         """What figures mean nothing without."""
         if self.is_toy:
             yield "Toy sizes: no figure here means anything."
-        versions = ", ".join(f"{name} {version}" for name, version in self.machine["versions"].items())
-        yield (
-            f"{self.at}, {self.machine['cores']} cores of {self.machine['cpu']}, "
-            f"{self.machine['memory_gb']} GB, load {self.machine['load']:.1f} at the start; {versions}."
-        )
+        yield f"{self.at}, {one_line(self.machine)}"
         yield ABOUT_DESIGNATE
+        yield from self._cores_needed()
         for name, document in self.documents.items():
             if settings := document.get("settings"):
                 yield f"`bench.{name}`: {', '.join(f'{key}: {value}' for key, value in settings.items())}."
         for name, reason in self.failures.items():
             yield f"`bench.{name}` measured nothing: {reason}."
+
+    def _cores_needed(self) -> Iterator[str]:
+        """Which part would need how much, if there were many times as many changes."""
+        details = self.documents.get("rates", {}).get("details", {})
+        cost_s = details.get("changes.zones: CPU for 1,000 changes, s", {})
+        for times in (10, 100) if cost_s else ():
+            rate = int(GOALS["changes.zones"].at_least or 0) * times
+            cores = ", ".join(f"{name} {used * rate / 1000:.1f}" for name, used in cost_s.items())
+            yield f"Cores for {rate:,} changes a second round 50 zones, by what this run's took: {cores}."
 
     def to_text(self) -> str:
         cells = self.table()

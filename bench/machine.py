@@ -39,6 +39,16 @@ def describe() -> dict[str, Any]:
     }
 
 
+def one_line(machine: dict[str, Any] | None = None) -> str:
+    """`describe` for people."""
+    machine = machine or describe()
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB, "
+        f"load {machine['load']:.1f} at the start; {versions}."
+    )
+
+
 def _cpu_model() -> str:
     found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return found[1] if found else platform.machine()

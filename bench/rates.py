@@ -17,6 +17,7 @@ from pathlib import Path
 from bench import processes, profile, raw, stages
 from bench.command import Measured, count, new_parser, run, say
 from bench.goals import Row
+from bench.machine import one_line
 from bench.submitters import SUBMITTERS, UNFINISHED, Done, Work, add_option, submit
 from bench.system import System, a_system
 
@@ -38,6 +39,8 @@ class Bench:
         self.one = ["one.test."]
         self._raw_zones = [f"raw-many{number}.test." for number in range(ZONES)]
         self.measured = Measured(system.settings)
+        #: By goal, what `stages.times_us` gave.
+        self.times_us: dict[str, dict[str, float]] = {}
 
     def prepare(self) -> None:
         """The zones, and whatever is slower the first time."""
@@ -122,7 +125,11 @@ def main() -> int:
 def _measure_new(options: argparse.Namespace) -> Measured:
     say("starting RabbitMQ, PostgreSQL, Redis, BIND and the workers …")
     with a_system(fsync=not options.no_fsync) as system:
-        return measure(Bench(system, options.unfinished, options.profile), options.seconds, options.zones)
+        bench = Bench(system, options.unfinished, options.profile)
+        measured = measure(bench, options.seconds, options.zones)
+        if options.profile:
+            (options.profile / "stages.md").write_text(stages.to_markdown(bench.times_us, one_line()))
+        return measured
 
 
 def _options() -> argparse.Namespace:

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.goals import GOALS
+
 #: "function (file:line) (samples, share)" of one frame.
 _FRAME = re.compile(r"<title>([^<]+) \([^()<]*\) \(([\d,]+) samples?, [\d.]+%\)</title>")
 _ALL = re.compile(r"<title>all \(([\d,]+) samples?, 100%\)</title>")
@@ -78,3 +80,14 @@ def times_us(pictures: Mapping[Path, float], changes: int) -> dict[str, float]:
             found[stage.words] += at_work / max(total, 1) * used_s * 1e6 / changes
         found[REST] += left / max(total, 1) * used_s * 1e6 / changes
     return dict(found)
+
+
+def to_markdown(times: Mapping[str, Mapping[str, float]], title: str) -> str:
+    """A table of what `times_us` gave, by key of the goal."""
+    words = [GOALS[key].words for key in times]
+    lines = [["CPU time of a change in the workers, µs", *words], ["---", *("---:" for _ in words)]]
+    stages = [*(stage.words for stage in STAGES), REST]
+    lines += [[stage, *(f"{found[stage]:.0f}" for found in times.values())] for stage in stages]
+    lines += [["all of it", *(f"{sum(found.values()):.0f}" for found in times.values())]]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"<!-- written by `python -m bench.rates --profile` -->\n\n{title}\n\n{table}\n"
