@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from dnsworker.names import Name, sort_key
 from dnsworker.records import Key, RRset
 from dnsworker.store import bulk
-from dnsworker.store.rows import IDS, ZoneRow, chunks, insert_or_ignore, lock_first_free
+from dnsworker.store.rows import IDS, ZoneRow, chunks, lock_first_free
 from dnsworker.tables import now, recordset, zone
 
 ZONE = tuple(zone.c)
@@ -75,7 +75,7 @@ def make(connection: sa.Connection, wanted: Collection[tuple[int, Name, Name, st
     Returns the ids, those of rows that somebody else has just made included.
     """
     rows = [_tombstone(*one) for one in sorted(wanted)]
-    insert_or_ignore(connection, zone, rows)
+    _put_tombstones(connection, rows)
     keys = [{"pool_id": row["pool_id"], "name": row["name"]} for row in rows]
     return [row.id for row in _AT.find(connection, keys)]
 
@@ -148,7 +148,7 @@ def lock_or_make(connection: sa.Connection, pool_id: int, name: Name, mname: Nam
     found = connection.execute(query).one_or_none()
     if found is not None:
         return ZoneRow.of(found)
-    insert_or_ignore(connection, zone, [_tombstone(pool_id, name, mname, email)])
+    _put_tombstones(connection, [_tombstone(pool_id, name, mname, email)])
     return ZoneRow.of(connection.execute(query).one())
 
 
@@ -156,8 +156,13 @@ def _tombstone(pool_id: int, name: Name, mname: Name, email: str) -> dict[str, A
     return {
         "pool_id": pool_id, "name": name, "status": "DELETED", "is_deleted": True, "revision": 0, "serial": 0,
         "mname": mname, "email": email, "ttl": 3600, "refresh": 3600, "retry": 600, "expire": 86400,
-        "minimum": 3600, "looks": 0, "created_at": now(), "updated_at": now(),
+        "minimum": 3600, "looks": 0,
     }  # fmt: skip
+
+
+def _put_tombstones(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Those that somebody else has made stay as they are."""
+    bulk.put(connection, zone, rows, update=(), at=("created_at", "updated_at"))
 
 
 def store(
