@@ -112,10 +112,12 @@ class Browser:
         """What is to be read there; an element that is just being replaced is looked for again."""
         return self.until(lambda: self.driver.find_element(By.CSS_SELECTOR, css).text, f"words at {css}")
 
-    def until(self, holds: Callable[[], T], what: str, timeout_s: float = DEADLINE_S) -> T:
+    def until(
+        self, holds: Callable[[], T], what: str, timeout_s: float = DEADLINE_S, *, every_s: float = 0.1
+    ) -> T:
         """What `holds` gives, as soon as that is true. Raises `TimeoutException` with `what` and the page."""
         ignored = (NoSuchElementException, StaleElementReferenceException)
-        waiting = WebDriverWait(self.driver, timeout_s, poll_frequency=0.1, ignored_exceptions=ignored)
+        waiting = WebDriverWait(self.driver, timeout_s, poll_frequency=every_s, ignored_exceptions=ignored)
         try:
             return waiting.until(lambda _: holds())
         except Exception as exc:

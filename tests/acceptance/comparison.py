@@ -97,10 +97,12 @@ def serial(server: Nameserver, zone: str) -> int:
 
 def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> float:
     """Ask until the condition holds, for at most `timeout_s`; returns the seconds it took."""
-    begun = time.monotonic()
+    begun, pause_s = time.monotonic(), 0.02
     while not condition():
         assert time.monotonic() < begun + timeout_s, f"{what}, not within {timeout_s:g} s"
-        time.sleep(0.02)
+        time.sleep(pause_s)
+        # Asking costs the system what it needs to get there.
+        pause_s = min(pause_s * 1.5, 0.1)
     return time.monotonic() - begun
 
 

@@ -6,16 +6,33 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from bench import bulk, dead, growth, growth_plot, latency, memory, outage, rates, raw, refill, scale, second
-from bench.__main__ import Part
+from bench import (
+    bulk,
+    command,
+    dead,
+    growth,
+    growth_plot,
+    hybrid,
+    latency,
+    memory,
+    outage,
+    rates,
+    raw,
+    refill,
+    scale,
+    second,
+)
+from bench.__main__ import Part, Results
 from bench.__main__ import measure as measure_all
 from bench.command import Measured, NothingMeasured
 from bench.figures import Figures
@@ -31,9 +48,48 @@ MET, NOT_MET, REFUSED = 0, 1, 2
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def test_one_short_round_of_the_hybrid_pool_prints_its_table(tmp_path: Path) -> None:
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a measurement's command in this process. `python -m bench`, below, is one that runs by itself."""
+    monkeypatch.setattr(command, "stop_in_order", lambda: None)  # signals are for pytest
+
+    def run(module: ModuleType, *arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", [module.__name__, *arguments])
+        capsys.readouterr()
+        try:
+            status = module.main()
+        except SystemExit as exc:  # argparse's
+            status = exc.code
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, status, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def shared(rabbitmq: RabbitMQ, postgresql: PostgreSQL, redis: Redis) -> dict[str, Any]:
+    return {"rabbitmq": rabbitmq, "database": postgresql, "redis": redis}
+
+
+@pytest.fixture(scope="module")
+def system(shared: dict[str, Any]) -> Iterator[System]:
+    """What each measurement has to itself in `make bench`; here they take turns."""
+    with a_system(**shared) as system:
+        yield system
+
+
+def test_one_short_round_of_the_hybrid_pool_prints_its_table(
+    run: Run, shared: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hybrid, "a_hybrid", partial(hybrid.a_hybrid, **shared))
+    monkeypatch.setattr(hybrid, "ZONES", hybrid.ZONES[:8])
+    monkeypatch.setattr(hybrid, "PER_SECOND", 1)  # so few are a backlog, too
+    monkeypatch.setattr(hybrid, "SETTINGS", {"DNSWORKER_RETRY_CAP_S": "1"})
     found = tmp_path / "figures.json"
-    done = _bench("--rounds", "1", "--changes", "2", "--json", str(found))
+    done = run(hybrid, "--rounds", "1", "--changes", "2", "--json", str(found))
     assert done.returncode in (MET, NOT_MET), done.stderr
     header, healthy, faulty, verdict = done.stdout.splitlines()
     assert header.split() == ["samples", "median", "p95"]
@@ -45,10 +101,9 @@ def test_one_short_round_of_the_hybrid_pool_prints_its_table(tmp_path: Path) -> 
 
 
 def test_a_wiped_server_is_filled_again_while_changes_are_timed(
-    rabbitmq: RabbitMQ, postgresql: PostgreSQL, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refill, "LIVE", refill.LIVE[:2])
-    shared = {"rabbitmq": rabbitmq, "database": postgresql, "redis": redis}
     with refill.a_bench("bind", 4, **shared) as bench, Resolver(bench.server) as resolver:
         created_in_s = bench.create_zones()
         before = Figures.of(bench.time_changes(resolver, 2))
@@ -65,11 +120,10 @@ def test_a_wiped_server_is_filled_again_while_changes_are_timed(
 
 
 def test_a_target_that_comes_back_catches_up_while_changes_are_timed(
-    rabbitmq: RabbitMQ, postgresql: PostgreSQL, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outage, "LIVE", outage.LIVE[:2])
     monkeypatch.setattr(outage, "SPREAD_S", 1.0)
-    shared = {"rabbitmq": rabbitmq, "database": postgresql, "redis": redis}
     with outage.a_bench(**shared) as (bench, healthy), Resolver(healthy) as resolver:
         before = Figures.of(bench.time_changes(resolver, 2))
         bench.let_backlog_grow(20)
@@ -96,11 +150,10 @@ def test_a_database_is_filled_and_its_sweep_and_status_are_timed(postgresql: Pos
 
 
 def test_changes_are_timed_as_zones_grow_and_get_more(
-    rabbitmq: RabbitMQ, postgresql: PostgreSQL, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(growth, "LIVE", growth.LIVE[:2])
     monkeypatch.setattr(growth, "IDLE_S", 0.5)
-    shared = {"rabbitmq": rabbitmq, "database": postgresql, "redis": redis}
     found = growth.measure([3, 30], [5, 8], 4, 1, **shared)
     assert len(found.records[30].cost_ms["workers"]) == 1
     assert len(found.zones[8].active_ms) >= len(growth.LIVE)
@@ -120,29 +173,12 @@ def test_changes_are_timed_as_zones_grow_and_get_more(
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_starts(
-    arguments: tuple[str, str], words: str
+    run: Run, arguments: tuple[str, str], words: str
 ) -> None:
-    done = _bench(*arguments)
+    done = run(hybrid, *arguments)
     assert done.returncode == REFUSED
     assert words in done.stderr.splitlines()[-1]
     assert not done.stdout
-
-
-def _bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bench.hybrid", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
-
-
-@pytest.fixture(scope="module")
-def shared(rabbitmq: RabbitMQ, postgresql: PostgreSQL, redis: Redis) -> dict[str, Any]:
-    return {"rabbitmq": rabbitmq, "database": postgresql, "redis": redis}
-
-
-@pytest.fixture(scope="module")
-def system(shared: dict[str, Any]) -> Iterator[System]:
-    """What each measurement has to itself in `make bench`; here they take turns."""
-    with a_system(**shared) as system:
-        yield system
 
 
 def test_rates_are_measured_beside_plain_updates(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,13 +202,23 @@ def test_one_change_after_the_other_is_timed(system: System, monkeypatch: pytest
     assert "one rndc addzone" in measured.to_text()
 
 
-def test_memory_is_looked_at_on_the_way(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_looked_at_on_the_way_and_the_table_says_that_it_was_too_little(
+    run: Run, system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(memory, "ZONES", memory.ZONES[:2])
-    measured = memory.measure(system, changes=40, unfinished=20)
-    assert keys(measured) == {"memory", "memory.flat"}
-    seen = measured.details["MB after so much"]
+    monkeypatch.setattr(memory, "a_system", lambda **_: nullcontext(system))
+    file = tmp_path / "figures.json"
+    done = run(memory, "--changes", "40", "--unfinished", "20", "--json", str(file))
+    assert done.returncode == NOT_MET, done.stderr
+    document = json.loads(file.read_text())
+    assert {row["key"] for row in document["rows"]} == {"memory", "memory.flat"}
+    assert all(GOALS[key].words in done.stdout for key in ("memory", "memory.flat"))
+    seen = document["details"]["MB after so much"]
     assert list(seen) == ["0 %", "10 %", "50 %", "100 %"]
     assert all(set(one) == {"worker-1", "worker-2"} for one in seen.values())
+    results = Results(document["machine"], "today", {"memory": document}, {}, is_toy=True)
+    assert results.status == NOT_MET
+    assert [row for row in _rows(results.to_markdown()) if "open: it is for 1,000,000" in row]
 
 
 @pytest.mark.parametrize("server", ["bind", "powerdns"])
@@ -249,17 +295,21 @@ def test_a_process_is_held_to_its_share_and_goes_on_afterwards(tmp_path: Path) -
 
 
 def test_all_parts_come_to_one_table(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench", "memory", "--toy", "--to", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == NOT_MET, done.stderr  # it was too small to show anything
-    lines = (tmp_path / "table.md").read_text().splitlines()
-    rows = [line for line in lines if line.startswith("| ")]
-    assert len(rows) == 2 + len(GOALS)
-    assert [row for row in rows if "open: it is for 1,000,000" in row]
-    assert "- Toy sizes: no figure here means anything." in lines
+    """Of the command line: `scale` needs the fewest servers."""
+    line = [sys.executable, "-m", "bench", "scale", "--toy", "--to", str(tmp_path)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode in (MET, NOT_MET), done.stderr
+    table = (tmp_path / "table.md").read_text()
+    assert len(_rows(table)) == 2 + len(GOALS)
+    assert "- Toy sizes: no figure here means anything." in table.splitlines()
     document = json.loads((tmp_path / "figures.json").read_text())
     assert document["machine"]["cores"] == len(os.sched_getaffinity(0))
-    assert {row["key"] for row in document["rows"]} == {"memory", "memory.flat"}
+    assert {row["key"] for row in document["rows"]} == {"scale.sweep", "scale.status"}
+    assert done.returncode == (MET if document["parts"]["scale"]["is_met"] else NOT_MET)
+
+
+def _rows(markdown: str) -> list[str]:
+    return [line for line in markdown.splitlines() if line.startswith("| ")]
 
 
 def test_a_part_that_fails_leaves_its_rows_open(monkeypatch: pytest.MonkeyPatch) -> None:

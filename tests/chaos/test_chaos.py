@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from chaos.__main__ import main
 from chaos.faults import FAULTS
 from chaos.nemesis import Step, draw
 from dev.program import ROOT
@@ -18,7 +19,11 @@ KEPT, REFUSED = 0, 2
 
 def test_a_short_run_breaks_no_promise(tmp_path: Path) -> None:
     plot = tmp_path / "timeline.svg"
-    done = _chaos("--seed", "7", "--duration", "15", "--faults", "kill,database,target", "--plot", str(plot))
+    arguments = ("--seed", "7", "--duration", "15", "--faults", "kill,database,target", "--plot", str(plot))
+    done = subprocess.run(
+        [sys.executable, "-m", "chaos", *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
     assert done.returncode == KEPT, done.stdout + done.stderr
     rows = dict(line.split(None, 1) for line in done.stdout.splitlines())
     assert rows["seed"] == "7"
@@ -53,18 +58,19 @@ def test_no_fault_is_left_out() -> None:
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_starts(
-    arguments: tuple[str, str], words: str
+    arguments: tuple[str, str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    done = _chaos(*arguments)
-    assert done.returncode == REFUSED
-    assert words in done.stderr.splitlines()[-1]
-    assert not done.stdout
+    monkeypatch.setattr(sys, "argv", ["chaos", *arguments])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert refused.value.code == REFUSED
+    said = capsys.readouterr()
+    assert words in said.err.splitlines()[-1]
+    assert not said.out
 
 
 def _first(seed: int) -> list[Step]:
     return list(itertools.islice(draw(seed, list(FAULTS)), len(FAULTS)))
-
-
-def _chaos(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "chaos", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
