@@ -31,6 +31,7 @@ from dev.servers import (
     SQLite,
 )
 from dev.stack import DATABASES, Database, Stack
+from tests import engines
 
 
 def _start_rabbitmq() -> RabbitMQ:
@@ -59,6 +60,8 @@ assert DATABASE in DATABASES, f"DNSWORKER_TEST_DATABASE must be one of {', '.joi
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+engines.share_compiled()
 
 _servers: dict[str, Future[Server]] = {}
 _starting = ThreadPoolExecutor(max_workers=len(KINDS), thread_name_prefix="start")
