@@ -37,7 +37,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def client_python(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory, system_environment: dict[str, str]
+) -> Path:
     """A virtual environment with nothing but the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("client")
     venv.create(folder, with_pip=True)
@@ -52,7 +54,7 @@ def client_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         str(ROOT / "constraints.txt"),
         str(wheel),
     ]
-    subprocess.run(install, check=True, capture_output=True, text=True, timeout=240)
+    subprocess.run(install, check=True, capture_output=True, text=True, timeout=240, env=system_environment)
     return python
 
 
