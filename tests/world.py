@@ -278,8 +278,8 @@ class World:
             if time.monotonic() > deadline:
                 pytest.fail(f"{what} within {DEADLINE_S:g} s; {self.explain()}")
             self.runtime.sweep()
-            # The loop's own pace; what is waited for is the state. What hasn't come after some sweeps waits for
-            # a clock, and sweeping on without a rest would take the processor from whoever else is tested.
+            # The loop's own pace; what is waited for is the state. What hasn't come after some sweeps waits
+            # for a clock, and sweeping on without a rest would take the processor from all the others.
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 0.1)
 
