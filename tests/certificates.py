@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+#: An authority that has signed nothing, and whose key was never kept.
+NOBODY = Path(__file__).with_name("nobody.pem")
 _NEW = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1"
 
 

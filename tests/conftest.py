@@ -31,6 +31,8 @@ from dev.servers import (
     SQLite,
 )
 from dev.stack import DATABASES, Database, Stack
+from tests import engines
+from tests.certificates import NOBODY
 
 
 def _start_rabbitmq() -> RabbitMQ:
@@ -59,6 +61,8 @@ assert DATABASE in DATABASES, f"DNSWORKER_TEST_DATABASE must be one of {', '.joi
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+engines.share_compiled()
 
 _servers: dict[str, Future[Server]] = {}
 _starting = ThreadPoolExecutor(max_workers=len(KINDS), thread_name_prefix="start")
@@ -116,6 +120,19 @@ def _begin(name: str) -> Future[Server]:
     if name not in _servers:
         _servers[name] = _starting.submit(lambda: KINDS[name]().start())
     return _servers[name]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def system_environment() -> Iterator[dict[str, str]]:
+    """The environment without what holds during tests, for a program that goes to the Internet.
+
+    Nothing else meets what a system authority has signed, and a client that reads them all (PyMySQL
+    for each connection, ours of PowerDNS for each target) computes longer for it than for what it then does.
+    """
+    found = dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(NOBODY))
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -37,14 +37,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def client_python(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory, system_environment: dict[str, str]
+) -> Path:
     """A virtual environment with nothing but the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("client")
     venv.create(folder)
     python = folder / "bin" / "python"
     # Of what is installed little is run: that compiles itself.
-    install = ["install", "--quiet", "--no-compile", "-c", str(ROOT / "constraints.txt"), str(wheel)]
-    subprocess.run(pip(python, *install), check=True, capture_output=True, text=True, timeout=240)
+    install = pip(
+        python, "install", "--quiet", "--no-compile", "-c", str(ROOT / "constraints.txt"), str(wheel)
+    )
+    subprocess.run(install, check=True, capture_output=True, text=True, timeout=240, env=system_environment)
     return python
 
 
