@@ -1,7 +1,7 @@
 """All measurements, one after the other, and the table of the goals: `python -m bench`, or `make bench`.
 
-Each runs as a process of its own, on servers of its own. One that fails leaves its rows open and doesn't stop
-the others. Exit status: 0 all goals are met, 1 some aren't, 2 something couldn't be measured.
+Each runs as a process of its own, on servers of its own, the longest last. One that fails leaves its rows open
+and doesn't stop the others; what was found is written after each. Exit status: 0 all goals are met, 1 some aren't, 2 something couldn't be measured.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,11 +60,11 @@ PARTS = (
     Part("dead", toy=("--seconds", "2", "--rounds", "1", *FEW)),
     Part("second", toy=("--seconds", "2", "--rounds", "1", *FEW)),
     Part("memory", ("--changes", "100000"), toy=("--changes", "160", *FEW)),
-    Part("scale", toy=("--zones", "100", "--rounds", "2")),
-    Part("growth", toy=("--records", "10", "--zones", "100", "--changes", "5", "--rounds", "1")),
     Part("hybrid", toy=("--rounds", "1", "--changes", "2")),
     Part("refill", ("--zones", "1000"), toy=("--zones", "100", "--changes", "5")),
     Part("outage", ("--zones", "1000"), toy=("--zones", "20", "--changes", "3")),
+    Part("scale", toy=("--zones", "100", "--rounds", "2")),
+    Part("growth", toy=("--records", "10", "--zones", "100", "--changes", "5", "--rounds", "1")),
 )
 
 
@@ -154,8 +154,10 @@ def _cells(key: str, row: Mapping[str, Any] | None) -> tuple[str, ...]:
     return words, str(goal), *designate, number(row["figure"], goal.unit), raw, ratio, row["verdict"]
 
 
-def measure(parts: Sequence[Part], *, as_toy: bool) -> Results:
-    """Run them all."""
+def measure(
+    parts: Sequence[Part], *, as_toy: bool, keep: Callable[[Results], None] = lambda results: None
+) -> Results:
+    """Run them all; `keep` is called with what there is after each."""
     results = Results(describe(), datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), {}, {}, as_toy)
     with tempfile.TemporaryDirectory(prefix="dnsworker-bench-") as folder:
         for part in parts:
@@ -167,6 +169,7 @@ def measure(parts: Sequence[Part], *, as_toy: bool) -> Results:
             else:
                 results.documents[part.name] = json.loads(file.read_text())
             say(f"=== bench.{part.name} took {time.monotonic() - begun:.0f} s")
+            keep(results)
     return results
 
 
@@ -191,15 +194,18 @@ def main() -> int:
     options = _options()
     stop_in_order()
     try:
-        results = measure(options.parts, as_toy=options.toy)
+        results = measure(options.parts, as_toy=options.toy, keep=lambda found: _write(found, options.to))
     except KeyboardInterrupt:
         return 130
     print(results.to_text())
-    if options.to:
-        (options.to / "table.md").write_text(results.to_markdown())
-        document = json.dumps(results.to_json(), indent=2, ensure_ascii=False)
-        (options.to / "figures.json").write_text(document + "\n")
     return results.status
+
+
+def _write(results: Results, folder: Path | None) -> None:
+    if folder:
+        (folder / "table.md").write_text(results.to_markdown())
+        document = json.dumps(results.to_json(), indent=2, ensure_ascii=False)
+        (folder / "figures.json").write_text(document + "\n")
 
 
 def _options() -> argparse.Namespace:
