@@ -1,7 +1,8 @@
 """All measurements, one after the other, and the table of the goals: `python -m bench`, or `make bench`.
 
-Each runs as a process of its own, on servers of its own, the longest last. One that fails leaves its rows open
-and doesn't stop the others; what was found is written after each. Exit status: 0 all goals are met, 1 some aren't, 2 something couldn't be measured.
+Each runs as a process of its own, on servers of its own, the longest last. One that fails leaves its rows
+open and doesn't stop the others; what was found is written after each. Exit status: 0 all goals are met, 1
+some aren't, 2 something couldn't be measured.
 """
 
 from __future__ import annotations
