@@ -181,8 +181,10 @@ def test_a_stopped_broker_process_costs_no_more_than_the_timeout(rabbitmq: Rabbi
         finally:
             rabbitmq.cont()
         client.put_record(**RECORD)
-    numbers = [message["order"]["number"] for message in take(declared, 3)]
-    assert sorted(numbers) == [1, 2, 3]  # it had arrived after all; its number is void
+    orders = [message["order"] for message in take(declared, 2)]
+    # Of the second nobody knows: what lay unread at the broker goes with a connection that is reset.
+    assert [order["number"] for order in orders] in ([1, 2, 3], [1, 3])
+    assert orders[-1]["skips"] == [2]
 
 
 def test_a_kept_connection_that_died_is_replaced(rabbitmq: RabbitMQ, declared: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from dev.servers import Redis
 from dnsworker import metering
 from dnsworker.capabilities import Capabilities
+from dnsworker.database import AWAY
 from dnsworker.errors import BackendError, RateLimited
 from dnsworker.operations import Status
 from dnsworker.pools import Pool
@@ -67,13 +68,16 @@ def work(runtimes: list[Runtime], is_reached: Callable[[], bool], *targets: str,
     def deliver(runtime: Runtime) -> None:
         while not is_done.is_set():
             for name in targets:
-                runtime.deliver(name)
+                with suppress(*AWAY):  # a file that is locked for long: a task is tried again then
+                    runtime.deliver(name)
             is_done.wait(0.002)
 
     with ThreadPoolExecutor(threads * len(runtimes)) as pool:
         running = [pool.submit(deliver, runtime) for runtime in runtimes for _ in range(threads)]
         try:
             while not is_reached():
+                for broken in filter(Future.done, running):
+                    broken.result()
                 assert time.monotonic() < deadline, "not reached in time"
                 time.sleep(0.01)  # the loop's own pace
         finally:
