@@ -131,7 +131,7 @@ class Results:
         lines = [header, ("---",) * len(header), *rows]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         notes = "\n".join(f"- {note}" for note in self.notes())
-        return f"<!-- written by `make bench` -->\n\n{table}\n\n{notes}\n"
+        return f"<!-- written by `make bench` -->\n\n# Figures\n\n{table}\n\n{notes}\n"
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -82,12 +82,15 @@ def times_us(pictures: Mapping[Path, float], changes: int) -> dict[str, float]:
     return dict(found)
 
 
-def to_markdown(times: Mapping[str, Mapping[str, float]], title: str) -> str:
-    """A table of what `times_us` gave, by key of the goal."""
+def to_markdown(times: Mapping[str, Mapping[str, float]], measured_on: str) -> str:
+    """A page with a table of what `times_us` gave, by key of the goal."""
     words = [GOALS[key].words for key in times]
-    lines = [["CPU time of a change in the workers, µs", *words], ["---", *("---:" for _ in words)]]
+    lines = [["µs of CPU time", *words], ["---", *("---:" for _ in words)]]
     stages = [*(stage.words for stage in STAGES), REST]
     lines += [[stage, *(f"{found[stage]:.0f}" for found in times.values())] for stage in stages]
     lines += [["all of it", *(f"{sum(found.values()):.0f}" for found in times.values())]]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"<!-- written by `python -m bench.rates --profile` -->\n\n{title}\n\n{table}\n"
+    return (
+        "<!-- written by `python -m bench.rates --profile` -->\n\n"
+        f"# A change in the workers, stage by stage\n\n{table}\n\n{measured_on}\n"
+    )
