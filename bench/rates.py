@@ -62,9 +62,8 @@ class Bench:
         self._note(f"{key}: raw before, after, /s", plain)
         self._note(f"{key}: CPU for 1,000 changes, s", _per_thousand(done))
         if pictures:
-            self._note(
-                f"{key}: CPU of a change in the workers, µs", stages.times_us(pictures, done.submitted)
-            )
+            self.times_us[key] = stages.times_us(pictures, done.submitted)
+            self._note(f"{key}: CPU of a change in the workers, µs", self.times_us[key])
         return done
 
     def change_many(self, seconds: float) -> None:
