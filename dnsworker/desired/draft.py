@@ -41,12 +41,14 @@ class Draft:
         """`before_flush` writes what the rows of a flush refer to."""
         self.connection, self._before_flush = connection, before_flush
         self._zones: dict[int, ZoneRow] = {}
+        self._ids: dict[Name, dict[int, None]] = {}
         self._changed: set[int] = set()
         self._created: set[int] = set()
         self._deleted: set[int] = set()
         #: By place, what is there; places that aren't in it weren't read yet.
         self._rrsets: dict[Place, dict[str, RRset]] = {}
-        self._put: dict[tuple[int, Key], RRset | None] = {}
+        #: By place and type, what is to be written; None: removed.
+        self._put: dict[Place, dict[str, RRset | None]] = {}
         self._journal: list[Appended] = []
         self._wanted: dict[tuple[int, int], Wanted] = {}
         #: Names about which it is known whether they are zones, and those that are, by pool.
@@ -59,6 +61,7 @@ class Draft:
         """Take in zones that the transaction has locked."""
         for row in rows:
             self._zones[row.id] = row
+            self._ids.setdefault(row.name, {})[row.id] = None
             self._note_living(row)
 
     def zone(self, zone_id: int) -> ZoneRow:
@@ -72,7 +75,7 @@ class Draft:
 
         Whoever asks may hold locks that come after zones, so nobody is waited for. Raises `Contended`.
         """
-        held = [row for row in self._zones.values() if row.name == name]
+        held = [self._zones[zone_id] for zone_id in self._ids.get(name, ())]
         if not held:
             ids = zones.ids_named(self.connection, [name])[name]
             held = zones.lock_all(self.connection, ids, wait=False)
@@ -127,17 +130,16 @@ class Draft:
 
     def read(self, places: Collection[Place]) -> None:
         """Read in one go what is at these places."""
-        missing: dict[int, list[Name]] = {}
-        for zone_id, name in dict.fromkeys(places):
-            if (zone_id, name) not in self._rrsets:
-                missing.setdefault(zone_id, []).append(name)
-                self._rrsets[zone_id, name] = {}
-        for zone_id, rrset in zones.rrsets_of(self.connection, missing):
+        missing = [place for place in dict.fromkeys(places) if place not in self._rrsets]
+        by_zone: dict[int, list[Name]] = {}
+        for place in missing:
+            by_zone.setdefault(place[0], []).append(place[1])
+            self._rrsets[place] = {}
+        for zone_id, rrset in zones.rrsets_of(self.connection, by_zone):
             self._rrsets[zone_id, rrset.name][rrset.type] = rrset
-        for (zone_id, key), value in self._put.items():
-            place = (zone_id, key[0])
-            if place in self._rrsets:
-                self._lay(place, key[1], value)
+        for place in missing:
+            for type_, value in self._put.get(place, {}).items():
+                self._lay(place, type_, value)
 
     def rrsets_at(self, zone_id: int, names: Collection[Name]) -> dict[Key, RRset]:
         """The desired RRsets of these owners."""
@@ -150,7 +152,7 @@ class Draft:
         """Make these the zone's RRsets."""
         for change in changes:
             name, type_ = change.key
-            self._put[zone_id, change.key] = change.after
+            self._put.setdefault((zone_id, name), {})[type_] = change.after
             if (zone_id, name) in self._rrsets:
                 self._lay((zone_id, name), type_, change.after)
 
@@ -205,10 +207,16 @@ class Draft:
         """Write what zones have become so far, so that the database can be asked."""
         self._before_flush()
         connection = self.connection
-        zones.put_rrsets(
-            connection, [(zone_id, value) for (zone_id, _), value in self._put.items() if value is not None]
-        )
-        zones.remove_rrsets(connection, [place for place, value in self._put.items() if value is None])
+        put: list[tuple[int, RRset]] = []
+        removed: list[tuple[int, Key]] = []
+        for (zone_id, name), by_type in self._put.items():
+            for type_, value in by_type.items():
+                if value is None:
+                    removed.append((zone_id, (name, type_)))
+                else:
+                    put.append((zone_id, value))
+        zones.put_rrsets(connection, put)
+        zones.remove_rrsets(connection, removed)
         journal.append(connection, self._journal)
         zones.store(
             connection, [self._zones[zone_id] for zone_id in sorted(self._changed)],
