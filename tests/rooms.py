@@ -33,6 +33,7 @@ from dev.servers.rabbitmq import SCRIPTS
 RESOLVER = "198.51.100.1"
 NETWORK = "198.51.100"  # RFC 5737; a bridge that nothing outside of these rooms can reach
 INSIDE = Path(__file__).with_name("room_inside.py")
+BRIDGE = "02:00:00:00:00:01"
 NAMES = Path(__file__).with_name("room_names.py")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 COMPOSE = Path(sys.executable).with_name("docker-compose")
@@ -264,7 +265,13 @@ class House:
             )
         }
         names = json.dumps(self._names())
-        bridge = ["ip link add br0 type bridge", f"ip addr add {RESOLVER}/24 dev br0", "ip link set br0 up"]
+        # With an address of its own: else it has that of one of its ports, another one when a room comes or
+        # goes, and for seconds whoever knew the old one finds no resolver.
+        bridge = [
+            f"ip link add br0 address {BRIDGE} type bridge",
+            f"ip addr add {RESOLVER}/24 dev br0",
+            "ip link set br0 up",
+        ]
         self._switch = Process(
             ["unshare", "--net", "sh", "-c", f'{" && ".join(bridge)} && exec "$@"', "sh",
              sys.executable, str(NAMES), RESOLVER, names],
