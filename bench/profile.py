@@ -6,6 +6,7 @@ Its looks cost time themselves, so a run that is profiled is none for the table.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from dev.stack import Stack
 
 LOOKS_PER_SECOND = 100
 WRITE_WITHIN_S = 60.0
+_TITLE = re.compile(r'(<text id="title"[^>]*>)[^<]*')
 
 
 def folder(text: str) -> Path:
@@ -70,3 +72,6 @@ def _start(stack: Stack, pid: int, picture: Path) -> Process:
 def _end(recorder: Process, picture: Path) -> None:
     recorder.stop(WRITE_WITHIN_S)
     wait_until(picture.exists, 1.0, f"py-spy to write {picture.name}: {recorder.tail()}")
+    # Its title is the command, with paths of this machine.
+    text = picture.read_text(encoding="utf-8")
+    picture.write_text(_TITLE.sub(rf"\g<1>{picture.stem}", text, count=1), encoding="utf-8")
