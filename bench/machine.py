@@ -39,9 +39,8 @@ def describe() -> dict[str, Any]:
     }
 
 
-def one_line(machine: dict[str, Any] | None = None) -> str:
-    """`describe` for people."""
-    machine = machine or describe()
+def one_line(machine: dict[str, Any]) -> str:
+    """What `describe` gave, for people."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
         f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB, "

@@ -17,7 +17,7 @@ from pathlib import Path
 from bench import processes, profile, raw, stages
 from bench.command import Measured, count, new_parser, run, say
 from bench.goals import Row
-from bench.machine import one_line
+from bench.machine import describe, one_line
 from bench.submitters import SUBMITTERS, UNFINISHED, Done, Work, add_option, submit
 from bench.system import System, a_system
 
@@ -123,11 +123,12 @@ def main() -> int:
 
 def _measure_new(options: argparse.Namespace) -> Measured:
     say("starting RabbitMQ, PostgreSQL, Redis, BIND and the workers …")
+    machine = describe()
     with a_system(fsync=not options.no_fsync) as system:
         bench = Bench(system, options.unfinished, options.profile)
         measured = measure(bench, options.seconds, options.zones)
         if options.profile:
-            (options.profile / "stages.md").write_text(stages.to_markdown(bench.times_us, one_line()))
+            (options.profile / "stages.md").write_text(stages.to_markdown(bench.times_us, one_line(machine)))
         return measured
 
 

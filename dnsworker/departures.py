@@ -2,7 +2,7 @@
 
 A convoy costs so much for each zone, and next to nothing for each change. So what comes while one is under
 way goes with the next, and a target that gets many changes is left alone for a moment, in which more of them
-come together: that halves the work, for a delay that only a busy system has.
+come together: less work, for a delay that only a busy system has.
 """
 
 from __future__ import annotations

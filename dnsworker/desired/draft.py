@@ -41,6 +41,7 @@ class Draft:
         """`before_flush` writes what the rows of a flush refer to."""
         self.connection, self._before_flush = connection, before_flush
         self._zones: dict[int, ZoneRow] = {}
+        #: By name, the ids of those.
         self._ids: dict[Name, dict[int, None]] = {}
         self._changed: set[int] = set()
         self._created: set[int] = set()

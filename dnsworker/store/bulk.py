@@ -42,7 +42,8 @@ def put(
     update: Update | None = None,
     at: tuple[str, ...] = (),
 ) -> None:
-    """Insert the rows; those whose primary key is there get `update` instead (None: that is an error).
+    """Insert the rows; those whose primary key is there get `update` instead (None: that is an error; `()`:
+    they stay as they are, whichever unique key of theirs is there).
 
     All rows have the same columns, and no two the same key. `at`: columns of all rows that are this moment.
     """

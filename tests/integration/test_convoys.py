@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from dnsworker.convergence import Convoy, convoy
 from dnsworker.convergence.convoy import ENTRIES_AT_ONCE
 from dnsworker.departures import BUSY_OPERATIONS
 from dnsworker.errors import RecordRejected
@@ -124,6 +126,38 @@ def test_a_zone_with_very_many_changes_goes_by_itself(world: World) -> None:
     others = [world.put("www", OURS, zone=zone) for zone in ZONES[1:]]
     assert {world.end_of(one).status for one in [large, *others]} == {Status.ACTIVE}
     assert len(world.served("one", ZONES[0])) == len(wishes)
+
+
+def test_no_zone_waits_to_be_verified_for_a_large_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convoy, "ENTRIES_AT_ONCE", 4)
+    told: list[int] = []
+    told_before: list[int] = []
+    monkeypatch.setattr(world.runtime._deliverer, "_on_progress", told.append)
+    world.servers["one"].before_request = lambda what: told_before.append(len(told))
+    for zone in ZONES[:-1]:
+        world.put("www", OURS, zone=zone)
+    for number in range(4):
+        world.put(f"h{number}", OURS, zone=ZONES[-1])
+    world.runtime.deliver("one")
+    assert told_before[-1] == len(ZONES) - 1, "the large one is sent when the others have been told of"
+    assert len(world.served("one", ZONES[-1])) == 4
+
+
+def test_whoever_came_while_another_found_nothing_is_not_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliverer, asked = world.runtime._deliverer, list[float]()
+    gather = deliverer._claiming.gather
+
+    def gather_and_be_passed_by(*arguments: Any) -> Convoy | None:
+        found = gather(*arguments)
+        world.runtime.deliver("one")  # for what was committed a moment later
+        return found
+
+    monkeypatch.setattr(deliverer, "_on_retry", lambda target, delay_s: asked.append(delay_s))
+    monkeypatch.setattr(deliverer._claiming, "gather", gather_and_be_passed_by)
+    world.runtime.deliver("one")
+    assert asked == [0.0]
 
 
 def test_what_comes_while_a_convoy_is_under_way_goes_with_the_next(world: World) -> None:
