@@ -20,11 +20,12 @@ SIGNER_TYPES = frozenset(
 )
 
 Records = frozenset[tuple[int, str]]
+_NONE: Records = frozenset()
 
 
 def records_of(rrset: RRset | None) -> Records:
     """An RRset's records as (ttl, rdata) pairs."""
-    return frozenset() if rrset is None else frozenset((rrset.ttl, value) for value in rrset.data)
+    return _NONE if rrset is None else frozenset([(rrset.ttl, value) for value in rrset.data])
 
 
 def rrset_after(key: Key, before: RRset | None, delta: ZoneDelta) -> RRset | None:
@@ -48,10 +49,10 @@ def not_as_planned(changes: Iterable[RRsetChange], delta: ZoneDelta) -> list[Key
     """The RRsets of which the target tells another difference than the one that it was sent."""
     wrong = []
     for change in changes:
-        before, after = records_of(change.before), records_of(change.after)
-        removed, added = delta.removed.get(change.key, frozenset()), delta.added.get(change.key, frozenset())
-        if removed != before - after or added != after - before:
-            wrong.append(change.key)
+        key, before, after = change.key, records_of(change.before), records_of(change.after)
+        removed, added = delta.removed.get(key, _NONE), delta.added.get(key, _NONE)
+        if (removed, added) != ((before - after, after - before) if before else (before, after)):
+            wrong.append(key)
     return wrong
 
 

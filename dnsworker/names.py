@@ -160,10 +160,8 @@ def sort_key(name: Name) -> str:
     blanks are escaped, so `key(a).startswith(key(b))` holds exactly when `a` is `b` or below it.
     """
     if "\\" not in name:
-        texts = name.split(".")[:-1]
-    else:
-        texts = [_label_text(label) for label in split_labels(name)]
-    return "".join(text + " " for text in reversed(texts) if text)
+        return " ".join(name.split(".")[::-1])[1:] + " " if name != ROOT else ""
+    return "".join([_label_text(label) + " " for label in reversed(split_labels(name))])
 
 
 def split_labels(name: Name) -> tuple[bytes, ...]:

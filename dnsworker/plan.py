@@ -7,7 +7,8 @@ any I/O; a backend only translates a `Plan`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import operator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -39,7 +40,7 @@ class RRsetChange:
         """(owner name, type)."""
         rrset = self.after or self.before
         assert rrset is not None, "a change has a before or an after"
-        return rrset.key
+        return rrset.name, rrset.type
 
     @property
     def is_removal(self) -> bool:
@@ -92,16 +93,19 @@ def make_plan(zone: Name, current_soa: SOA, desired_soa: SOA, changes: Iterable[
     others; within an owner removals come before additions. Otherwise by name, so that the same changes
     always give the same plan.
     """
-    groups = _by_owner(changes)
-    ordered = sorted(
-        groups.items(), key=lambda group: (not all(c.is_removal for c in group[1]), sort_key(group[0]))
-    )
-    in_order = (
-        change
-        for _, group in ordered
-        for change in sorted(group, key=lambda change: (not change.is_removal, change.key[1]))
-    )
+    in_order: list[RRsetChange] = []
+    for _, group in sorted(_by_owner(changes).items(), key=_place_of_owner):
+        in_order += group if len(group) == 1 else sorted(group, key=_place_at_owner)
     return Plan(zone, current_soa, desired_soa, tuple(in_order))
+
+
+def _place_of_owner(owner: tuple[Name, list[RRsetChange]]) -> tuple[bool, str]:
+    name, group = owner
+    return any(change.after is not None for change in group), sort_key(name)
+
+
+def _place_at_owner(change: RRsetChange) -> tuple[bool, str]:
+    return not change.is_removal, change.key[1]
 
 
 def split(plan: Plan, capabilities: Capabilities) -> list[Plan]:
@@ -186,18 +190,21 @@ def _pack(
     changes: Iterable[RRsetChange], capabilities: Capabilities, fence: Fence = "soa"
 ) -> list[list[RRsetChange]]:
     """Whole owners, in order, into as few batches as the limits allow. Always at least one batch."""
-    limits = (
-        capabilities.max_batch,
-        capabilities.max_message_bytes,
-        capabilities.max_records,
-        capabilities.max_characters,
-    )
+    limits = [
+        limit or math.inf
+        for limit in (
+            capabilities.max_batch,
+            capabilities.max_message_bytes,
+            capabilities.max_records,
+            capabilities.max_characters,
+        )
+    ]
     batches: list[list[RRsetChange]] = [[]]
     used = [0] * len(limits)
     for group in _by_owner(changes).values():
-        costs = [sum(each) for each in zip(*(_costs(change, fence) for change in group), strict=True)]
-        wanted = [one + other for one, other in zip(used, costs, strict=True)]
-        if batches[-1] and any(limit and cost > limit for limit, cost in zip(limits, wanted, strict=True)):
+        costs = _costs(group, fence)
+        wanted = list(map(operator.add, used, costs))
+        if batches[-1] and any(map(operator.gt, wanted, limits)):
             batches.append([])
             wanted = costs
         batches[-1].extend(group)
@@ -205,10 +212,16 @@ def _pack(
     return batches
 
 
-def _costs(change: RRsetChange, fence: Fence) -> tuple[int, int, int, int]:
-    """What a change counts for in each limit: changes, bytes, records, characters."""
-    values = [value for rrset in (change.before, change.after) if rrset for value in rrset.data]
-    return 1, _size(change, fence), len(values), sum(map(len, values))
+def _costs(group: Sequence[RRsetChange], fence: Fence) -> list[int]:
+    """What changes count for in each limit: changes, bytes, records, characters."""
+    octets = records = characters = 0
+    for change in group:
+        octets += _size(change, fence)
+        for rrset in (change.before, change.after):
+            if rrset is not None:
+                records += len(rrset.data)
+                characters += sum(map(len, rrset.data))
+    return [len(group), octets, records, characters]
 
 
 def _size(change: RRsetChange, fence: Fence = "soa") -> int:
@@ -216,10 +229,12 @@ def _size(change: RRsetChange, fence: Fence = "soa") -> int:
 
     Presentation text is at least as long as wire format for every type but those that hold addresses.
     """
-    owner = len(change.key[0]) + RR_OVERHEAD_BYTES
+    rrset = change.after or change.before
+    assert rrset is not None, "a change has a before or an after"
+    owner = len(rrset.name) + RR_OVERHEAD_BYTES
     values = change.after.data if change.after else ()
     removal = owner if change.before else 0
     if fence == "rrsets":
         values += change.before.data if change.before else ()
         removal += 0 if change.before else owner
-    return removal + sum(owner + max(16, len(value) + 2) for value in values)
+    return removal + sum([owner + max(16, len(value) + 2) for value in values])

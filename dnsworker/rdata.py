@@ -81,6 +81,11 @@ def canonical_data(
 
     `type_` is a `checked_type`. Only a zone file has an `origin`; without one a relative name is refused.
     """
+    if isinstance(values, list | tuple) and len(values) == 1 and type_ not in RULES:
+        (value,) = values  # nearly all: one short value, of a type without rules
+        found = QUICK[type_](value, origin) if type_ in QUICK and isinstance(value, str) else None
+        if found is not None:
+            return (found[1],)
     where = f"{owner} {type_}"
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise InvalidRecord(f"{where}: data is a list of texts, one for each record")

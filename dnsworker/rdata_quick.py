@@ -21,6 +21,13 @@ _PLAIN_STRING = re.compile(r'"[ !#-\[\]-~]{0,255}"')
 Quick = Callable[[str, Name | None], tuple[bytes, str] | None]
 
 
+def ipv6_text(octets: bytes) -> str:
+    """An IPv6 address as dnspython writes it (RFC 5952)."""
+    if octets.startswith(b"\0\0"):  # where C libraries differ, on ::192.0.2.1
+        return dns.ipv6.inet_ntoa(octets)
+    return socket.inet_ntop(socket.AF_INET6, octets)
+
+
 def _quick_a(value: str, origin: Name | None) -> tuple[bytes, str] | None:
     try:
         wire = socket.inet_pton(socket.AF_INET, value)
@@ -34,7 +41,7 @@ def _quick_aaaa(value: str, origin: Name | None) -> tuple[bytes, str] | None:
         wire = socket.inet_pton(socket.AF_INET6, value)
     except (OSError, ValueError):
         return None
-    return wire, dns.ipv6.inet_ntoa(wire)
+    return wire, ipv6_text(wire)
 
 
 def _quick_text(value: str, origin: Name | None) -> tuple[bytes, str] | None:

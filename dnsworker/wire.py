@@ -7,6 +7,7 @@ plain goes to dnspython all the same.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import secrets
@@ -16,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import dns.exception
-import dns.ipv6
 import dns.name
 import dns.rdata
 import dns.rdataclass
@@ -24,6 +24,7 @@ import dns.rdatatype
 
 from dnsworker import names, rdata
 from dnsworker.names import Name
+from dnsworker.rdata_quick import ipv6_text
 from dnsworker.records import SOA, RRset
 
 SOA_TYPE = int(dns.rdatatype.SOA)
@@ -130,7 +131,7 @@ class Message:
             if kind == _A and length == 4:
                 text = socket.inet_ntoa(data)
             elif kind == _AAAA and length == 16:
-                text = dns.ipv6.inet_ntoa(data)
+                text = ipv6_text(data)
             elif kind in _SINGLE_NAME:
                 text, _ = self._name(position)
                 data = name_octets(text)
@@ -159,6 +160,14 @@ class Message:
     def _name(self, position: int) -> tuple[Name, int]:
         """The name at `position`, canonical, and where it ends."""
         wire = self.wire
+        after = position + 1 + wire[position]
+        if after - position < 65 and wire[after] >= 0xC0:
+            # Most are a label and a pointer to a name that was read before.
+            known = self._suffixes.get((wire[after] & 0x3F) << 8 | wire[after + 1])
+            label = wire[position + 1 : after].lower()
+            if known is not None and _PLAIN_LABEL.fullmatch(label):
+                self._suffixes[position] = name = f"{label.decode('ascii')}.{known}"
+                return Name(name), after + 2
         labels: list[str] = []
         starts: list[int] = []
         limit = position
@@ -275,4 +284,12 @@ def _escaped(label: bytes) -> str:
 
 def name_octets(name: str) -> bytes:
     """A name in wire format, uncompressed."""
+    if "\\" in name or name == names.ROOT:
+        return _octets(name)
+    first, _, rest = name.partition(".")
+    return bytes((len(first),)) + first.encode("ascii") + _octets(rest)  # the names of a zone end alike
+
+
+@functools.lru_cache(maxsize=1024)
+def _octets(name: str) -> bytes:
     return b"".join(bytes([len(label)]) + label for label in names.split_labels(Name(name))) + b"\0"

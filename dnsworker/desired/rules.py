@@ -91,11 +91,11 @@ def check_ignored(known: KnownPool, zone: Name, changes: Sequence[RRsetChange]) 
 
 def check_children(draft: Draft, zone: ZoneRow, changes: Sequence[RRsetChange]) -> None:
     """Records of a zone that we hold below this one belong there, not here (NS and DS at its top aside)."""
-    added = {change.key for change in changes if not change.is_removal}
-    above = {name: {name, *names.ancestors(name, zone.name)} - {zone.name} for name, _ in added}
-    children = draft.held_below(zone.pool_id, zone.name, set().union(*above.values()))
+    added = [change.key for change in changes if not change.is_removal]
+    above = placement.names_needed(added, zone.name) - {zone.name}
+    children = draft.held_below(zone.pool_id, zone.name, above)
     for name, type_ in added if children else ():
-        inside = above[name] & children
+        inside = children.intersection([name, *names.ancestors(name, zone.name)])
         if inside and not (name in inside and type_ in ("NS", "DS")) and type_ not in ("A", "AAAA"):
             child = max(inside, key=len)
             raise InvalidRecord(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, NotRequired, Self
 
 from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import TypedDict  # pydantic takes the standard library's from Python 3.12 on
 
 from dnsworker import names
 from dnsworker.errors import InvalidRecord
+from dnsworker.names import Name
 from dnsworker.operations import Action, Change
 from dnsworker.records import MAX_TTL, RRset
-from dnsworker.requests.request import Message, Request, Ttl
+from dnsworker.requests.request import Request, Ttl
 
 MAX_CHANGES = 100_000
 
@@ -37,7 +40,7 @@ class DeleteRecord(_RecordRequest):
     @model_validator(mode="before")
     @classmethod
     def _normalise(cls, raw: Any) -> Any:
-        return _normalised(cls.action, raw)
+        return _normalised_with_zone(cls.action, raw)
 
 
 class _RecordDataRequest(_RecordRequest):
@@ -47,7 +50,7 @@ class _RecordDataRequest(_RecordRequest):
     @model_validator(mode="before")
     @classmethod
     def _normalise(cls, raw: Any) -> Any:
-        return _normalised(cls.action, raw)
+        return _normalised_with_zone(cls.action, raw)
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -69,24 +72,16 @@ class PutRecord(_RecordDataRequest):
     action: ClassVar[Action] = "put"
 
 
-class Wish(Message):
-    """One element of `change_zone`'s `changes`."""
+class Wish(TypedDict):
+    """One element of `change_zone`'s `changes`; no model, since there are up to 100,000."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
 
     action: Action
     name: str
     type: str
-    data: list[str] = Field(default=[])
-    ttl: int | None = Ttl
-
-    @model_validator(mode="after")
-    def _has_data(self) -> Self:
-        # Only with data were name, type and data judged as a whole; and a put of nothing would be a deletion
-        # that neither permissions nor the guard see.
-        if self.action != "delete" and not self.data:
-            raise InvalidRecord(
-                f"{self.name} {names.shown(self.type)}: data is missing; to remove the RRset, delete it"
-            )
-        return self
+    data: NotRequired[list[str]]
+    ttl: NotRequired[Annotated[int | None, Field(ge=0, le=MAX_TTL)]]
 
 
 class ChangeZone(Request):
@@ -101,9 +96,11 @@ class ChangeZone(Request):
     def _normalise(cls, raw: Any) -> Any:
         if not isinstance(raw, Mapping) or not isinstance(raw.get("changes"), list | tuple):
             return raw
-        zone = raw.get("zone")
+        if not isinstance(raw.get("zone"), str):
+            return raw
+        zone = names.zone_name(raw["zone"])
         wishes = [
-            _normalised(wish.get("action"), {**wish, "zone": zone}, keep_zone=False)
+            _without_nothing(_normalised(wish.get("action"), wish, zone))
             if isinstance(wish, Mapping)
             else wish
             for wish in raw["changes"]
@@ -111,34 +108,53 @@ class ChangeZone(Request):
         return {**raw, "changes": wishes}
 
     @model_validator(mode="after")
-    def _one_wish_each(self) -> Self:
+    def _judge_wishes(self) -> Self:
         seen: set[tuple[str, str]] = set()
         for wish in self.wishes:
-            if (wish.name, wish.type) in seen:
+            # Only with data were name, type and data judged as a whole; and a put of nothing would be a
+            # deletion that neither permissions nor the guard see.
+            name, type_ = wish["name"], wish["type"]
+            if not wish.get("data") and wish["action"] != "delete":
                 raise InvalidRecord(
-                    f"{wish.name} {wish.type} is named twice in one change_zone; give it once"
+                    f"{name} {names.shown(type_)}: data is missing; to remove the RRset, delete it"
                 )
-            seen.add((wish.name, wish.type))
+            if (name, type_) in seen:
+                raise InvalidRecord(f"{name} {type_} is named twice in one change_zone; give it once")
+            seen.add((name, type_))
         return self
 
-    @property
+    @cached_property
     def changes(self) -> tuple[Change, ...]:
-        return tuple(Change(w.action, w.name, w.type, tuple(w.data), w.ttl) for w in self.wishes)
+        return tuple(
+            [
+                Change(one["action"], one["name"], one["type"], tuple(one.get("data", ())), one.get("ttl"))
+                for one in self.wishes
+            ]
+        )
 
     def summary(self) -> str:
         return f"{self.kind} {self.zone} ({len(self.wishes)} RRsets)"
 
 
-def _normalised(action: object, raw: Any, *, keep_zone: bool = True) -> Any:
-    """Names made absolute, type upper case, data canonical; left alone where pydantic must refuse it."""
-    if not isinstance(raw, Mapping):
+def _without_nothing(wish: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is said by saying nothing is left out: it is the same operation (see `Request.digest`)."""
+    nothing = [key for key, value in (("ttl", None), ("data", [])) if wish.get(key, ...) == value]
+    return {key: wish[key] for key in wish if key not in nothing} if nothing else wish
+
+
+def _normalised_with_zone(action: object, raw: Any) -> Any:
+    if not (isinstance(raw, Mapping) and isinstance(raw.get("zone"), str)):
         return raw
-    zone, name, type_ = raw.get("zone"), raw.get("name"), raw.get("type")
-    wish = dict(raw) if keep_zone else {key: value for key, value in raw.items() if key != "zone"}
-    if not (isinstance(zone, str) and isinstance(name, str) and isinstance(type_, str)):
-        return wish
-    owner = names.record_name(name, names.zone_name(zone))
-    wish["name"] = owner
+    return _normalised(action, raw, names.zone_name(raw["zone"]))
+
+
+def _normalised(action: object, raw: Mapping[str, Any], zone: Name) -> Mapping[str, Any]:
+    """Names made absolute, type upper case, data canonical; left alone where pydantic must refuse it."""
+    name, type_ = raw.get("name"), raw.get("type")
+    if not (isinstance(name, str) and isinstance(type_, str)):
+        return raw
+    wish = dict(raw)
+    wish["name"] = owner = names.record_name(name, zone)
     data, ttl = raw.get("data"), raw.get("ttl")
     if action == "delete":
         wish["type"] = RRset.checked_type(type_)
@@ -146,6 +162,6 @@ def _normalised(action: object, raw: Any, *, keep_zone: bool = True) -> Any:
             raise InvalidRecord(f"{owner} {wish['type']}: delete takes no data; it removes the whole RRset")
     elif isinstance(data, list | tuple) and all(isinstance(value, str) for value in data):
         has_ttl = isinstance(ttl, int) and not isinstance(ttl, bool) and 0 <= ttl <= MAX_TTL
-        rrset = RRset(owner, type_, ttl if has_ttl else 0, tuple(data))  # type: ignore[arg-type]
+        rrset = RRset(owner, type_, ttl if has_ttl else 0, data)  # type: ignore[arg-type]
         wish["type"], wish["data"] = rrset.type, list(rrset.data)
     return wish

@@ -27,8 +27,8 @@ OCTETS_AT_ONCE = 4 * 1024 * 1024
 #: Combinations of values that one statement looks for where each is a condition of its own.
 COMBINATIONS_AT_ONCE = 100
 
-#: What a row's columns hold: values that JSON can carry.
-Row = Mapping[str, Any]
+#: A row's columns by name: values that JSON can carry.
+Row = dict[str, Any]
 #: What a row that is there gets instead: columns to take from the new one, or what its columns come to,
 #: set in this order; a function that is always the same one.
 Update = tuple[str, ...] | Callable[[Any], Mapping[str, Any]]
@@ -52,7 +52,7 @@ def put(
     if connection.dialect.name == "postgresql":
         statement = _put_postgresql(table, tuple(rows[0]), update, at)
         for chunk in chunks(rows, ROWS_AT_ONCE):
-            connection.execute(statement, {"rows": [dict(row) for row in chunk]})
+            connection.execute(statement, {"rows": chunk})
         return
     if connection.dialect.name in MARIADB:
         statement = _put_mariadb(table, tuple(rows[0]), update, at)
@@ -123,7 +123,7 @@ class Search:
         found: list[Any] = []
         if connection.dialect.name == "postgresql":
             for chunk in chunks(rows, ROWS_AT_ONCE):
-                found += connection.execute(self._among, {"rows": [dict(row) for row in chunk]})
+                found += connection.execute(self._among, {"rows": chunk})
             return found
         for chunk in chunks(rows, COMBINATIONS_AT_ONCE):
             matches = sa.or_(*(self._meets(SimpleNamespace(**row)) for row in chunk))
@@ -160,7 +160,7 @@ def remove(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> N
         for chunk in chunks(rows, ROWS_AT_ONCE):
             given = _as_table(table, names)
             matching = sa.and_(*(table.c[name] == given.c[name] for name in names))
-            connection.execute(sa.delete(table).where(matching), {"rows": [dict(row) for row in chunk]})
+            connection.execute(sa.delete(table).where(matching), {"rows": chunk})
         return
     if connection.dialect.name in MARIADB:
         given = _JsonTable.of(table, names)
@@ -257,7 +257,7 @@ class Change:
         if not rows:
             return set()
         if connection.dialect.name == "postgresql":
-            found = connection.execute(self._of_all, {"rows": [dict(row) for row in rows]})
+            found = connection.execute(self._of_all, {"rows": rows})
             return set(found.scalars())
         done = set()
         for row in rows:

@@ -6,7 +6,7 @@ of some dozens. Where the database can't do it at once (MariaDB, SQLite), it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -83,7 +83,7 @@ def give_back_all(connection: sa.Connection, claims: Iterable[Claim], *, must_re
     return _GIVE_BACK.carry_out(connection, rows)
 
 
-def finish_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> set[int]:
+def finish_all(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> set[int]:
     """As `finish`, for usual deliveries: `zone_id`, `target_id`, `epoch`, `revision`, `soa`, `has_read`,
     whether the whole zone was read there, and `look_s`, when to look at the target where that isn't fixed
     yet. All claims are given back, also where more is wanted by now: that is still due. Returns the zones

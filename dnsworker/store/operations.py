@@ -45,7 +45,7 @@ def insert(connection: sa.Connection, row: dict[str, Any]) -> bool:
     return insert_new(connection, operation, {"received_at": now(), **row})
 
 
-def insert_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def insert_all(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Write new operations down together with what has become of them. Raises `IntegrityError` for known ids.
 
     All have the same columns.
@@ -56,7 +56,7 @@ def insert_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> 
         bulk.put(connection, operation, [row for row in ordered if row["status"] == status], at=at)
 
 
-def decide(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def decide(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Write what has become of operations that have rows and are open: `DECIDED`, by `id`."""
     _DECIDE.carry_out(connection, rows)
 
@@ -239,7 +239,7 @@ _POSITIONS = bulk.Search(
 )
 
 
-def set_orders(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def set_orders(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Write how far clients' operations have been taken: client, zone, last_number, voids of each."""
     bulk.put(connection, submission, rows, update=("last_number", "voids", "updated_at"), at=("updated_at",))
 

@@ -229,7 +229,7 @@ _LOOKED = bulk.Change(
 )  # fmt: skip
 
 
-def note_looks(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def note_looks(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     """What looks have shown of several zones, which are locked: `id`, `seen_serial`, `status`, `reason`,
     `looks`, and `again_s`, in how many seconds to look again (None: not by the clock)."""
     _LOOKED.carry_out(connection, rows)

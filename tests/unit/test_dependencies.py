@@ -19,8 +19,8 @@ import dnsworker
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = {"backends", "bench", "celeryconfig", "chaos", "dev", "dnsworker", "migrations", "tasks", "tests"}
-#: pydantic's other half, which it pins: some of its words are to be had there only.
-PARTS = {"pydantic-core": "pydantic"}
+#: pydantic's other parts: some of its words are to be had there only.
+PARTS = {"pydantic-core": "pydantic", "typing-extensions": "pydantic"}
 
 #: Path -> the extras that are there when it is imported; the longest prefix that fits.
 EXTRAS: dict[str, tuple[str, ...]] = {

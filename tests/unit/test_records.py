@@ -9,6 +9,7 @@ import pickle
 import time
 from typing import Any
 
+import dns.ipv6
 import dns.name
 import dns.rdata
 import dns.rdataclass
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from dnsworker import rdata
 from dnsworker.errors import InvalidName, InvalidRecord
 from dnsworker.names import Name
+from dnsworker.rdata_quick import ipv6_text
 from dnsworker.records import MAX_TTL, SOA, RRset
 from tests.samples import SAMPLES
 
@@ -505,3 +507,10 @@ def test_a_mail_address_becomes_a_name(email: str, rname: str) -> None:
 def test_a_bad_mail_address_is_refused(email: str) -> None:
     with pytest.raises(InvalidRecord, match=r"mail address like|can't stand in a SOA"):
         SOA.email_to_rname(email)
+
+
+@given(
+    st.binary(min_size=16, max_size=16) | st.lists(st.sampled_from([0, 0, 1, 255]), min_size=16, max_size=16)
+)
+def test_an_ipv6_address_is_written_as_dnspython_writes_it(octets: bytes | list[int]) -> None:
+    assert ipv6_text(bytes(octets)) == dns.ipv6.inet_ntoa(bytes(octets))

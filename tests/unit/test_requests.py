@@ -110,6 +110,21 @@ def test_a_bad_request_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_part_of_a_change_that_says_nothing_more_is_the_same_change() -> None:
+    put = {"action": "put", "name": "a", "type": "A", "data": ["192.0.2.1"]}
+    delete = {"action": "delete", "name": "b", "type": "A"}
+    plain, wordy = (
+        parse_request("change_zone", {"zone": "example.org", "changes": changes})
+        for changes in ([put, delete], [put | {"ttl": None}, delete | {"data": [], "ttl": None}])
+    )
+    assert wordy.payload() == plain.payload()
+    assert wordy.digest() == plain.digest()
+    assert wordy.changes == plain.changes
+    assert json.loads(json.dumps(plain.payload()))["changes"][1] == {
+        "action": "delete", "name": "b.example.org.", "type": "A"
+    }  # fmt: skip
+
+
 def test_a_time_to_go_back_to_is_the_same_in_every_zone_of_the_clock() -> None:
     texts = (
         "2026-11-27T09:30:00+01:00",
