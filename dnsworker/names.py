@@ -6,6 +6,7 @@ so that two names are equal exactly when their texts are.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from typing import NewType
@@ -37,6 +38,13 @@ _SPECIAL = {" ": r"\032", '"': r"\"", ";": r"\;", "(": r"\(", ")": r"\)", "@": r
 
 def zone_name(text: str) -> Name:
     """The zone that `text` names; its final dot may be missing. Raises `InvalidName`."""
+    if not isinstance(text, str):
+        raise InvalidName(f"a name is text, not {type(text).__name__}")
+    return _zone_name(text)
+
+
+@functools.lru_cache(maxsize=4096)  # many changes are of the same zone
+def _zone_name(text: str) -> Name:
     labels, _ = _parse(text)
     if not labels:
         raise InvalidName("the root zone can't be managed here; name a zone such as example.org.")

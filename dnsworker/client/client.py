@@ -321,7 +321,7 @@ class Client:
             preview = Preview.model_validate(self._way.ask("dry_run", asked))
             return DryRun(self._way, operation_id, preview)
         self._way.submit(operation_id, request)
-        return Operation(self._way, operation_id, kind, request.zone, request.digest())
+        return Operation(self._way, operation_id, kind, request.zone, request.digest)
 
     def _ask(self, kind: str, given: dict[str, Any]) -> Any:
         query = parse_query(kind, self._arguments(given))

@@ -5,6 +5,7 @@ Separate from the client so that a handle is small and can be made again from an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from dnsworker.errors import OperationFailed, OperationIdReused, OperationNotFound, WaitTimeout
@@ -30,9 +31,10 @@ class Operation:
         operation_id: str,
         kind: str = "",
         zone: str = "",
-        digest: str | None = None,
+        digest: Callable[[], str] | None = None,
     ) -> None:
-        """`digest`: of what was submitted; without it the handle takes whatever the id stands for."""
+        """`digest`: tells that of what was submitted, when it is asked for (many are never waited for);
+        without it the handle takes whatever the id stands for."""
         self._teller = teller
         self._kind, self._zone, self._digest = kind, zone, digest
         #: UUIDv7; later operations have greater ones.
@@ -56,6 +58,7 @@ class Operation:
 
         Raises `OperationFailed` (with `.outcome`) if it ended in ERROR, `WaitTimeout` if it hasn't ended.
         """
+        digest = self._digest() if self._digest is not None else None
         outcome = self._teller.wait(self.id, timeout)
         if outcome is None or not outcome.status.is_final:
             state = f"is {outcome.status}" if outcome else "has not ended"
@@ -63,7 +66,7 @@ class Operation:
             raise WaitTimeout(f"operation {self.id} {state} after {timeout:g} s{reason}", outcome)
         if outcome.status is Status.ERROR:
             raise OperationFailed(outcome.code or "Error", outcome.message or "no reason given", outcome)
-        if None not in (self._digest, outcome.digest) and self._digest != outcome.digest:
+        if None not in (digest, outcome.digest) and digest != outcome.digest:
             # The refused one has no row of its own: the id says only how the first got on.
             raise OperationFailed(
                 OperationIdReused.__name__,
