@@ -80,6 +80,12 @@ class Standing:
         verified = sorted((self.verified(one) for one in self.witnesses), reverse=True)
         return next((revision for count, revision in enumerate(verified, 1) if self.is_met(count)), 0)
 
+    @property
+    def reached_by_all(self) -> int:
+        """The latest revision that every target has and every witness was found right at."""
+        confirmed = [row.confirmed_revision for row in self.rows.values()]
+        return min([*confirmed, *map(self.verified, self.witnesses)], default=0)
+
     def is_met(self, good: int) -> bool:
         """Whether so many good witnesses reach the pool's threshold."""
         return bool(self.witnesses) and 100 * good >= self.known.pool.threshold_percentage * len(

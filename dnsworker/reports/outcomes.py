@@ -72,6 +72,8 @@ def _outcomes(
     standings: Mapping[int, Standing],
 ) -> list[Outcome]:
     outcomes = []
+    reached = {zone_id: standing.reached_by_all for zone_id, standing in standings.items()}
+    reports: dict[tuple[int, int], tuple[list[TargetReport], list[NameserverReport]]] = {}
     for operation_id in operation_ids:
         row = rows.get(operation_id)
         if row is None:
@@ -81,8 +83,14 @@ def _outcomes(
             outcomes.append(_outcome(row, row.pool, [], []))
             continue
         move = moves.get(connection, row.id) if row.kind == "move_zone" else None
-        targets = target_reports(standing, row.revision, operation_id)
-        nameservers = nameserver_reports(standing, row.revision)
+        # Up to what all have come to, the same is told of each operation.
+        revision = max(row.revision or 0, reached[row.zone_id])
+        if (row.zone_id, revision) not in reports or standing.withheld:
+            reports[row.zone_id, revision] = (
+                target_reports(standing, revision, operation_id),
+                nameserver_reports(standing, revision),
+            )
+        targets, nameservers = reports[row.zone_id, revision]
         pool_name = move.destination if move is not None else standing.known.pool.name
         outcomes.append(_outcome(row, pool_name, targets, nameservers, move))
     return outcomes
