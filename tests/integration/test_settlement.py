@@ -10,6 +10,7 @@ import pytest
 from dnsworker.errors import BackendError, RecordRejected
 from dnsworker.operations import Outcome, Status
 from dnsworker.records import RRset
+from dnsworker.reports.outcomes import show_operations
 from dnsworker.store import deliveries, withholding
 from tests.world import World, a_world, settle
 
@@ -256,3 +257,19 @@ def test_a_change_behind_an_open_breaker_says_what_is_the_matter_with_the_target
         world.until(
             lambda: "nobody answers" in (world.zone("second.example.")["reason"] or ""), "no reason is given"
         )
+
+
+def test_of_operations_that_are_shown_together_each_is_told_how_far_it_is_itself(two: World) -> None:
+    early = [two.put("a", GOOD), two.put("b", GOOD)]
+    for operation in early:
+        two.end_of(operation)
+    two.wait_for_zone("ACTIVE")
+    two.servers["two"].is_down = True
+    late = two.put("c", GOOD)
+    two.end_of(late)
+    with two.engine.connect() as connection:
+        shown = show_operations(connection, [early[0], late, early[1]])
+    current = [{one.target: one.is_current for one in outcome.targets} for outcome in shown]
+    seen = [{one.nameserver: one.is_current for one in outcome.nameservers} for outcome in shown]
+    assert current == [{"one": True, "two": True}, {"one": True, "two": False}, {"one": True, "two": True}]
+    assert [sorted(one.values()) for one in seen] == [[True, True], [False, True], [True, True]]
