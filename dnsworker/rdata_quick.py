@@ -23,9 +23,21 @@ Quick = Callable[[str, Name | None], tuple[bytes, str] | None]
 
 def ipv6_text(octets: bytes) -> str:
     """An IPv6 address as dnspython writes it (RFC 5952)."""
-    if octets.startswith(b"\0\0"):  # where C libraries differ, on ::192.0.2.1
+    if octets.startswith(b"\0\0") or not _IS_ALIKE:
         return dns.ipv6.inet_ntoa(octets)
     return socket.inet_ntop(socket.AF_INET6, octets)
+
+
+#: Whether the C library writes addresses like dnspython: some shorten a single group of zeros, others don't,
+#: and they differ on ::192.0.2.1.
+_IS_ALIKE = all(
+    socket.inet_ntop(socket.AF_INET6, octets) == dns.ipv6.inet_ntoa(octets)
+    for octets in (
+        bytes.fromhex("20010db8000100000001000100010001"),
+        bytes.fromhex("20010db8000000000001000000000001"),
+        bytes.fromhex("20010db8000000010000000000000000"),
+    )
+)
 
 
 def _quick_a(value: str, origin: Name | None) -> tuple[bytes, str] | None:

@@ -161,7 +161,7 @@ class Message:
         """The name at `position`, canonical, and where it ends."""
         wire = self.wire
         after = position + 1 + wire[position]
-        if after - position < 65 and wire[after] >= 0xC0:
+        if 1 < after - position < 65 and wire[after] >= 0xC0:
             # Most are a label and a pointer to a name that was read before.
             known = self._suffixes.get((wire[after] & 0x3F) << 8 | wire[after + 1])
             label = wire[position + 1 : after].lower()
@@ -193,6 +193,8 @@ class Message:
             if length > 63:
                 raise dns.exception.FormError
             label = wire[position + 1 : position + 1 + length].lower()
+            if len(label) < length:
+                raise dns.exception.FormError
             starts.append(position)
             is_plain = label.isalnum() or _PLAIN_LABEL.fullmatch(label)
             labels.append(label.decode("ascii") if is_plain else _escaped(label))

@@ -33,10 +33,11 @@ class Operation:
         zone: str = "",
         digest: Callable[[], str] | None = None,
     ) -> None:
-        """`digest`: tells that of what was submitted, when it is asked for (many are never waited for);
-        without it the handle takes whatever the id stands for."""
+        """`digest`: that of what was submitted, made when it is waited for, since most never are; without it
+        the handle takes whatever the id stands for."""
         self._teller = teller
-        self._kind, self._zone, self._digest = kind, zone, digest
+        self._kind, self._zone = kind, zone
+        self._digest: str | Callable[[], str] | None = digest
         #: UUIDv7; later operations have greater ones.
         self.id = operation_id
 
@@ -58,7 +59,8 @@ class Operation:
 
         Raises `OperationFailed` (with `.outcome`) if it ended in ERROR, `WaitTimeout` if it hasn't ended.
         """
-        digest = self._digest() if self._digest is not None else None
+        if callable(self._digest):
+            self._digest = self._digest()
         outcome = self._teller.wait(self.id, timeout)
         if outcome is None or not outcome.status.is_final:
             state = f"is {outcome.status}" if outcome else "has not ended"
@@ -66,7 +68,7 @@ class Operation:
             raise WaitTimeout(f"operation {self.id} {state} after {timeout:g} s{reason}", outcome)
         if outcome.status is Status.ERROR:
             raise OperationFailed(outcome.code or "Error", outcome.message or "no reason given", outcome)
-        if None not in (digest, outcome.digest) and digest != outcome.digest:
+        if None not in (self._digest, outcome.digest) and self._digest != outcome.digest:
             # The refused one has no row of its own: the id says only how the first got on.
             raise OperationFailed(
                 OperationIdReused.__name__,

@@ -73,8 +73,9 @@ class PutRecord(_RecordDataRequest):
 
 
 class Wish(TypedDict):
-    """One element of `change_zone`'s `changes`; no model, since there are up to 100,000."""
+    """One element of `change_zone`'s `changes`."""
 
+    # No model: there are up to 100,000 of them.
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
 
     action: Action
@@ -137,8 +138,13 @@ class ChangeZone(Request):
 
 
 def _without_nothing(wish: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is said by saying nothing is left out: it is the same operation (see `Request.digest`)."""
+    """What is said by saying nothing is left out: it is the same operation (see `Request.digest`).
+
+    So is a zone of its own, whatever it says: the operation's is meant.
+    """
     nothing = [key for key, value in (("ttl", None), ("data", [])) if wish.get(key, ...) == value]
+    if "zone" in wish:
+        nothing.append("zone")
     return {key: wish[key] for key in wish if key not in nothing} if nothing else wish
 
 

@@ -115,7 +115,10 @@ def test_a_part_of_a_change_that_says_nothing_more_is_the_same_change() -> None:
     delete = {"action": "delete", "name": "b", "type": "A"}
     plain, wordy = (
         parse_request("change_zone", {"zone": "example.org", "changes": changes})
-        for changes in ([put, delete], [put | {"ttl": None}, delete | {"data": [], "ttl": None}])
+        for changes in (
+            [put, delete],
+            [put | {"ttl": None}, delete | {"data": [], "ttl": None, "zone": "b."}],
+        )
     )
     assert wordy.payload() == plain.payload()
     assert wordy.digest() == plain.digest()
