@@ -1,9 +1,10 @@
 """What a change costs as its zone grows and as zones get more: `python -m bench.growth`.
 
 The real system with BIND. Zones of several sizes stand side by side and are changed in turns; then the number
-of zones grows from step to step. Both the database and BIND are filled directly: through the system it would
-take hours. Cost is CPU time, so that others' work on the machine is in it as little as can be; BIND's own is
-told apart. Exit status: 0 the goals are met, 1 they aren't, 2 nothing was measured.
+of zones grows from step to step, beside a second system that keeps the first number and is changed in turns
+with it, since a machine that does other things is slower at one step than at another. Both the database and
+BIND are filled directly: through the system it would take hours. Cost is CPU time, so that others' work on
+the machine is in it as little as can be; BIND's own is told apart. Exit status: 0 the goals are met, 1 they aren't, 2 nothing was measured.
 """
 
 from __future__ import annotations
@@ -117,21 +118,31 @@ class Bench:
             if size <= TRANSFERRED:
                 self._raise_unless_equal(zone)
 
-    def grow_number(self, points: Mapping[int, Point], changes: int, rounds: int) -> None:
-        """Zones in use, and more and more beside them."""
-        self._system.create_zones(list(LIVE))
+    def grow_number(
+        self, points: Mapping[int, Point], few: Bench, beside: Mapping[int, Point], changes: int, rounds: int
+    ) -> None:
+        """Zones in use, and more and more beside them; `few` keeps the first number."""
+        few._add_zones(0, min(points))
         there = 0
         for size, point in points.items():
             say(f"filling up to {size} zones …")
-            filling.add_zones(self._system.engine, there + 1, size)
-            self._fillers.add(self._bind, there + 1, size)
-            last = f"z{size}.test."
-            wait_until(partial(self._resolver.has, last), LOAD_S, f"BIND to serve {size} zones")
+            self._add_zones(there, size)
             there = size
             for number in range(rounds + 1):
-                self._measure(point if number else Point(), LIVE, changes if number else len(LIVE))
+                for bench, its_point in ((self, point), (few, beside[size])):
+                    bench._measure(its_point if number else Point(), LIVE, changes if number else len(LIVE))
         for zone in LIVE:
             self._raise_unless_equal(zone)
+            few._raise_unless_equal(zone)
+
+    def _add_zones(self, there: int, size: int) -> None:
+        """Zones that only are there, up to so many; with the first of them come those in use."""
+        if not there:
+            self._system.create_zones(list(LIVE))
+        filling.add_zones(self._system.engine, there + 1, size)
+        self._fillers.add(self._bind, there + 1, size)
+        last = f"z{size}.test."
+        wait_until(partial(self._resolver.has, last), LOAD_S, f"BIND to serve {size} zones")
 
     def _measure(self, point: Point, zones: Sequence[str], changes: int) -> None:
         """One round: changes one after the other for the times, then at once for the cost."""
@@ -228,11 +239,13 @@ class Fillers:
 def measure(records: Sequence[int], zones: Sequence[int], changes: int, rounds: int, **shared: Any) -> Found:
     """Start the system, run, end everything. Raises `NothingMeasured`, `NotServed`."""
     say("starting RabbitMQ, PostgreSQL, Redis, BIND and the workers …")
-    found = Found(changes, rounds, {size: Point() for size in records}, {size: Point() for size in zones})
+    by_records, by_zones, beside = ({size: Point() for size in sizes} for sizes in (records, zones, zones))
     with a_bench(**shared) as bench:
-        bench.grow_zones(found.records, changes, rounds)
-        bench.grow_number(found.zones, changes, rounds)
-    return found
+        bench.grow_zones(by_records, changes, rounds)
+        say("starting a second system …")
+        with a_bench(**shared) as few:
+            bench.grow_number(by_zones, few, beside, changes, rounds)
+    return Found(changes, rounds, by_records, by_zones, beside)
 
 
 @contextmanager
@@ -263,18 +276,29 @@ class Found(Report):
     rounds: int
     records: dict[int, Point]
     zones: dict[int, Point]
+    #: Of the system with few zones, beside each number.
+    beside: dict[int, Point]
 
     @property
     def rows(self) -> list[Row]:
-        series = {"growth.records": (self.records, RECORDS), "growth.zones": (self.zones, ZONES)}
+        smallest = dict.fromkeys(self.records, self.records[min(self.records)])
+        series = {
+            "growth.records": (growth(self.records, smallest), self.records, RECORDS),
+            "growth.zones": (growth(self.zones, self.beside), self.zones, ZONES),
+        }
         return [
-            Row(key, growth(points), remark="" if tuple(points) == whole else f"only {max(points):,}")
-            for key, (points, whole) in series.items()
+            Row(key, most, remark="" if tuple(points) == whole else f"only {max(points):,}")
+            for key, (most, points, whole) in series.items()
         ]
+
+    @property
+    def _series(self) -> dict[str, dict[int, Point]]:
+        few = f"beside it, {min(self.zones):,} zones"
+        return {"records in the zone": self.records, "zones": self.zones, few: self.beside}
 
     def to_text(self) -> str:
         lines = [to_text(self.rows)]
-        for words, points in (("records in the zone", self.records), ("zones", self.zones)):
+        for words, points in self._series.items():
             lines += ["", f"{words:>20}  CPU ms/change  BIND's  served ms  ACTIVE ms  idle, CPU ms/s"]
             for size, one in points.items():
                 idle = sum(one.idle_ms[group] for group in OURS)
@@ -285,14 +309,16 @@ class Found(Report):
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        series = {"records": self.records, "zones": self.zones}
+        series = {"records": self.records, "zones": self.zones, "beside": self.beside}
         points = {name: {size: one.to_json() for size, one in by.items()} for name, by in series.items()}
         asked = {"changes": self.changes, "rounds": self.rounds, "settings": {"PostgreSQL": SERVER}}
         return {**super().to_json(), **asked, **points}
 
     def panels(self) -> Iterator[Panel]:
         """What is drawn of it."""
-        for words, points in (("records in the zone", self.records), ("zones", self.zones)):
+        for words, points, others in (
+            ("records in the zone", self.records, None), ("zones", self.zones, self.beside),
+        ):  # fmt: skip
             sizes = list(points)
             by_group = {
                 group: [statistics.median(one.cost_ms[group]) for one in points.values()]
@@ -301,17 +327,21 @@ class Found(Report):
             ours = Curve("all of ours", [one.ours_ms for one in points.values()])
             bind = Curve("BIND", [one.nameserver_ms for one in points.values()], is_apart=True)
             parts = [Curve(group, took) for group, took in by_group.items()]
-            yield Panel(f"CPU ms a change, by {words}", sizes, [ours, *parts, bind])
+            few = f"with {sizes[0]:,} then"
+            beside = [Curve(few, [one.ours_ms for one in others.values()], is_apart=True)] if others else []
+            yield Panel(f"CPU ms a change, by {words}", sizes, [ours, *beside, *parts, bind])
             times = [
                 Curve("served", [one.served for one in points.values()]),
                 Curve("ACTIVE", [one.active for one in points.values()]),
             ]
+            if others:
+                times.append(Curve(f"ACTIVE, {few}", [one.active for one in others.values()], is_apart=True))
             yield Panel(f"ms from submit, by {words}", sizes, times)
 
 
-def growth(points: Mapping[int, Point]) -> float:
-    """The most that a change costs, in terms of what it costs at the smallest size."""
-    return max(one.ours_ms for one in points.values()) / points[min(points)].ours_ms
+def growth(points: Mapping[int, Point], small: Mapping[int, Point]) -> float:
+    """The most that a change costs, in terms of what it costs at the smallest size at that time."""
+    return max(one.ours_ms / small[size].ours_ms for size, one in points.items())
 
 
 def main() -> int:

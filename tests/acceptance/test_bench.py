@@ -159,9 +159,9 @@ def test_changes_are_timed_as_zones_grow_and_get_more(
     assert len(found.zones[8].active_ms) >= len(growth.LIVE)
     assert {row.key for row in found.rows} == {"growth.records", "growth.zones"}
     document = json.loads(json.dumps(found.to_json()))
-    assert set(document["zones"]) == {"5", "8"}
+    assert set(document["zones"]) == set(document["beside"]) == {"5", "8"}
     picture = growth_plot.svg("What a change costs", list(found.panels()))
-    assert len(ElementTree.fromstring(picture).findall(f".//{SVG}polyline")) == 2 * (4 + 2)
+    assert len(ElementTree.fromstring(picture).findall(f".//{SVG}polyline")) == (4 + 2) + (5 + 3)
 
 
 @pytest.mark.parametrize(
