@@ -4,7 +4,8 @@ The real system with BIND. Zones of several sizes stand side by side and are cha
 of zones grows from step to step, beside a second system that keeps the first number and is changed in turns
 with it, since a machine that does other things is slower at one step than at another. Both the database and
 BIND are filled directly: through the system it would take hours. Cost is CPU time, so that others' work on
-the machine is in it as little as can be; BIND's own is told apart. Exit status: 0 the goals are met, 1 they aren't, 2 nothing was measured.
+the machine is in it as little as can be; BIND's own is told apart. Exit status: 0 the goals are met, 1 they
+aren't, 2 nothing was measured.
 """
 
 from __future__ import annotations
@@ -329,7 +330,7 @@ class Found(Report):
             parts = [Curve(group, took) for group, took in by_group.items()]
             few = f"with {sizes[0]:,} then"
             beside = [Curve(few, [one.ours_ms for one in others.values()], is_apart=True)] if others else []
-            yield Panel(f"CPU ms a change, by {words}", sizes, [ours, *beside, *parts, bind])
+            yield Panel(f"CPU ms a change, by {words}", sizes, [ours, *parts, bind, *beside])
             times = [
                 Curve("served", [one.served for one in points.values()]),
                 Curve("ACTIVE", [one.active for one in points.values()]),
