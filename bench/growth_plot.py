@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, FOOT = 560, 300, 60, 170, 60, 40
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, FOOT = 560, 300, 60, 185, 60, 40
 HEAD, COLUMNS = 50, 2
 INK, FAINT, GRID, PAPER, APART = "#1f2933", "#7b8794", "#e4e7eb", "#ffffff", "#9aa5b1"
 COLOURS = ("#2f6fb5", "#d9822b", "#2a8c82", "#8e5bb5")

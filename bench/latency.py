@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import statistics
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from bench import raw
 from bench.command import Measured, count, new_parser, run, say
@@ -38,6 +40,8 @@ class Bench:
         self._system, self._client, self._resolver = system, system.client, resolver
         self._numbers = itertools.count(1)
         self._series: dict[str, Figures] = {}
+        #: Of changes until ACTIVE: when each step was noted, in seconds since the submission.
+        self._steps: list[dict[str, float]] = []
         self.measured = Measured({**system.settings, "the resolver": "asks without pause"})
 
     def prepare(self) -> None:
@@ -45,6 +49,7 @@ class Bench:
         raw.create_zones(self._system.stack.bind, [RAW_ZONE])
         self._time(self._change_until_served, WARM_UP)
         self._time(self._change_until_active, WARM_UP)
+        self._steps.clear()
 
     def change(self, changes: int) -> None:
         """So many until served, so many until ACTIVE, and so many plain updates."""
@@ -67,6 +72,9 @@ class Bench:
 
     def check(self) -> None:
         self.measured.details["checked"] = self._system.check()
+        self.measured.details["a change is, after so many ms (median)"] = {
+            step: statistics.median(one[step] for one in self._steps) * 1000 for step in self._steps[-1]
+        }
         self.measured.details["times"] = "\n" + table(self._series)
 
     def _in_turns(self, times: int, *ways: Callable[[int], float]) -> list[Figures]:
@@ -94,10 +102,22 @@ class Bench:
 
     def _change_until_active(self, number: int) -> float:
         zone, address = ZONES[number % len(ZONES)], self._address()
-        begun = time.monotonic()
-        outcome = self._client.put_record(zone, "www", "AAAA", [address]).wait(PATIENCE_S)
+        begun, moment = time.monotonic(), datetime.now(UTC)
+        operation = self._client.put_record(zone, "www", "AAAA", [address])
+        confirmed_s = time.monotonic() - begun
+        outcome = operation.wait(PATIENCE_S)
         took_s = time.monotonic() - begun
         assert outcome.status is Status.ACTIVE
+        (target,), (nameserver,) = outcome.targets, outcome.nameservers
+        noted = {
+            "written by the intake": outcome.accepted_at, "at BIND, and read back": target.delivered_at,
+            "seen at the nameserver": nameserver.seen_at, "ended": outcome.finished_at,
+        }  # fmt: skip
+        self._steps.append(
+            {"confirmed by RabbitMQ": confirmed_s}
+            | {step: (at - moment).total_seconds() for step, at in noted.items() if at is not None}
+            | {"told": took_s}
+        )
         self._system.submitted += 1
         return took_s
 

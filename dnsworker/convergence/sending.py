@@ -69,7 +69,7 @@ class Sender:
             self._ledger.lift(parts=exc.parts + len(work.groups))
         for index, part in enumerate(parts):
             if index:
-                self._ledger.keep()
+                self._ledger.renew()
             with self._ledger.writing(is_message=True):
                 receipt = self._backend.apply(part)
             self._ledger.take_receipt(receipt)
