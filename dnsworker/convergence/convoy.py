@@ -241,8 +241,6 @@ class Convoy:
         with self._engine.begin() as connection:
             # The zones before their deliveries, as everywhere: two orders of locking are a deadlock.
             locked = zones.lock_free(connection, [one.claim.zone_id for one in there])
-            unseen = [zone.id for zone in locked.values() if zone.look_at is None or zone.looks]
-            zones.look_within(connection, unseen, LOOK_GUARD_S)
             noted = [one for one in there if one.claim.zone_id in locked]
             rows = [
                 {
@@ -254,6 +252,9 @@ class Convoy:
                 for one in noted
             ]  # fmt: skip
             done = convoys.finish_all(connection, rows)
+            unseen = [zone.id for zone in locked.values() if zone.look_at is None or zone.looks]
+            # Who was replaced meanwhile has nobody asked: the successor has seen to that.
+            zones.look_within(connection, [one for one in unseen if one in done], LOOK_GUARD_S)
         for one in noted:
             (outcome.arrived if one.claim.zone_id in done else outcome.lost).append(one.claim)
         return [one for one in there if one.claim.zone_id not in locked]

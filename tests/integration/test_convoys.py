@@ -91,6 +91,27 @@ def test_an_answer_that_was_lost_is_looked_for(world: World) -> None:
     assert [served(world, zone) for zone in ZONES] == [(OURS,)] * len(ZONES)
 
 
+def test_who_was_replaced_meanwhile_has_nobody_asked(world: World) -> None:
+    """Its late note would leave a zone to be looked at that its successor had finished with."""
+    name = ZONES[1]
+
+    def successor_finishes(what: str) -> None:
+        if what != "apply":
+            return
+        with world.engine.begin() as connection:
+            zone_id = connection.execute(sa.text(f"SELECT id FROM zone WHERE name = '{name}'")).scalar_one()
+            connection.execute(sa.text(f"UPDATE delivery SET epoch = epoch + 1 WHERE zone_id = {zone_id}"))
+            connection.execute(sa.text(f"UPDATE zone SET look_at = NULL WHERE id = {zone_id}"))
+
+    change_all(world)
+    world.servers["one"].before_request = successor_finishes
+    world.runtime.deliver("one")
+    assert [served(world, zone) for zone in ZONES] == [(OURS,)] * len(ZONES)
+    with world.engine.connect() as connection:
+        asked = connection.execute(sa.text("SELECT name FROM zone WHERE look_at IS NOT NULL")).scalars()
+        assert name not in set(asked)
+
+
 def test_a_target_that_is_down_costs_one_attempt_at_a_time(world: World) -> None:
     server = world.servers["one"]
     server.is_down = True
