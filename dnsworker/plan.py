@@ -229,9 +229,7 @@ def _size(change: RRsetChange, fence: Fence = "soa") -> int:
 
     Presentation text is at least as long as wire format for every type but those that hold addresses.
     """
-    rrset = change.after or change.before
-    assert rrset is not None, "a change has a before or an after"
-    owner = len(rrset.name) + RR_OVERHEAD_BYTES
+    owner = len(change.key[0]) + RR_OVERHEAD_BYTES
     values = change.after.data if change.after else ()
     removal = owner if change.before else 0
     if fence == "rrsets":

@@ -83,8 +83,7 @@ def canonical_data(
     """
     if isinstance(values, list | tuple) and len(values) == 1 and type_ not in RULES:
         (value,) = values  # nearly all: one short value, of a type without rules
-        found = QUICK[type_](value, origin) if type_ in QUICK and isinstance(value, str) else None
-        if found is not None:
+        if (found := _quick(type_, value, origin)) is not None:
             return (found[1],)
     where = f"{owner} {type_}"
     if isinstance(values, str) or not isinstance(values, Sequence):
@@ -96,7 +95,7 @@ def canonical_data(
     by_wire: dict[bytes, str] = {}
     parsed: dict[bytes, dns.rdata.Rdata] = {}
     for value in values:
-        quick = QUICK[type_](value, origin) if type_ in QUICK and isinstance(value, str) else None
+        quick = _quick(type_, value, origin)
         if quick is None:
             rdata = _canonical(_parsed(where, type_, value, origin))
             quick = _wire(rdata), _text(rdata)
@@ -110,6 +109,10 @@ def canonical_data(
     if rule := RULES.get(type_):  # no rule looks at the records of a type that is in QUICK
         rule(where, owner, list(parsed.values()))
     return tuple(by_wire[wire] for wire in sorted(by_wire))
+
+
+def _quick(type_: str, value: Any, origin: Name | None) -> tuple[bytes, str] | None:
+    return QUICK[type_](value, origin) if type_ in QUICK and isinstance(value, str) else None
 
 
 def canonical_texts(rdatas: Iterable[dns.rdata.Rdata]) -> tuple[str, ...]:

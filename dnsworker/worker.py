@@ -179,8 +179,8 @@ def prepare(app: WorkerApp, wanted: list[str] | None = None) -> None:
 
 
 def _collect_garbage_rarely() -> None:
-    """Little of ours is in cycles, and by Python's defaults each object of a large change is looked at a
-    dozen times while that is taken in, and all that was imported again and again."""
+    """Little of ours is in cycles, and by Python's defaults all that a large change makes, and all that was
+    imported, is looked at again and again while that is taken in."""
     gc.collect()
     gc.freeze()  # what is there now stays; also keeps it shared with children (prefork)
     gc.set_threshold(YOUNG_OBJECTS, LOOKS, LOOKS)
